@@ -1,0 +1,1 @@
+//! Derives that make a schema of a struct and its doc comments.

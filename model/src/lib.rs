@@ -1,0 +1,1 @@
+//! Entities, their schemas, and declarative files.

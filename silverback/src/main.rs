@@ -1,0 +1,3 @@
+//! The `silverback` binary.
+
+fn main() {}
