@@ -1,1 +1,5 @@
-//! Entities, their schemas, and declarative files.
+//! Entities, their schemas, and declarative files. Pure: no I/O.
+
+mod record;
+
+pub use record::{Entity, Record};

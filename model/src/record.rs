@@ -1,0 +1,42 @@
+//! An entity as it is kept: its fields by name, and beside them the typed view.
+
+use std::{ops::Deref, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// An entity as it stands in the store: its fields by name, in the order of its schema.
+pub type Record = Map<String, Value>;
+
+/// A record with its typed view; both are immutable and shared.
+#[derive(Debug, Clone)]
+pub struct Entity<T> {
+    record: Arc<Record>,
+    typed: T,
+}
+
+impl<T: DeserializeOwned> Entity<T> {
+    /// Reads the typed view out of a validated record.
+    ///
+    /// # Errors
+    /// If the record does not have the fields of `T`: it was not validated by T's schema.
+    pub fn new(record: Arc<Record>) -> Result<Entity<T>, serde_json::Error> {
+        let typed = T::deserialize(&*record)?;
+        Ok(Entity { record, typed })
+    }
+}
+
+impl<T> Entity<T> {
+    /// All fields, as the Admin API shows them.
+    pub fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+}
+
+impl<T> Deref for Entity<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.typed
+    }
+}

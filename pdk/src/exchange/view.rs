@@ -1,0 +1,80 @@
+//! The configuration as an exchange sees it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures_util::future::LocalBoxFuture;
+use silverback_model::{
+    Entity, Record,
+    entities::{Route, Service},
+};
+
+/// The immutable configuration that an exchange works on from its start to its end.
+pub trait View {
+    /// Facts about this node.
+    fn node(&self) -> &Node;
+
+    /// The route of that number.
+    fn route(&self, route: u32) -> Option<&Entity<Route>>;
+
+    /// The service of the route of that number.
+    fn service(&self, route: u32) -> Option<&Entity<Service>>;
+
+    /// The `plugins` entity of that number: [`super::Exchange::running`].
+    fn instance(&self, instance: u32) -> Option<&Arc<Record>>;
+
+    /// The entity of a kind ("consumers", "keyauth_credentials"...) that has this value in a
+    /// unique field ("id", "username", "key"...).
+    fn find(&self, kind: &str, field: &str, value: &str) -> Found;
+
+    /// The entities of a kind that belong to another ("acls" of a "consumer").
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
+}
+
+/// What a look-up found, at once where the entities are in memory.
+pub enum Found {
+    /// The entity, or that there is none.
+    Now(Option<Arc<Record>>),
+    /// The store has to be asked. The error is its own.
+    Later(LocalBoxFuture<'static, Result<Option<Arc<Record>>, String>>),
+}
+
+impl Found {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// If the store can't answer.
+    pub async fn get(self) -> Result<Option<Arc<Record>>, String> {
+        match self {
+            Found::Now(found) => Ok(found),
+            Found::Later(found) => found.await,
+        }
+    }
+}
+
+/// Facts about this node and settings that plugins meet.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// A UUID, kept in the prefix from start to start.
+    pub id: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// The prefix: sockets, logs, temporary files.
+    pub prefix: PathBuf,
+    /// `client_body_buffer_size`: how much of a request's body plugins may read from memory, bytes.
+    pub body_buffer_max: u64,
+    /// `client_max_body_size` in bytes: how much a request's body may hold at all. 0: no limit.
+    pub body_max: u64,
+    /// `trusted_ips`.
+    pub trusted_ips: Vec<ipnet::IpNet>,
+    /// `error_default_type`: the media type of errors for clients that don't say what they accept.
+    pub error_default_type: String,
+    /// How many workers serve.
+    pub workers: u16,
+}
+
+impl Node {
+    /// Whether an address is one of `trusted_ips`.
+    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
+        self.trusted_ips.iter().any(|net| net.contains(&address))
+    }
+}

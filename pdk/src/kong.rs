@@ -1,0 +1,130 @@
+//! The table of `kong.*` functions: what a plugin in another language may call.
+//!
+//! Every function is written once, over an [`Exchange`]; the wire protocols, the Lua host,
+//! `docs/pdk.md` and the phase checks are made from this table. Behaviour, refusals and their
+//! texts are Kong's (`kong/pdk/`), as recorded in `conformance/`.
+
+mod table;
+
+use std::fmt;
+
+use futures_util::future::LocalBoxFuture;
+
+pub use self::table::{all, find};
+use crate::{Answer, Exchange, Phase, PhaseSet, Value};
+
+/// One function of the table.
+pub struct Function {
+    /// Its dotted name: "kong.request.get_header".
+    pub name: &'static str,
+    /// Where it may be called.
+    pub phases: PhaseSet,
+    /// What it takes, in order.
+    pub args: &'static [Arg],
+    /// What it gives: typed protocols choose their message by it.
+    pub result: Shape,
+    /// What it does, for the reference.
+    pub doc: &'static str,
+    /// The function itself.
+    pub call: Call,
+}
+
+/// An argument: its name and what kind of value it is.
+pub struct Arg {
+    /// As the reference names it.
+    pub name: &'static str,
+    /// What a typed protocol sends.
+    pub shape: Shape,
+}
+
+/// The shapes of arguments and results that typed protocols tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// No value.
+    None,
+    /// True or false.
+    Bool,
+    /// A whole number.
+    Int,
+    /// A number.
+    Number,
+    /// Text.
+    Text,
+    /// Bytes: a raw body.
+    Binary,
+    /// Any value.
+    Any,
+    /// A list of any values.
+    List,
+    /// A map.
+    Map,
+    /// A map of names to lists of text: headers, query arguments.
+    MultiMap,
+    /// The groups of a path's regular expression.
+    Captures,
+    /// A route.
+    Route,
+    /// A service.
+    Service,
+    /// A consumer.
+    Consumer,
+    /// A credential.
+    Credential,
+    /// `kong.node.get_memory_stats`.
+    MemoryStats,
+}
+
+/// How a function is entered.
+pub enum Call {
+    /// It answers at once.
+    Now(fn(&mut Exchange, &[Value]) -> Outcome),
+    /// It may have to wait: for a body, for the store.
+    Later(for<'a> fn(&'a mut Exchange, &'a [Value]) -> LocalBoxFuture<'a, Outcome>),
+}
+
+/// What comes of a call.
+pub type Outcome = Result<Value, Stop>;
+
+/// What a call gives instead of a value.
+#[derive(Debug)]
+pub enum Stop {
+    /// `nil` and this text, as Lua functions answer what can go wrong in daily life.
+    Nil(String),
+    /// A Lua error: the plugin broke the function's contract, and its request ends with 500.
+    Raise(String),
+    /// The request is answered: nothing comes back to the plugin.
+    Exit(Box<Answer>),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Nil(text) | Stop::Raise(text) => f.write_str(text),
+            Stop::Exit(answer) => write!(f, "exit with {}", answer.status),
+        }
+    }
+}
+
+impl Function {
+    /// Calls it in the exchange's phase.
+    ///
+    /// # Errors
+    /// [`Stop::Raise`] if it may not be called in this phase.
+    pub async fn call(&self, exchange: &mut Exchange, args: &[Value]) -> Outcome {
+        self.check_phase(exchange.phase)?;
+        match self.call {
+            Call::Now(call) => call(exchange, args),
+            Call::Later(call) => call(exchange, args).await,
+        }
+    }
+
+    fn check_phase(&self, phase: Phase) -> Result<(), Stop> {
+        if self.phases.contains(phase) {
+            return Ok(());
+        }
+        Err(Stop::Raise(format!(
+            "function cannot be called in {phase} phase (only in: {})",
+            self.phases
+        )))
+    }
+}

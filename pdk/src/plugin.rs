@@ -1,0 +1,158 @@
+//! A plugin: one value, whatever language it is written in.
+
+use std::fmt;
+
+use futures_util::future::LocalBoxFuture;
+use silverback_model::schema::Schema;
+
+use crate::{Answer, Exchange, Phase, PhaseSet, Record};
+
+/// A plugin that the gateway knows: its place in the order, its schema, and how to configure it.
+pub struct Plugin {
+    /// The name under which it is configured.
+    pub name: String,
+    /// Plugins run from the highest to the lowest.
+    pub priority: i32,
+    /// As the plugin itself says; "0.1" and the like.
+    pub version: String,
+    /// Where it came from.
+    pub origin: Origin,
+    /// The phases it may have a handler in.
+    pub phases: PhaseSet,
+    /// What its configuration may hold: the whole `plugins` subschema, `config` included.
+    pub schema: Schema,
+    /// Makes handlers of one validated configuration.
+    #[expect(clippy::type_complexity, reason = "the type says what it takes and gives")]
+    pub configure: Box<dyn Fn(&Configuration<'_>) -> Result<Phases, PluginFault> + Send + Sync>,
+}
+
+/// One instance of a plugin: a `plugins` entity, validated.
+#[derive(Debug, Clone, Copy)]
+pub struct Configuration<'a> {
+    /// The whole entity: `id`, `config`, and the foreign keys `route`, `service`, `consumer`.
+    pub entity: &'a Record,
+}
+
+impl Configuration<'_> {
+    /// The `config` record; empty if the entity has none.
+    pub fn config(&self) -> serde_json::Value {
+        self.entity.get("config").cloned().unwrap_or_default()
+    }
+}
+
+/// Where a plugin came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Part of Silverback.
+    Bundled,
+    /// Announced by the plugin server of this name.
+    Server(String),
+}
+
+/// The handlers of one configured plugin. An empty slot is a phase that is never entered and
+/// costs nothing. Handlers are shared by all workers; what a worker keeps to itself (connections,
+/// an interpreter) its host keeps in a thread-local.
+#[derive(Default)]
+pub struct Phases {
+    /// See [`Phase::Certificate`].
+    pub certificate: Option<Handler>,
+    /// See [`Phase::Rewrite`].
+    pub rewrite: Option<Handler>,
+    /// See [`Phase::Access`].
+    pub access: Option<Handler>,
+    /// See [`Phase::Response`]. Its presence makes the gateway buffer the answer.
+    pub response: Option<Handler>,
+    /// See [`Phase::HeaderFilter`].
+    pub header_filter: Option<Handler>,
+    /// See [`Phase::BodyFilter`]: called with [`Exchange::chunk`] set.
+    pub body_filter: Option<Handler>,
+    /// See [`Phase::Log`].
+    pub log: Option<Handler>,
+    /// See [`Phase::Preread`].
+    pub preread: Option<Handler>,
+}
+
+impl Phases {
+    /// The handler of a phase, if there is one.
+    pub fn get(&self, phase: Phase) -> Option<&Handler> {
+        match phase {
+            Phase::Certificate => self.certificate.as_ref(),
+            Phase::Rewrite => self.rewrite.as_ref(),
+            Phase::Access => self.access.as_ref(),
+            Phase::Response => self.response.as_ref(),
+            Phase::HeaderFilter => self.header_filter.as_ref(),
+            Phase::BodyFilter => self.body_filter.as_ref(),
+            Phase::Log => self.log.as_ref(),
+            Phase::Preread => self.preread.as_ref(),
+            Phase::InitWorker | Phase::Configure | Phase::Balancer | Phase::AdminApi => None,
+        }
+    }
+
+    /// The phases that have a handler.
+    pub fn set(&self) -> PhaseSet {
+        Phase::ALL
+            .into_iter()
+            .filter(|&p| self.get(p).is_some())
+            .fold(PhaseSet::NONE, PhaseSet::with)
+    }
+}
+
+/// A handler that never waits.
+type Now = Box<dyn Fn(&mut Exchange) -> Flow + Send + Sync>;
+/// A handler that may wait, on the worker that called it.
+type Later = Box<dyn for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync>;
+
+/// What runs in a phase: `Now` for what never waits, `Later` for what may, so that a chain pays
+/// for a future only where one is needed.
+pub enum Handler {
+    /// Answers at once.
+    Now(Now),
+    /// Answers when its future does.
+    Later(Later),
+}
+
+impl Handler {
+    /// A handler that never waits.
+    pub fn now(handle: impl Fn(&mut Exchange) -> Flow + Send + Sync + 'static) -> Handler {
+        Handler::Now(Box::new(handle))
+    }
+
+    /// A handler that may wait.
+    pub fn later(
+        handle: impl for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync + 'static,
+    ) -> Handler {
+        Handler::Later(Box::new(handle))
+    }
+
+    /// Runs it.
+    pub async fn run(&self, exchange: &mut Exchange) -> Flow {
+        match self {
+            Handler::Now(handle) => handle(exchange),
+            Handler::Later(handle) => handle(exchange).await,
+        }
+    }
+}
+
+/// What a handler decides.
+#[derive(Debug)]
+pub enum Flow {
+    /// The next plugin's turn.
+    Next,
+    /// This answer, and no further handler in this phase.
+    Exit(Answer),
+    /// The plugin could not do its work: the request is refused with a 500 and the text logged.
+    /// Later plugins still see the response phases, as in Kong.
+    Fail(String),
+}
+
+/// Why a configured plugin can't be made: shown where the configuration is loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginFault(pub String);
+
+impl fmt::Display for PluginFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PluginFault {}

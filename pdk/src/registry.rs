@@ -1,0 +1,48 @@
+//! The plugins that this gateway runs, by name.
+
+use std::{collections::HashMap, sync::Arc};
+
+use thiserror::Error;
+
+use crate::Plugin;
+
+/// The enabled plugins. Made once at start; read by everything that asks what plugins there are.
+#[derive(Clone, Default)]
+pub struct Registry {
+    by_name: HashMap<String, Arc<Plugin>>,
+}
+
+/// Why a plugin can't be added.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RegistryError {
+    /// Two hosts offer one name.
+    #[error("plugin '{0}' is offered twice: rename one of them or remove it from 'plugins'")]
+    Twice(String),
+}
+
+impl Registry {
+    /// Adds a plugin.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn add(&mut self, plugin: Plugin) -> Result<(), RegistryError> {
+        if self.by_name.contains_key(&plugin.name) {
+            return Err(RegistryError::Twice(plugin.name));
+        }
+        self.by_name.insert(plugin.name.clone(), Arc::new(plugin));
+        Ok(())
+    }
+
+    /// The plugin of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.by_name.get(name)
+    }
+
+    /// All plugins in the order in which they run: highest priority first, equal priorities by
+    /// name backwards, as Kong sorts them (`kong/runloop/plugins_iterator.lua`).
+    pub fn in_order(&self) -> Vec<&Arc<Plugin>> {
+        let mut plugins: Vec<_> = self.by_name.values().collect();
+        plugins.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| b.name.cmp(&a.name)));
+        plugins
+    }
+}
