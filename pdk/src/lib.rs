@@ -1,1 +1,25 @@
-//! What a plugin may touch.
+//! What a plugin may touch: the exchange, the phases, and the table of `kong.*` functions.
+//!
+//! Reading order: a [`Plugin`] is one value whatever language it is written in; its [`Phases`]
+//! are handlers over an [`Exchange`]; what a handler in another language may do to the exchange
+//! is a [`kong::Function`], written once and bound by every host.
+
+mod phase;
+mod plugin;
+mod registry;
+
+mod exchange;
+mod value;
+
+pub mod kong;
+
+pub use exchange::{
+    Answer, Body, BodyError, Captures, Chunk, Client, Exchange, Found, Matched, Node, Request,
+    RequestId, Response, Scheme, SerializeMode, Source, Target, Timeouts, Timing, Tls, Try,
+    Upstream, View,
+};
+pub use phase::{Phase, PhaseSet};
+pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault};
+pub use registry::{Registry, RegistryError};
+pub use silverback_model::Record;
+pub use value::Value;

@@ -140,9 +140,9 @@ impl From<&Json> for Value {
         match json {
             Json::Null => Value::Nil,
             Json::Bool(b) => Value::Bool(*b),
-            Json::Number(n) => n
-                .as_i64()
-                .map_or_else(|| Value::Number(n.as_f64().unwrap_or(f64::NAN)), Value::Int),
+            Json::Number(n) => {
+                n.as_i64().map_or_else(|| Value::Number(n.as_f64().unwrap_or(f64::NAN)), Value::Int)
+            }
             Json::String(s) => Value::text(s),
             Json::Array(items) => Value::Array(items.iter().map(Value::from).collect()),
             // Null members are absent, as in a Lua table.

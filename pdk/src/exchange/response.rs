@@ -64,12 +64,7 @@ pub struct Answer {
 impl Answer {
     /// A plugin's answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-        Answer {
-            status,
-            headers: HeaderMap::new(),
-            body: Some(body.into()),
-            source: Source::Exit,
-        }
+        Answer { status, headers: HeaderMap::new(), body: Some(body.into()), source: Source::Exit }
     }
 
     /// A plugin's answer of JSON, typed so.
