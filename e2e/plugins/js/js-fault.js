@@ -1,0 +1,52 @@
+'use strict'
+// Misbehaves as its configuration says, in one phase; in every other phase it does nothing.
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+
+class Plugin {
+  constructor(config) {
+    this.config = config
+  }
+
+  async act(kong, phase) {
+    const { phase: when, do: what, ms, after_call: afterCall, token } = this.config
+    if (phase === when) {
+      if (afterCall) await kong.request.getMethod()
+      if (what === 'raise') throw new Error(`raised in ${phase}`)
+      if (what === 'hang') await new Promise(() => {})
+      if (what === 'sleep') await sleep(ms)
+      if (what === 'exit') process.exit(3)
+    }
+    if (phase === 'access' && token) await kong.service.request.setHeader('x-fault-token', token)
+  }
+
+  async rewrite(kong) {
+    await this.act(kong, 'rewrite')
+  }
+
+  async access(kong) {
+    await this.act(kong, 'access')
+  }
+
+  async response(kong) {
+    await this.act(kong, 'response')
+  }
+
+  async log(kong) {
+    await this.act(kong, 'log')
+  }
+}
+
+module.exports = {
+  Plugin,
+  Name: 'js-fault',
+  Schema: [
+    { phase: { type: 'string', one_of: ['rewrite', 'access', 'response', 'log'] } },
+    { do: { type: 'string', one_of: ['raise', 'hang', 'sleep', 'exit', 'nothing'] } },
+    { ms: { type: 'integer', default: 0 } },
+    { after_call: { type: 'boolean', default: false } },
+    { token: { type: 'string' } },
+  ],
+  Version: '1.0.0',
+  Priority: 4,
+}

@@ -1,0 +1,49 @@
+"""Misbehaves as its configuration says, in one phase; in every other phase it does nothing."""
+import os
+import threading
+import time
+
+Schema = (
+    {"phase": {"type": "string", "one_of": ["rewrite", "access", "response", "log"]}},
+    {"do": {"type": "string", "one_of": ["raise", "hang", "sleep", "exit", "nothing"]}},
+    {"ms": {"type": "integer", "default": 0}},
+    {"after_call": {"type": "boolean", "default": False}},
+    {"token": {"type": "string"}},
+)
+version = "1.0.0"
+priority = 3
+
+
+class Plugin:
+    def __init__(self, config):
+        self.config = config
+
+    def act(self, kong, phase):
+        if phase == self.config.get("phase"):
+            self.misbehave(kong, phase, self.config.get("do"))
+        if phase == "access" and self.config.get("token"):
+            kong.service.request.set_header("x-fault-token", self.config["token"])
+
+    def misbehave(self, kong, phase, what):
+        if self.config.get("after_call"):
+            kong.request.get_method()
+        if what == "raise":
+            raise RuntimeError("raised in " + phase)
+        if what == "hang":
+            threading.Event().wait()
+        if what == "sleep":
+            time.sleep(self.config["ms"] / 1000)
+        if what == "exit":
+            os._exit(3)
+
+    def rewrite(self, kong):
+        self.act(kong, "rewrite")
+
+    def access(self, kong):
+        self.act(kong, "access")
+
+    def response(self, kong):
+        self.act(kong, "response")
+
+    def log(self, kong):
+        self.act(kong, "log")
