@@ -1,24 +1,13 @@
 //! Entities, their schemas, and declarative files. Pure: no I/O.
 
+// The derives name this crate by its full path, inside it too.
+extern crate self as silverback_model;
+
 mod record;
 
 pub use record::{Entity, Record};
 
-/// The typed entities. (Replaced whole by `entities.rs`.)
-pub mod entities {
-    /// A route.
-    #[derive(Debug, Clone, serde::Deserialize)]
-    pub struct Route {
-        /// Its id.
-        pub id: uuid::Uuid,
-    }
-    /// A service.
-    #[derive(Debug, Clone, serde::Deserialize)]
-    pub struct Service {
-        /// Its id.
-        pub id: uuid::Uuid,
-    }
-}
+pub mod entities;
 
 /// The field language. (Replaced whole by `schema.rs`.)
 pub mod schema {

@@ -1,0 +1,45 @@
+//! A key that a consumer signs tokens with (kong/plugins/jwt/daos.lua).
+
+use serde::Deserialize;
+use silverback_macros::Entity;
+use uuid::Uuid;
+
+use crate::entities::{Consumer, Foreign, Set, null_default};
+
+/// A key that a consumer signs tokens with (kong/plugins/jwt/daos.lua).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
+#[entity(name = "jwt_secrets", endpoint_key = "key", workspaceable, cache_key("key"), admin_api_name = "jwts", admin_api_nested_name = "jwt", with = rules)]
+#[serde(default)]
+pub struct JwtSecret {
+    /// The id.
+    #[field(typedef = uuid)]
+    pub id: Uuid,
+    /// When it was created, in seconds since 1970.
+    #[field(typedef = auto_timestamp_s)]
+    #[serde(deserialize_with = "null_default")]
+    pub created_at: i64,
+    /// The consumer whose credential it is.
+    #[field(on_delete = "cascade")]
+    pub consumer: Foreign<Consumer>,
+    /// The claim that names this credential.
+    #[field(required = false, unique, auto)]
+    pub key: Option<String>,
+    /// The shared secret of the HS algorithms.
+    #[field(auto)]
+    pub secret: Option<String>,
+    /// The public key in PEM, of the other algorithms.
+    pub rsa_public_key: Option<String>,
+    /// How tokens are signed.
+    #[field(
+        default = "HS256",
+        one_of(
+            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512",
+            "PS256", "PS384", "PS512", "EdDSA"
+        )
+    )]
+    pub algorithm: Option<String>,
+    /// Labels for grouping and filtering.
+    #[field(typedef = tags, nullable)]
+    #[serde(deserialize_with = "null_default")]
+    pub tags: Set<String>,
+}
