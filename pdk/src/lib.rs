@@ -19,7 +19,7 @@ pub use exchange::{
     Upstream, View,
 };
 pub use phase::{Phase, PhaseSet};
-pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault};
+pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait};
 pub use registry::{Registry, RegistryError};
 pub use silverback_model::Record;
 pub use value::Value;

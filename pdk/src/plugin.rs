@@ -99,8 +99,21 @@ impl Phases {
 
 /// A handler that never waits.
 type Now = Box<dyn Fn(&mut Exchange) -> Flow + Send + Sync>;
-/// A handler that may wait, on the worker that called it.
-type Later = Box<dyn for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync>;
+/// A handler that may wait, on the worker that called it. What it needs it borrows from itself:
+/// nothing is cloned per request.
+pub trait Wait: Send + Sync {
+    /// Runs it.
+    fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow>;
+}
+
+impl<F> Wait for F
+where
+    F: for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync,
+{
+    fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+        self(exchange)
+    }
+}
 
 /// What runs in a phase: `Now` for what never waits, `Later` for what may, so that a chain pays
 /// for a future only where one is needed.
@@ -108,7 +121,7 @@ pub enum Handler {
     /// Answers at once.
     Now(Now),
     /// Answers when its future does.
-    Later(Later),
+    Later(Box<dyn Wait>),
 }
 
 impl Handler {
@@ -118,9 +131,7 @@ impl Handler {
     }
 
     /// A handler that may wait.
-    pub fn later(
-        handle: impl for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync + 'static,
-    ) -> Handler {
+    pub fn later(handle: impl Wait + 'static) -> Handler {
         Handler::Later(Box::new(handle))
     }
 
@@ -128,7 +139,7 @@ impl Handler {
     pub async fn run(&self, exchange: &mut Exchange) -> Flow {
         match self {
             Handler::Now(handle) => handle(exchange),
-            Handler::Later(handle) => handle(exchange).await,
+            Handler::Later(handle) => handle.run(exchange).await,
         }
     }
 }
