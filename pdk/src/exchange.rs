@@ -14,7 +14,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use silverback_model::{
     Entity, Record,
     entities::{Route, Service},
@@ -25,7 +25,7 @@ pub use self::{
     request::{Captures, Matched, Request, RequestId, Scheme},
     response::{Answer, Response, Source},
     upstream::{Target, Timeouts, Try, Upstream},
-    view::{Found, Node, View},
+    view::{Found, Node, SecretRef, Statistics, View},
 };
 use crate::{Phase, Value};
 
@@ -53,6 +53,12 @@ pub struct Exchange {
     pub response: Response,
     /// The piece of the answer's body that a body_filter handler may read and replace.
     pub chunk: Chunk,
+    /// Pieces that `kong.response.get_raw_body` keeps back until the last one has come.
+    pub held: Option<BytesMut>,
+    /// What a certificate handler asks of the TLS handshake.
+    pub handshake: Handshake,
+    /// `kong.client.tls.set_client_verify`: stands for what the handshake found.
+    pub client_verify: Option<String>,
     /// `kong.ctx.shared`: values that plugins leave for one another.
     pub shared: HashMap<String, Value>,
     /// `ngx.ctx`, as far as plugins in other languages reach it (`kong.nginx.get_ctx`).
@@ -76,6 +82,9 @@ impl Exchange {
             upstream: Upstream::default(),
             response: Response::default(),
             chunk: Chunk::default(),
+            held: None,
+            handshake: Handshake::default(),
+            client_verify: None,
             shared: HashMap::new(),
             nginx_ctx: HashMap::new(),
             serialize: Vec::new(),
@@ -130,6 +139,15 @@ pub struct Tls {
     pub client_chain: Vec<Bytes>,
     /// What came of verifying it, in nginx's words: NONE, SUCCESS, FAILED:reason.
     pub client_verify: String,
+}
+
+/// What a certificate handler asks of the TLS handshake (`kong.client.tls`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// Whether the client is asked for a certificate.
+    pub request_certificate: bool,
+    /// Whether the session must not be resumed later.
+    pub no_session_reuse: bool,
 }
 
 /// How `kong.log.set_serialize_value` puts its value into the document.

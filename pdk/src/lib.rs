@@ -9,15 +9,17 @@ mod plugin;
 mod registry;
 
 mod exchange;
+mod logging;
 mod value;
 
 pub mod kong;
 
 pub use exchange::{
-    Answer, Body, BodyError, Captures, Chunk, Client, Exchange, Found, Matched, Node, Request,
-    RequestId, Response, Scheme, SerializeMode, Source, Target, Timeouts, Timing, Tls, Try,
-    Upstream, View,
+    Answer, Body, BodyError, Captures, Chunk, Client, Exchange, Found, Handshake, Matched, Node,
+    Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Source, Statistics, Target,
+    Timeouts, Timing, Tls, Try, Upstream, View,
 };
+pub use logging::{LogLevel, LogSink, log, logs, set_log_sink};
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait};
 pub use registry::{Registry, RegistryError};

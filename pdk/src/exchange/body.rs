@@ -1,6 +1,7 @@
 //! A body on its way: nothing, bytes at hand, or a stream.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -73,6 +74,78 @@ impl Body {
         let bytes = collect(self, limit).await?;
         *self = Body::from_bytes(bytes.clone());
         Ok(bytes)
+    }
+}
+
+impl Body {
+    /// Reads all of it and keeps it if it is no larger than `limit` bytes; else it stays whole,
+    /// to be streamed on, and the answer is none.
+    ///
+    /// # Errors
+    /// If the stream breaks off.
+    pub async fn read_within(&mut self, limit: u64) -> Result<Option<Bytes>, BodyError> {
+        if let Some(bytes) = self.at_hand() {
+            return Ok((bytes.len() as u64 <= limit).then_some(bytes));
+        }
+        if self.size_hint().lower() > limit {
+            return Ok(None);
+        }
+        let mut read = VecDeque::new();
+        let mut size = 0;
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await
+        {
+            let Ok(data) = frame?.into_data() else { continue };
+            size += data.len() as u64;
+            read.push_back(data);
+            if size > limit {
+                let rest = std::mem::take(self);
+                *self = Body::Stream(Box::pin(Resumed { read, rest }));
+                return Ok(None);
+            }
+        }
+        let bytes = if read.len() == 1 {
+            read.pop_front().unwrap_or_default()
+        } else {
+            Bytes::from(read.iter().flatten().copied().collect::<Vec<u8>>())
+        };
+        *self = Body::from_bytes(bytes.clone());
+        Ok(Some(bytes))
+    }
+}
+
+/// A body of which the first pieces were read already.
+struct Resumed {
+    read: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl HttpBody for Resumed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.read.pop_front() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.iter().map(|data| data.len() as u64).sum::<u64>();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(read + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(read + upper);
+        }
+        hint
     }
 }
 

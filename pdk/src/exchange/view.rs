@@ -28,6 +28,60 @@ pub trait View {
 
     /// The entities of a kind that belong to another ("acls" of a "consumer").
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
+
+    /// The id of the workspace, where the entities know of one.
+    fn workspace_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// Connections and requests as nginx counts them; zeros where nobody counts.
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
+    }
+
+    /// The secret that a vault reference names. The environment and the vaults are not this
+    /// crate's to read, so the configuration answers.
+    ///
+    /// # Errors
+    /// Kong's text: "could not find vault (NAME)", "could not get value from external vault (no
+    /// value found)".
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        Err(format!("could not find vault ({})", reference.name))
+    }
+}
+
+/// A vault reference taken apart: `{vault://NAME/RESOURCE/KEY?CONFIG#VERSION}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretRef {
+    /// The vault's prefix, or the name of a kind of vault: "env".
+    pub name: String,
+    /// What is asked for.
+    pub resource: String,
+    /// The member, where the secret is an object.
+    pub key: Option<String>,
+    /// What overrides the vault's configuration.
+    pub config: Vec<(String, String)>,
+    /// Which version, where the vault has versions.
+    pub version: Option<u64>,
+}
+
+/// What `kong.nginx.get_statistics` counts, since the start of this node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Open connections, idle ones included.
+    pub active: u64,
+    /// Connections of which a request's head is being read.
+    pub reading: u64,
+    /// Connections that are answered.
+    pub writing: u64,
+    /// Idle connections.
+    pub waiting: u64,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Connections that were served: those accepted, less those closed at once by a limit.
+    pub handled: u64,
+    /// Requests.
+    pub requests: u64,
 }
 
 /// What a look-up found, at once where the entities are in memory.
