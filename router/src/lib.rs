@@ -1,1 +1,27 @@
-//! From request to route.
+//! From request to route. Pure: no I/O.
+//!
+//! A [`Router`] is compiled from the routes once and then only read. [`normalize`] makes the path
+//! that routes see, [`Router::find`] chooses the route, [`Match::upstream_path`] says what path
+//! the upstream gets. There is no cache of results: a look-up goes straight through an index, from
+//! the host to the prefixes of the path to the routes that can match, best first.
+//!
+//! Routes are ordered by the rules of Kong's router flavours ([`Flavor`]). The flavour
+//! `expressions` would be a third way to order and to check, beside the two here.
+
+mod router;
+
+mod order;
+
+mod index;
+
+mod conditions;
+
+mod hosts;
+
+mod lookup;
+
+mod path;
+
+pub use lookup::{Captures, Lookup, Match};
+pub use path::{BadPath, normalize};
+pub use router::{BuildError, BuildErrors, Flavor, Problem, RouteInput, Router};
