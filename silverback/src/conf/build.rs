@@ -1,0 +1,725 @@
+//! The typed configuration, from the effective values. Checks that need more than one key, or more
+//! than a key's kind, are made here; their texts are Kong's (kong/conf_loader/parse.lua,
+//! `check_and_parse`).
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::keys::Kind;
+use super::settings::{Findings, Settings};
+use super::{
+    BodyLimits, Conf, Errors, Limits, Listener, Log, LogLevel, LogTarget, Logs, Lua, Material,
+    ResponseHeaders, RouterFlavor, Trusted, UntrustedLua, UpstreamKeepalive, keys, listen,
+    pluginserver, tls, value,
+};
+
+mod dns;
+
+/// Builds the configuration. Where something is wrong, it is a found error and the value some
+/// other: the result is only good without errors.
+pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
+    refuse_what_is_not_available(&settings, findings);
+    tls::apply_suite(&mut settings);
+    let s = &settings;
+    let prefix = absolute(s.text("prefix").unwrap_or("/usr/local/kong"));
+    let (proxy_listen, stream_listen) =
+        (listeners(s, "proxy_listen"), listeners(s, "stream_listen"));
+    let (admin_listen, status_listen) =
+        (listeners(s, "admin_listen"), listeners(s, "status_listen"));
+    let proxy_ssl = has_ssl(&proxy_listen) || has_ssl(&stream_listen);
+    Conf {
+        node_id: node_id(s, findings),
+        log_level: log_level(s),
+        logs: logs(s, &prefix),
+        port_maps: port_maps(s, findings),
+        workers: workers(s, findings),
+        daemon: s.is_on("nginx_main_daemon"),
+        user: user(s),
+        tls: tls::proxy(s, proxy_ssl, findings),
+        admin_certificates: tls::pairs(s, "admin_", has_ssl(&admin_listen), findings),
+        status_certificates: tls::pairs(s, "status_", has_ssl(&status_listen), findings),
+        client_certificate: tls::client(s, findings),
+        declarative_config: s.text("declarative_config").map(absolute),
+        declarative_config_string: s.text("declarative_config_string").map(str::to_owned),
+        plugins: on_list(s, "plugins"),
+        pluginservers: pluginserver::servers(s, &prefix, findings),
+        vaults: on_list(s, "vaults"),
+        trusted: trusted(s, findings),
+        headers: response_headers(s, findings),
+        upstream_request_id: upstream_request_id(s, findings),
+        limits: limits(s, findings),
+        admin_limits: BodyLimits {
+            max_body: s.size("nginx_admin_client_max_body_size").filter(|n| *n > 0),
+            body_buffer: s.size("nginx_admin_client_body_buffer_size").unwrap_or(10 << 20),
+        },
+        upstream_keepalive: upstream_keepalive(s),
+        errors: errors(s, &prefix),
+        allow_debug_header: s.is_on("allow_debug_header"),
+        request_debug: s.is_on("request_debug"),
+        request_debug_token: s.text("request_debug_token").map(str::to_owned),
+        router_flavor: router_flavor(s),
+        worker_consistency_strict: strict_consistency(s, findings),
+        worker_state_update_frequency: seconds(s, "worker_state_update_frequency"),
+        mem_cache_size: s.size("mem_cache_size").unwrap_or(128 << 20),
+        dns: dns::dns(s, findings),
+        lua: lua(s, findings),
+        tracing_instrumentations: tracing(s, findings),
+        tracing_sampling_rate: s.number("tracing_sampling_rate").unwrap_or(0.0),
+        proxy_server: proxy_server(s, findings),
+        prefix,
+        proxy_listen,
+        stream_listen,
+        admin_listen,
+        status_listen,
+        settings,
+    }
+}
+
+fn refuse_what_is_not_available(s: &Settings, findings: &mut Findings) {
+    let database = s.text("database").unwrap_or("off");
+    if database != "off" {
+        let message = format!(
+            "database has an invalid value: '{database}' (off): sqlite and postgres are not \
+             available yet"
+        );
+        findings.error(s, "database", message);
+    }
+    let postgres = ["pg_host", "pg_port", "pg_user", "pg_password", "pg_database", "pg_schema"];
+    if let Some(key) =
+        postgres.iter().find(|key| s.is_given(key)).filter(|_| !s.is_given("database"))
+    {
+        let message = format!(
+            "{key} is set and database is not, which means 'postgres'; it is not available yet: \
+             set database = off, or remove the pg_* settings"
+        );
+        findings.error(s, key, message);
+    }
+    let role = s.text("role").unwrap_or("traditional");
+    if role != "traditional" {
+        let message = format!(
+            "role has an invalid value: '{role}' (traditional): hybrid mode is not available"
+        );
+        findings.error(s, "role", message);
+    }
+}
+
+/// The listeners of a key; its value was checked when it was parsed.
+pub(super) fn listeners(s: &Settings, key: &str) -> Vec<Listener> {
+    let Some(Kind::Listen(subsystem)) = keys::find(key).map(|key| key.kind) else {
+        return Vec::new();
+    };
+    listen::parse(s.list(key), subsystem).unwrap_or_default()
+}
+
+fn has_ssl(listeners: &[Listener]) -> bool {
+    listeners.iter().any(|listener| listener.ssl)
+}
+
+/// An absolute path; relative ones start at the working directory.
+fn absolute(path: &str) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    // `/usr/local/kong/` and `/usr/local/kong` are one prefix.
+    absolute.components().collect()
+}
+
+fn seconds(s: &Settings, key: &str) -> Duration {
+    s.seconds(key).unwrap_or_default()
+}
+
+/// A list in which `off` as the first entry means nothing, and elsewhere nothing at all.
+fn on_list(s: &Settings, key: &str) -> Vec<String> {
+    let items = s.list(key);
+    if items.first().is_some_and(|first| first == "off") {
+        return Vec::new();
+    }
+    items.iter().filter(|item| *item != "off").cloned().collect()
+}
+
+fn node_id(s: &Settings, findings: &mut Findings) -> Option<String> {
+    let id = s.text("node_id")?;
+    if uuid::Uuid::try_parse(id).is_err() || id.len() != 36 {
+        findings.error(s, "node_id", format!("node_id must be a valid UUID, got '{id}'"));
+    }
+    Some(id.to_owned())
+}
+
+fn log_level(s: &Settings) -> LogLevel {
+    match s.text("log_level") {
+        Some("debug") => LogLevel::Debug,
+        Some("info") => LogLevel::Info,
+        Some("warn") => LogLevel::Warn,
+        Some("error") => LogLevel::Error,
+        Some("crit") => LogLevel::Crit,
+        Some("alert") => LogLevel::Alert,
+        Some("emerg") => LogLevel::Emerg,
+        _ => LogLevel::Notice,
+    }
+}
+
+fn logs(s: &Settings, prefix: &Path) -> Logs {
+    let log = |key| log(s.text(key).unwrap_or("off"), prefix);
+    Logs {
+        proxy_access: log("proxy_access_log"),
+        proxy_error: log("proxy_error_log"),
+        stream_access: log("proxy_stream_access_log"),
+        stream_error: log("proxy_stream_error_log"),
+        admin_access: log("admin_access_log"),
+        admin_error: log("admin_error_log"),
+        status_access: log("status_access_log"),
+        status_error: log("status_error_log"),
+    }
+}
+
+fn log(text: &str, prefix: &Path) -> Log {
+    let mut words = text.split_whitespace();
+    let target = match words.next() {
+        None | Some("off") => LogTarget::Off,
+        Some("/dev/stdout") => LogTarget::Stdout,
+        Some("/dev/stderr" | "stderr") => LogTarget::Stderr,
+        Some(word) => match word.strip_prefix("syslog:") {
+            Some(server) => LogTarget::Syslog(server.to_owned()),
+            None => LogTarget::File(prefix.join(word)),
+        },
+    };
+    let option = words.find(|word| !word.contains('=')).map(str::to_owned);
+    Log { target, option }
+}
+
+fn port_maps(s: &Settings, findings: &mut Findings) -> Vec<(u16, u16)> {
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port > 0);
+    let pair = |text: &String| {
+        let (outer, inner) = text.split_once(':')?;
+        Some((port(outer)?, port(inner)?))
+    };
+    let mut maps = Vec::new();
+    for entry in s.list("port_maps") {
+        match pair(entry) {
+            Some(map) => maps.push(map),
+            None => {
+                let message = format!("invalid port mapping (`port_maps`): {entry}");
+                findings.error(s, "port_maps", message);
+            }
+        }
+    }
+    maps
+}
+
+fn workers(s: &Settings, findings: &mut Findings) -> Option<usize> {
+    const MAX: usize = 1024;
+    let key = "nginx_main_worker_processes";
+    let text = s.text(key).unwrap_or("auto");
+    if text == "auto" {
+        return None;
+    }
+    let workers = text.parse().ok().filter(|n| (1..=MAX).contains(n));
+    if workers.is_none() {
+        let message = format!(
+            "nginx_worker_processes has an invalid value: '{text}' (auto, or a number between 1 \
+             and {MAX})"
+        );
+        findings.error(s, key, message);
+    }
+    workers
+}
+
+/// `user` or `user group`; `nobody` means that the user does not change, as in Kong.
+fn user(s: &Settings) -> Option<(String, String)> {
+    let mut words = s.text("nginx_main_user")?.split_whitespace();
+    let user = words.next()?;
+    let group = words.next().unwrap_or(user);
+    (user != "nobody").then(|| (user.to_owned(), group.to_owned()))
+}
+
+fn trusted(s: &Settings, findings: &mut Findings) -> Trusted {
+    let mut networks = Vec::new();
+    let mut unix = false;
+    for address in s.list("trusted_ips") {
+        let single = || address.parse::<IpAddr>().ok().map(IpNet::from);
+        match address.parse().ok().or_else(single) {
+            Some(network) => networks.push(network),
+            None if address == "unix:" => unix = true,
+            None => {
+                let message = format!(
+                    "trusted_ips must be a comma separated list in the form of IPv4 or IPv6 \
+                     address or CIDR block or 'unix:', got '{address}'"
+                );
+                findings.error(s, "trusted_ips", message);
+            }
+        }
+    }
+    Trusted {
+        networks,
+        unix,
+        real_ip_header: s.text_or_empty("nginx_proxy_real_ip_header"),
+        real_ip_recursive: s.is_on("nginx_proxy_real_ip_recursive"),
+    }
+}
+
+/// The headers of `headers`, by their names in any case.
+fn response_headers(s: &Settings, findings: &mut Findings) -> ResponseHeaders {
+    let mut h = ResponseHeaders::default();
+    for entry in s.list("headers") {
+        match entry.to_ascii_lowercase().as_str() {
+            "server_tokens" => (h.server, h.via) = (true, true),
+            "latency_tokens" => {
+                (h.proxy_latency, h.response_latency) = (true, true);
+                (h.admin_latency, h.upstream_latency) = (true, true);
+            }
+            "server" => h.server = true,
+            "via" => h.via = true,
+            "x-kong-proxy-latency" => h.proxy_latency = true,
+            "x-kong-response-latency" => h.response_latency = true,
+            "x-kong-admin-latency" => h.admin_latency = true,
+            "x-kong-upstream-latency" => h.upstream_latency = true,
+            "x-kong-upstream-status" => h.upstream_status = true,
+            "x-kong-request-id" => h.request_id = true,
+            "off" => {}
+            _ => findings.error(s, "headers", format!("headers: invalid entry '{entry}'")),
+        }
+    }
+    if s.list("headers").first().is_some_and(|first| first == "off") {
+        return ResponseHeaders::default();
+    }
+    h
+}
+
+fn upstream_request_id(s: &Settings, findings: &mut Findings) -> bool {
+    let key = "headers_upstream";
+    for entry in s.list(key) {
+        if entry != "off" && !entry.eq_ignore_ascii_case("x-kong-request-id") {
+            findings.error(s, key, format!("{key}: invalid entry '{entry}'"));
+        }
+    }
+    !on_list(s, key).is_empty()
+}
+
+/// nginx's limits, given for all servers (`nginx_http_`) or for the proxy alone (`nginx_proxy_`).
+fn limits(s: &Settings, findings: &mut Findings) -> Limits {
+    let max_body = proxy_size(s, "client_max_body_size", 0, findings);
+    let mut time = |directive: &str, default_s: u64| {
+        let key = format!("nginx_http_{directive}");
+        let Some(text) = s.text(&key) else { return Duration::from_secs(default_s) };
+        // keepalive_timeout may have a second part, the time that the header Keep-Alive names.
+        let first = text.split_whitespace().next().unwrap_or_default();
+        value::duration(first).unwrap_or_else(|| {
+            findings.error(s, &key, format!("{key} is not a time: '{text}'"));
+            Duration::from_secs(default_s)
+        })
+    };
+    Limits {
+        head_timeout: time("client_header_timeout", 60),
+        body_timeout: time("client_body_timeout", 60),
+        send_timeout: time("send_timeout", 60),
+        keepalive_timeout: time("keepalive_timeout", 75),
+        keepalive_requests: number(s, "nginx_http_keepalive_requests", 10_000, findings),
+        max_head: max_head(s, findings),
+        body: BodyLimits {
+            max_body: Some(max_body).filter(|n| *n > 0),
+            body_buffer: proxy_size(s, "client_body_buffer_size", 8 << 10, findings),
+        },
+    }
+}
+
+/// A size for the proxy: `nginx_proxy_` over `nginx_http_`.
+fn proxy_size(s: &Settings, directive: &str, default: u64, findings: &mut Findings) -> u64 {
+    let key = format!("nginx_proxy_{directive}");
+    let Some(text) = s.text(&key) else {
+        return s.size(&format!("nginx_http_{directive}")).unwrap_or(default);
+    };
+    value::size(text).unwrap_or_else(|| {
+        findings.error(s, &key, format!("{key} is not a size: '{text}'"));
+        default
+    })
+}
+
+fn number(s: &Settings, key: &str, default: u64, findings: &mut Findings) -> u64 {
+    let Some(text) = s.text(key) else { return default };
+    text.parse().unwrap_or_else(|_| {
+        findings.error(s, key, format!("{key} is not a number: '{text}'"));
+        default
+    })
+}
+
+/// `number size` of `large_client_header_buffers`: their product bounds a request's head.
+fn max_head(s: &Settings, findings: &mut Findings) -> u64 {
+    let key = "nginx_http_large_client_header_buffers";
+    let text = s.text(key).unwrap_or("4 8k");
+    let product = text.split_once(char::is_whitespace).and_then(|(count, size)| {
+        count.parse::<u64>().ok()?.checked_mul(value::size(size.trim())?)
+    });
+    product.unwrap_or_else(|| {
+        findings.error(s, key, format!("{key} is not a number and a size: '{text}'"));
+        32 << 10
+    })
+}
+
+fn upstream_keepalive(s: &Settings) -> UpstreamKeepalive {
+    UpstreamKeepalive {
+        pool_size: s.count("upstream_keepalive_pool_size"),
+        max_requests: Some(s.count("upstream_keepalive_max_requests")).filter(|n| *n > 0),
+        idle_timeout: s.seconds("upstream_keepalive_idle_timeout").filter(|t| !t.is_zero()),
+    }
+}
+
+fn errors(s: &Settings, prefix: &Path) -> Errors {
+    let template = |key| s.text(key).map(|path| prefix.join(path));
+    Errors {
+        default_type: s.text_or_empty("error_default_type"),
+        template_html: template("error_template_html"),
+        template_json: template("error_template_json"),
+        template_xml: template("error_template_xml"),
+        template_plain: template("error_template_plain"),
+    }
+}
+
+fn router_flavor(s: &Settings) -> RouterFlavor {
+    match s.text("router_flavor") {
+        Some("traditional") => RouterFlavor::Traditional,
+        Some("expressions") => RouterFlavor::Expressions,
+        _ => RouterFlavor::TraditionalCompatible,
+    }
+}
+
+fn strict_consistency(s: &Settings, findings: &mut Findings) -> bool {
+    let strict = s.text("worker_consistency") == Some("strict");
+    if strict {
+        findings.warnings.push(
+            "the configuration value 'strict' for configuration property 'worker_consistency' is \
+             deprecated"
+                .to_owned(),
+        );
+    }
+    strict
+}
+
+fn lua(s: &Settings, findings: &mut Findings) -> Lua {
+    let dicts = |key: &str, findings: &mut Findings| shared_dicts(s, key, findings);
+    Lua {
+        package_path: s.text_or_empty("lua_package_path"),
+        package_cpath: s.text_or_empty("lua_package_cpath"),
+        max_req_headers: s.count("lua_max_req_headers"),
+        max_resp_headers: s.count("lua_max_resp_headers"),
+        max_uri_args: s.count("lua_max_uri_args"),
+        max_post_args: s.count("lua_max_post_args"),
+        socket_pool_size: s.count("lua_socket_pool_size"),
+        trusted_certificates: trusted_certificates(s, findings),
+        ssl_verify_depth: s.count("lua_ssl_verify_depth"),
+        ssl_versions: tls::versions(s, "nginx_http_lua_ssl_protocols", findings),
+        shared_dicts: dicts("nginx_http_lua_shared_dict", findings),
+        stream_shared_dicts: dicts("nginx_stream_lua_shared_dict", findings),
+        regex_match_limit: number(s, "nginx_http_lua_regex_match_limit", 100_000, findings)
+            .try_into()
+            .unwrap_or(u32::MAX),
+        untrusted: match s.text("untrusted_lua") {
+            Some("on") => UntrustedLua::On,
+            Some("off") => UntrustedLua::Off,
+            _ => UntrustedLua::Sandbox,
+        },
+        sandbox_requires: s.list("untrusted_lua_sandbox_requires").to_vec(),
+        sandbox_environment: s.list("untrusted_lua_sandbox_environment").to_vec(),
+    }
+}
+
+/// `name size`, and more of them behind `; lua_shared_dict`, which is how more than one is given.
+fn shared_dicts(s: &Settings, key: &str, findings: &mut Findings) -> Vec<(String, u64)> {
+    let mut dicts = Vec::new();
+    for part in s.text(key).unwrap_or_default().split(';').map(str::trim) {
+        let part = part.strip_prefix("lua_shared_dict").unwrap_or(part).trim();
+        if part.is_empty() {
+            continue;
+        }
+        let dict = part.split_once(char::is_whitespace);
+        match dict.and_then(|(name, size)| Some((name.to_owned(), value::size(size.trim())?))) {
+            Some(dict) => dicts.push(dict),
+            None => {
+                findings.error(s, key, format!("{key} is not a name and a size: '{part}'"));
+            }
+        }
+    }
+    dicts
+}
+
+/// Where systems keep the authorities they trust (kong/tools/system.lua).
+static SYSTEM_CERTIFICATES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The file of the system's trusted authorities, if it has one.
+pub(super) fn system_certificates() -> Option<&'static str> {
+    SYSTEM_CERTIFICATES.iter().copied().find(|path| Path::new(path).exists())
+}
+
+fn trusted_certificates(s: &Settings, findings: &mut Findings) -> Vec<Material> {
+    let key = "lua_ssl_trusted_certificate";
+    let mut materials = Vec::new();
+    for entry in s.list(key) {
+        if entry != "system" {
+            materials.extend(tls::certificate(s, key, entry, findings));
+        } else if let Some(path) = system_certificates() {
+            materials.push(Material::File(path.into()));
+        } else if s.is_given(key) {
+            findings.warnings.push(format!("{key}: unable to locate system bundle"));
+        }
+    }
+    materials
+}
+
+/// The words of `tracing_instrumentations`
+/// (kong/observability/tracing/instrumentation.lua, `available_types`).
+static INSTRUMENTATIONS: &[&str] = &[
+    "all",
+    "off",
+    "request",
+    "db_query",
+    "dns_query",
+    "router",
+    "http_client",
+    "balancer",
+    "plugin_rewrite",
+    "plugin_access",
+    "plugin_header_filter",
+];
+
+fn tracing(s: &Settings, findings: &mut Findings) -> Vec<String> {
+    let key = "tracing_instrumentations";
+    let types = s.list(key);
+    for kind in types.iter().filter(|kind| !INSTRUMENTATIONS.contains(&kind.as_str())) {
+        let allowed = INSTRUMENTATIONS.join(", ");
+        findings.error(s, key, format!("invalid tracing type: {kind} ({allowed})"));
+    }
+    if types.len() > 1 && types.iter().any(|kind| kind == "off") {
+        let message = "invalid tracing types: off, other types are mutually exclusive";
+        findings.error(s, key, message.to_owned());
+    }
+    on_list(s, key)
+}
+
+/// The URL is never repeated, for it may hold a password.
+fn proxy_server(s: &Settings, findings: &mut Findings) -> Option<(String, bool)> {
+    let url = s.text("proxy_server")?;
+    let message = match url.split_once("://") {
+        None => Some("proxy_server missing scheme".to_owned()),
+        Some((scheme, _)) if scheme != "http" && scheme != "https" => {
+            Some(format!("proxy_server only supports \"http\" and \"https\", got {scheme}"))
+        }
+        Some((_, rest)) if rest.is_empty() || rest.starts_with(['/', ':']) => {
+            Some("proxy_server missing host".to_owned())
+        }
+        Some((_, rest)) if rest.contains(['?', '#', ';']) => Some(
+            "fragments, query strings or parameters are meaningless in proxy configuration"
+                .to_owned(),
+        ),
+        Some(_) => None,
+    };
+    if let Some(message) = message {
+        findings.error(s, "proxy_server", message);
+    }
+    Some((url.to_owned(), s.is_on("proxy_server_ssl_verify")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::{ConfErrors, Host, LoadArgs, TlsVersion};
+
+    fn load(pairs: &[(&str, &str)]) -> Result<Conf, ConfErrors> {
+        let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let args = LoadArgs { conf: Some("/dev/null".into()), overrides, ..LoadArgs::default() };
+        Conf::load(&args).map(|loaded| loaded.conf)
+    }
+
+    #[track_caller]
+    fn check_error(key: &str, value: &str, expect: &str) {
+        let error = load(&[(key, value)]).expect_err("an error").to_string();
+        assert_eq!(error, format!("command line: {expect}"));
+    }
+
+    #[test]
+    fn defaults() {
+        let conf = load(&[]).expect("valid defaults");
+        assert_eq!(conf.log_level, LogLevel::Notice);
+        assert_eq!(conf.proxy_listen.len(), 2);
+        assert_eq!(conf.proxy_listen[1].port, 8443);
+        assert_eq!(conf.proxy_listen[0].host, Host::Ip("0.0.0.0".parse().unwrap()));
+        assert!(conf.stream_listen.is_empty());
+        assert_eq!(conf.workers, None);
+        assert_eq!(conf.tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
+        assert!(conf.tls.certificates.is_empty());
+        assert_eq!(conf.plugins, ["bundled"]);
+        assert!(conf.headers.via && conf.headers.proxy_latency && !conf.headers.upstream_status);
+        assert!(conf.upstream_request_id);
+        assert_eq!(conf.limits.body, BodyLimits { max_body: None, body_buffer: 8192 });
+        assert_eq!(conf.admin_limits.max_body, Some(10 << 20));
+        assert_eq!(conf.limits.max_head, 32 << 10);
+        assert_eq!(conf.dns.order, ["LAST", "SRV", "A", "CNAME"]);
+        assert_eq!(conf.lua.untrusted, UntrustedLua::Sandbox);
+        assert!(conf.tracing_instrumentations.is_empty());
+        assert_eq!(conf.user, Some(("kong".into(), "kong".into())));
+        assert_eq!(conf.logs.status_access.target, LogTarget::Off);
+        let file = LogTarget::File("/usr/local/kong/logs/access.log".into());
+        assert_eq!(conf.logs.stream_access, Log { target: file, option: Some("basic".into()) });
+    }
+
+    #[test]
+    fn given_values() {
+        let conf = load(&[
+            ("plugins", "off"),
+            ("vaults", "env, off"),
+            ("trusted_ips", "10.0.0.0/8, ::1, unix:"),
+            ("port_maps", "80:8000,443:8443"),
+            ("nginx_proxy_client_max_body_size", "2m"),
+            ("nginx_http_client_max_body_size", "1m"),
+            ("nginx_http_keepalive_timeout", "10s 5s"),
+            ("nginx_http_lua_shared_dict", "a 5m; lua_shared_dict b 64k"),
+            ("proxy_access_log", "/dev/stdout custom"),
+            ("proxy_error_log", "syslog:server=1.2.3.4:514,tag=k warn"),
+            ("upstream_keepalive_max_requests", "0"),
+            ("new_dns_client", "on"),
+            ("resolver_address", "1.1.1.1, [::1]:5353, ::2"),
+            ("ssl_cipher_suite", "modern"),
+            ("nginx_user", "nobody"),
+            ("declarative_config", "/x.yml"),
+        ])
+        .expect("a valid configuration");
+        assert!(conf.plugins.is_empty());
+        assert_eq!(conf.vaults, ["env"]);
+        assert_eq!(conf.trusted.networks.len(), 2);
+        assert!(conf.trusted.unix);
+        assert_eq!(conf.port_maps, [(80, 8000), (443, 8443)]);
+        assert_eq!(conf.limits.body.max_body, Some(2 << 20));
+        assert_eq!(conf.limits.keepalive_timeout, Duration::from_secs(10));
+        assert_eq!(conf.lua.shared_dicts, [("a".into(), 5 << 20), ("b".into(), 64 << 10)]);
+        assert_eq!(conf.logs.proxy_access.target, LogTarget::Stdout);
+        assert_eq!(conf.logs.proxy_access.option.as_deref(), Some("custom"));
+        let syslog = LogTarget::Syslog("server=1.2.3.4:514,tag=k".into());
+        assert_eq!(conf.logs.proxy_error, Log { target: syslog, option: Some("warn".into()) });
+        assert_eq!(conf.upstream_keepalive.max_requests, None);
+        let servers: Vec<_> = conf.dns.servers.iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["1.1.1.1:53", "[::1]:5353", "[::2]:53"]);
+        assert_eq!(conf.tls.versions, [TlsVersion::V1_3]);
+        assert_eq!(conf.tls.ciphers, None);
+        assert_eq!(conf.user, None);
+        assert_eq!(conf.declarative_config, Some("/x.yml".into()));
+    }
+
+    #[test]
+    fn certificates() {
+        use base64::Engine;
+        let made = rcgen::generate_simple_self_signed(vec!["a.test".into()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&cert);
+        let conf = load(&[("ssl_cert", &base64), ("ssl_cert_key", &key)]).expect("valid");
+        assert_eq!(
+            conf.tls.certificates,
+            [(Material::Pem(cert), Material::Pem(key.trim().into()))]
+        );
+        // Without TLS nobody looks at them.
+        let off = [("admin_listen", "off"), ("admin_ssl_cert", "/nonexistent")];
+        assert!(load(&off).expect("valid").admin_certificates.is_empty());
+        check_error(
+            "ssl_cert_key",
+            "/nonexistent",
+            "ssl_cert must be specified\n\
+            command line: ssl_cert_key: failed loading key from /nonexistent",
+        );
+    }
+
+    #[test]
+    fn errors_in_kongs_words() {
+        for (key, value, expect) in [
+            (
+                "database",
+                "postgres",
+                "database has an invalid value: 'postgres' (off): sqlite and postgres are not \
+                 available yet",
+            ),
+            ("database", "mysql", "database has an invalid value: 'mysql' (off, sqlite, postgres)"),
+            (
+                "pg_host",
+                "db",
+                "pg_host is set and database is not, which means 'postgres'; it is not available \
+                 yet: set database = off, or remove the pg_* settings",
+            ),
+            (
+                "role",
+                "data_plane",
+                "role has an invalid value: 'data_plane' (traditional): hybrid mode is not \
+                 available",
+            ),
+            ("node_id", "x", "node_id must be a valid UUID, got 'x'"),
+            ("port_maps", "src:dst", "invalid port mapping (`port_maps`): src:dst"),
+            (
+                "trusted_ips",
+                "a.test",
+                "trusted_ips must be a comma separated list in the form of IPv4 or IPv6 address \
+                 or CIDR block or 'unix:', got 'a.test'",
+            ),
+            ("headers", "X-Nope", "headers: invalid entry 'X-Nope'"),
+            ("headers_upstream", "Via", "headers_upstream: invalid entry 'Via'"),
+            (
+                "dns_resolver",
+                "a.test",
+                "dns_resolver must be a comma separated list in the form of IPv4/6 or \
+                 IPv4/6:port, got 'a.test'",
+            ),
+            ("dns_hostsfile", "/nonexistent", "dns_hostsfile: file does not exist: '/nonexistent'"),
+            ("dns_order", "A,MX", "dns_order: invalid entry 'MX' (LAST, A, AAAA, CNAME, SRV)"),
+            ("resolver_family", "MX", "resolver_family: invalid entry 'MX' (A, AAAA, SRV)"),
+            ("proxy_server", "p:80", "proxy_server missing scheme"),
+            ("proxy_server", "http://", "proxy_server missing host"),
+            (
+                "proxy_server",
+                "http://p/?a",
+                "fragments, query strings or parameters are meaningless in proxy configuration",
+            ),
+            (
+                "tracing_instrumentations",
+                "off,all",
+                "invalid tracing types: off, other types are mutually exclusive",
+            ),
+            (
+                "nginx_worker_processes",
+                "0",
+                "nginx_worker_processes has an invalid value: '0' (auto, or a number between 1 \
+                 and 1024)",
+            ),
+            (
+                "ssl_cipher_suite",
+                "x",
+                "ssl_cipher_suite has an invalid value: 'x' \
+                 (modern, intermediate, old, fips, custom)",
+            ),
+            (
+                "lua_ssl_protocols",
+                "TLSv1.1",
+                "nginx_http_lua_ssl_protocols names no supported version: 'TLSv1.1' \
+                 (TLSv1.2, TLSv1.3)",
+            ),
+            (
+                "lua_ssl_trusted_certificate",
+                "/nonexistent",
+                "lua_ssl_trusted_certificate: failed loading certificate from /nonexistent",
+            ),
+            (
+                "nginx_http_lua_shared_dict",
+                "a",
+                "nginx_http_lua_shared_dict is not a name and a size: 'a'",
+            ),
+            (
+                "nginx_proxy_client_max_body_size",
+                "x",
+                "nginx_proxy_client_max_body_size is not a size: 'x'",
+            ),
+        ] {
+            check_error(key, value, expect);
+        }
+    }
+}
