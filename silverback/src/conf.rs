@@ -149,10 +149,11 @@ impl Conf {
     }
 
     /// The configuration of the node that runs in `prefix`, from its `.kong_env`. The environment
-    /// does not count.
+    /// does not count, so vault references stay unresolved. All was valid when the node started; a
+    /// file it names may be gone since, which must not keep anybody from stopping the node.
     ///
     /// # Errors
-    /// That there is no such file, or what is wrong in it.
+    /// That the file cannot be read.
     pub(crate) fn read_env_file(prefix: &Path) -> Result<Self, ConfErrors> {
         let args = LoadArgs {
             conf: Some(prefix.join(ENV_FILE)),
@@ -166,7 +167,11 @@ impl Conf {
         let mut findings = settings::Findings::default();
         let settings = load::settings(args, mode, &mut findings);
         let conf = build::conf(settings, &mut findings);
-        let settings::Findings { errors, warnings, notices } = findings;
+        let settings::Findings { mut errors, warnings, notices } = findings;
+        if mode == load::Mode::EnvFile {
+            // Errors of the file itself have no origin of a value.
+            errors.retain(|error| error.origin.is_none());
+        }
         if errors.is_empty() {
             Ok(Loaded { conf, warnings, notices })
         } else {

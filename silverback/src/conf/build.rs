@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::keys::Kind;
 use super::settings::{Findings, Settings};
+use super::value::Value;
 use super::{
     BodyLimits, Conf, Errors, Limits, Listener, Log, LogLevel, LogTarget, Logs, Lua, Material,
     ResponseHeaders, RouterFlavor, Trusted, UntrustedLua, UpstreamKeepalive, keys, listen,
@@ -17,12 +18,17 @@ use super::{
 };
 
 mod dns;
+mod lua;
+
+pub(super) use lua::system_certificates;
 
 /// Builds the configuration. Where something is wrong, it is a found error and the value some
 /// other: the result is only good without errors.
 pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
     refuse_what_is_not_available(&settings, findings);
     tls::apply_suite(&mut settings);
+    make_paths_absolute(&mut settings);
+    refuse_shared_addresses(&settings, findings);
     let s = &settings;
     let prefix = absolute(s.text("prefix").unwrap_or("/usr/local/kong"));
     let (proxy_listen, stream_listen) =
@@ -65,7 +71,7 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         worker_state_update_frequency: seconds(s, "worker_state_update_frequency"),
         mem_cache_size: s.size("mem_cache_size").unwrap_or(128 << 20),
         dns: dns::dns(s, findings),
-        lua: lua(s, findings),
+        lua: lua::lua(s, findings),
         tracing_instrumentations: tracing(s, findings),
         tracing_sampling_rate: s.number("tracing_sampling_rate").unwrap_or(0.0),
         proxy_server: proxy_server(s, findings),
@@ -103,6 +109,52 @@ fn refuse_what_is_not_available(s: &Settings, findings: &mut Findings) {
             "role has an invalid value: '{role}' (traditional): hybrid mode is not available"
         );
         findings.error(s, "role", message);
+    }
+}
+
+/// Paths that other commands read from `.kong_env`, wherever those are called. Kong does the same
+/// (kong/conf_loader/init.lua); what does not exist may be something else than a path, and stays.
+fn make_paths_absolute(settings: &mut Settings) {
+    let paths = ["declarative_config", "client_ssl_cert", "client_ssl_cert_key"];
+    let lists = ["ssl_cert", "ssl_cert_key", "admin_ssl_cert", "admin_ssl_cert_key"];
+    let lists = lists.into_iter().chain(["status_ssl_cert", "status_ssl_cert_key"]);
+    let lists = lists.chain(["lua_ssl_trusted_certificate"]);
+    for name in paths.into_iter().chain(lists) {
+        match settings.map.get_mut(name).map(|setting| &mut setting.value) {
+            Some(Value::Text(text)) => make_absolute(text),
+            Some(Value::List(items)) => items.iter_mut().for_each(make_absolute),
+            _ => {}
+        }
+    }
+    if let Some(Value::Text(prefix)) = settings.map.get_mut("prefix").map(|s| &mut s.value) {
+        *prefix = absolute(prefix).display().to_string();
+    }
+}
+
+fn make_absolute(text: &mut String) {
+    if Path::new(text.as_str()).exists() {
+        *text = absolute(text).display().to_string();
+    }
+}
+
+/// Two listeners of one address would share its connections, each getting some of them.
+fn refuse_shared_addresses(s: &Settings, findings: &mut Findings) {
+    let mut seen = Vec::new();
+    for key in ["proxy_listen", "stream_listen", "admin_listen", "status_listen"] {
+        for listener in listeners(s, key) {
+            let address = (listener.host, listener.port, listener.udp);
+            let other = seen.iter().find(|(_, seen)| *seen == address);
+            // Port 0 is another port each time.
+            if let Some((other, _)) = other.filter(|_| address.1 != 0) {
+                let port = address.1;
+                let message = match *other == key {
+                    true => format!("{key}: port {port} is given twice for one address"),
+                    false => format!("{key}: port {port} is already taken by {other}"),
+                };
+                findings.error(s, key, message);
+            }
+            seen.push((key, address));
+        }
     }
 }
 
@@ -395,83 +447,6 @@ fn strict_consistency(s: &Settings, findings: &mut Findings) -> bool {
     strict
 }
 
-fn lua(s: &Settings, findings: &mut Findings) -> Lua {
-    let dicts = |key: &str, findings: &mut Findings| shared_dicts(s, key, findings);
-    Lua {
-        package_path: s.text_or_empty("lua_package_path"),
-        package_cpath: s.text_or_empty("lua_package_cpath"),
-        max_req_headers: s.count("lua_max_req_headers"),
-        max_resp_headers: s.count("lua_max_resp_headers"),
-        max_uri_args: s.count("lua_max_uri_args"),
-        max_post_args: s.count("lua_max_post_args"),
-        socket_pool_size: s.count("lua_socket_pool_size"),
-        trusted_certificates: trusted_certificates(s, findings),
-        ssl_verify_depth: s.count("lua_ssl_verify_depth"),
-        ssl_versions: tls::versions(s, "nginx_http_lua_ssl_protocols", findings),
-        shared_dicts: dicts("nginx_http_lua_shared_dict", findings),
-        stream_shared_dicts: dicts("nginx_stream_lua_shared_dict", findings),
-        regex_match_limit: number(s, "nginx_http_lua_regex_match_limit", 100_000, findings)
-            .try_into()
-            .unwrap_or(u32::MAX),
-        untrusted: match s.text("untrusted_lua") {
-            Some("on") => UntrustedLua::On,
-            Some("off") => UntrustedLua::Off,
-            _ => UntrustedLua::Sandbox,
-        },
-        sandbox_requires: s.list("untrusted_lua_sandbox_requires").to_vec(),
-        sandbox_environment: s.list("untrusted_lua_sandbox_environment").to_vec(),
-    }
-}
-
-/// `name size`, and more of them behind `; lua_shared_dict`, which is how more than one is given.
-fn shared_dicts(s: &Settings, key: &str, findings: &mut Findings) -> Vec<(String, u64)> {
-    let mut dicts = Vec::new();
-    for part in s.text(key).unwrap_or_default().split(';').map(str::trim) {
-        let part = part.strip_prefix("lua_shared_dict").unwrap_or(part).trim();
-        if part.is_empty() {
-            continue;
-        }
-        let dict = part.split_once(char::is_whitespace);
-        match dict.and_then(|(name, size)| Some((name.to_owned(), value::size(size.trim())?))) {
-            Some(dict) => dicts.push(dict),
-            None => {
-                findings.error(s, key, format!("{key} is not a name and a size: '{part}'"));
-            }
-        }
-    }
-    dicts
-}
-
-/// Where systems keep the authorities they trust (kong/tools/system.lua).
-static SYSTEM_CERTIFICATES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/cacert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// The file of the system's trusted authorities, if it has one.
-pub(super) fn system_certificates() -> Option<&'static str> {
-    SYSTEM_CERTIFICATES.iter().copied().find(|path| Path::new(path).exists())
-}
-
-fn trusted_certificates(s: &Settings, findings: &mut Findings) -> Vec<Material> {
-    let key = "lua_ssl_trusted_certificate";
-    let mut materials = Vec::new();
-    for entry in s.list(key) {
-        if entry != "system" {
-            materials.extend(tls::certificate(s, key, entry, findings));
-        } else if let Some(path) = system_certificates() {
-            materials.push(Material::File(path.into()));
-        } else if s.is_given(key) {
-            findings.warnings.push(format!("{key}: unable to locate system bundle"));
-        }
-    }
-    materials
-}
-
 /// The words of `tracing_instrumentations`
 /// (kong/observability/tracing/instrumentation.lua, `available_types`).
 static INSTRUMENTATIONS: &[&str] = &[
@@ -653,6 +628,16 @@ mod tests {
                 "data_plane",
                 "role has an invalid value: 'data_plane' (traditional): hybrid mode is not \
                  available",
+            ),
+            (
+                "status_listen",
+                "127.0.0.1:8001",
+                "status_listen: port 8001 is already taken by admin_listen",
+            ),
+            (
+                "stream_listen",
+                "0.0.0.0:53, 0.0.0.0:53 udp, 0.0.0.0:53 ssl",
+                "stream_listen: port 53 is given twice for one address",
             ),
             ("node_id", "x", "node_id must be a valid UUID, got 'x'"),
             ("port_maps", "src:dst", "invalid port mapping (`port_maps`): src:dst"),

@@ -170,6 +170,19 @@ mod tests {
     }
 
     #[test]
+    fn is_read_though_a_file_is_gone() {
+        let prefix = prefix();
+        let gone = prefix.join("hosts");
+        fs::write(&gone, "").unwrap();
+        let conf = load(&prefix, &[("KONG_DNS_HOSTSFILE", gone.to_str().unwrap())]);
+        conf.write_env_file(&prefix).unwrap();
+        fs::remove_file(gone).unwrap();
+        let back = Conf::read_env_file(&prefix).unwrap();
+        fs::remove_dir_all(&prefix).unwrap();
+        assert_eq!(back.admin_listen, conf.admin_listen);
+    }
+
+    #[test]
     fn there_is_none() {
         let error = Conf::read_env_file(Path::new("/nonexistent")).unwrap_err();
         assert_eq!(error.to_string(), "no file at: /nonexistent/.kong_env");

@@ -92,6 +92,8 @@ pub(crate) fn escape(value: &str) -> String {
 fn logical_lines(text: &str) -> Vec<(usize, String)> {
     let mut lines = Vec::new();
     let mut pending: Option<(usize, String)> = None;
+    // Some editors start a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
         let trimmed = line.trim();
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
@@ -142,6 +144,7 @@ mod tests {
         check("a = b = c", &[("a", "b = c", 1)]);
         check("a =", &[("a", "", 1)]);
         check("a = \"quoted\"", &[("a", "\"quoted\"", 1)]);
+        check("\u{feff}a = 1", &[("a", "1", 1)]);
         check("a = 1\r\nb = 2\r\n", &[("a", "1", 1), ("b", "2", 2)]);
     }
 

@@ -79,7 +79,11 @@ fn gather(args: &LoadArgs, mode: Mode, findings: &mut Findings) -> BTreeMap<Stri
     for (name, value) in variables {
         // Kong asks for KONG_ and the key in capitals, so other spellings do not count.
         let Some(rest) = name.strip_prefix("KONG_") else { continue };
-        if rest.bytes().any(|b| b.is_ascii_lowercase()) || is_not_a_setting(rest) {
+        if is_not_a_setting(rest) {
+            continue;
+        }
+        if rest.bytes().any(|b| b.is_ascii_lowercase()) {
+            findings.warnings.push(format!("{name} does not count: write it in capitals"));
             continue;
         }
         let origin = Origin::Env(name.clone());
@@ -283,7 +287,9 @@ fn note_what_has_no_effect(settings: &Settings, findings: &mut Findings) {
         let family = || keys::family_of(name).filter(|_| !used).map(|family| family.effect);
         let derived = keys::ALSO_DIRECTIVES.iter().any(|(_, d)| d.contains(&name.as_str()))
             || keys::ALIASES.iter().any(|alias| alias.name == name);
-        if setting.origin == Origin::Default || derived {
+        // Who switches off what is not there has got what they want.
+        let is_off = ["", "off"].contains(&setting.value.to_text().as_str());
+        if setting.origin == Origin::Default || derived || is_off {
             continue;
         }
         if let Some(Effect::Ignored(reason)) = own.or_else(family) {
@@ -412,11 +418,13 @@ mod tests {
                 ("KONG_PROXY_PORT_8000_TCP_ADDR", "10.0.0.1"),
                 ("KONG_KONG_PROXY_SERVICE_HOST", "10.0.0.1"),
                 ("KONG_PROXY_PORT", "tcp://10.0.0.1:80"),
+                ("KONG_plugins", "off"),
             ],
             &[
                 "FILE:1: unknown setting 'log_levl'; did you mean 'log_level'?",
                 "FILE:2: unknown setting 'enforce_rbac'",
                 "KONG_TRUSTED_IP: unknown setting 'trusted_ip'; did you mean 'trusted_ips'?",
+                "KONG_plugins does not count: write it in capitals",
             ],
             &[],
         );
@@ -425,8 +433,9 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_noticed() {
         check_said(
-            "admin_gui_listen = off\nnginx_http_gzip = on\nnginx_http_lua_shared_dict = a 1m",
-            &[("KONG_ANONYMOUS_REPORTS", "off")],
+            "admin_gui_listen = 0.0.0.0:8002\nnginx_http_gzip = on\n\
+             nginx_http_lua_shared_dict = a 1m\nwasm = off",
+            &[("KONG_ANONYMOUS_REPORTS", "on"), ("KONG_ADMIN_GUI_URL", "")],
             &[],
             &[
                 "FILE:1: 'admin_gui_listen' has no effect: Kong Manager is not a part of \

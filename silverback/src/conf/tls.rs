@@ -234,7 +234,9 @@ pub(super) fn certificate(
     let is_certificate = |pem: &[u8]| CertificateDer::from_pem_slice(pem).is_ok();
     let found = material(text, is_certificate);
     if found.is_none() {
-        let message = format!("{key}: failed loading certificate from {text}");
+        // What is no path may be long, and is known to who wrote it by its start.
+        let start: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
+        let message = format!("{key}: failed loading certificate from {start}");
         findings.error(settings, key, message);
     }
     found
