@@ -2,23 +2,20 @@
 //! than a key's kind, are made here; their texts are Kong's (kong/conf_loader/parse.lua,
 //! `check_and_parse`).
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use super::keys::Kind;
 use super::settings::{Findings, Settings};
 use super::value::Value;
 use super::{
-    BodyLimits, Conf, Errors, Limits, Listener, Log, LogLevel, LogTarget, Logs, Lua, Material,
-    ResponseHeaders, RouterFlavor, Trusted, UntrustedLua, UpstreamKeepalive, keys, listen,
-    pluginserver, tls, value,
+    BodyLimits, Conf, Listener, Log, LogLevel, LogTarget, Logs, RouterFlavor, keys, listen,
+    pluginserver, tls,
 };
 
 mod dns;
 mod lua;
+mod traffic;
 
 pub(super) use lua::system_certificates;
 
@@ -53,16 +50,16 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         plugins: on_list(s, "plugins"),
         pluginservers: pluginserver::servers(s, &prefix, findings),
         vaults: on_list(s, "vaults"),
-        trusted: trusted(s, findings),
-        headers: response_headers(s, findings),
-        upstream_request_id: upstream_request_id(s, findings),
-        limits: limits(s, findings),
+        trusted: traffic::trusted(s, findings),
+        headers: traffic::response_headers(s, findings),
+        upstream_request_id: traffic::upstream_request_id(s, findings),
+        limits: traffic::limits(s, findings),
         admin_limits: BodyLimits {
             max_body: s.size("nginx_admin_client_max_body_size").filter(|n| *n > 0),
             body_buffer: s.size("nginx_admin_client_body_buffer_size").unwrap_or(10 << 20),
         },
-        upstream_keepalive: upstream_keepalive(s),
-        errors: errors(s, &prefix),
+        upstream_keepalive: traffic::upstream_keepalive(s),
+        errors: traffic::errors(s, &prefix),
         allow_debug_header: s.is_on("allow_debug_header"),
         request_debug: s.is_on("request_debug"),
         request_debug_token: s.text("request_debug_token").map(str::to_owned),
@@ -285,148 +282,6 @@ fn user(s: &Settings) -> Option<(String, String)> {
     (user != "nobody").then(|| (user.to_owned(), group.to_owned()))
 }
 
-fn trusted(s: &Settings, findings: &mut Findings) -> Trusted {
-    let mut networks = Vec::new();
-    let mut unix = false;
-    for address in s.list("trusted_ips") {
-        let single = || address.parse::<IpAddr>().ok().map(IpNet::from);
-        match address.parse().ok().or_else(single) {
-            Some(network) => networks.push(network),
-            None if address == "unix:" => unix = true,
-            None => {
-                let message = format!(
-                    "trusted_ips must be a comma separated list in the form of IPv4 or IPv6 \
-                     address or CIDR block or 'unix:', got '{address}'"
-                );
-                findings.error(s, "trusted_ips", message);
-            }
-        }
-    }
-    Trusted {
-        networks,
-        unix,
-        real_ip_header: s.text_or_empty("nginx_proxy_real_ip_header"),
-        real_ip_recursive: s.is_on("nginx_proxy_real_ip_recursive"),
-    }
-}
-
-/// The headers of `headers`, by their names in any case.
-fn response_headers(s: &Settings, findings: &mut Findings) -> ResponseHeaders {
-    let mut h = ResponseHeaders::default();
-    for entry in s.list("headers") {
-        match entry.to_ascii_lowercase().as_str() {
-            "server_tokens" => (h.server, h.via) = (true, true),
-            "latency_tokens" => {
-                (h.proxy_latency, h.response_latency) = (true, true);
-                (h.admin_latency, h.upstream_latency) = (true, true);
-            }
-            "server" => h.server = true,
-            "via" => h.via = true,
-            "x-kong-proxy-latency" => h.proxy_latency = true,
-            "x-kong-response-latency" => h.response_latency = true,
-            "x-kong-admin-latency" => h.admin_latency = true,
-            "x-kong-upstream-latency" => h.upstream_latency = true,
-            "x-kong-upstream-status" => h.upstream_status = true,
-            "x-kong-request-id" => h.request_id = true,
-            "off" => {}
-            _ => findings.error(s, "headers", format!("headers: invalid entry '{entry}'")),
-        }
-    }
-    if s.list("headers").first().is_some_and(|first| first == "off") {
-        return ResponseHeaders::default();
-    }
-    h
-}
-
-fn upstream_request_id(s: &Settings, findings: &mut Findings) -> bool {
-    let key = "headers_upstream";
-    for entry in s.list(key) {
-        if entry != "off" && !entry.eq_ignore_ascii_case("x-kong-request-id") {
-            findings.error(s, key, format!("{key}: invalid entry '{entry}'"));
-        }
-    }
-    !on_list(s, key).is_empty()
-}
-
-/// nginx's limits, given for all servers (`nginx_http_`) or for the proxy alone (`nginx_proxy_`).
-fn limits(s: &Settings, findings: &mut Findings) -> Limits {
-    let max_body = proxy_size(s, "client_max_body_size", 0, findings);
-    let mut time = |directive: &str, default_s: u64| {
-        let key = format!("nginx_http_{directive}");
-        let Some(text) = s.text(&key) else { return Duration::from_secs(default_s) };
-        // keepalive_timeout may have a second part, the time that the header Keep-Alive names.
-        let first = text.split_whitespace().next().unwrap_or_default();
-        value::duration(first).unwrap_or_else(|| {
-            findings.error(s, &key, format!("{key} is not a time: '{text}'"));
-            Duration::from_secs(default_s)
-        })
-    };
-    Limits {
-        head_timeout: time("client_header_timeout", 60),
-        body_timeout: time("client_body_timeout", 60),
-        send_timeout: time("send_timeout", 60),
-        keepalive_timeout: time("keepalive_timeout", 75),
-        keepalive_requests: number(s, "nginx_http_keepalive_requests", 10_000, findings),
-        max_head: max_head(s, findings),
-        body: BodyLimits {
-            max_body: Some(max_body).filter(|n| *n > 0),
-            body_buffer: proxy_size(s, "client_body_buffer_size", 8 << 10, findings),
-        },
-    }
-}
-
-/// A size for the proxy: `nginx_proxy_` over `nginx_http_`.
-fn proxy_size(s: &Settings, directive: &str, default: u64, findings: &mut Findings) -> u64 {
-    let key = format!("nginx_proxy_{directive}");
-    let Some(text) = s.text(&key) else {
-        return s.size(&format!("nginx_http_{directive}")).unwrap_or(default);
-    };
-    value::size(text).unwrap_or_else(|| {
-        findings.error(s, &key, format!("{key} is not a size: '{text}'"));
-        default
-    })
-}
-
-fn number(s: &Settings, key: &str, default: u64, findings: &mut Findings) -> u64 {
-    let Some(text) = s.text(key) else { return default };
-    text.parse().unwrap_or_else(|_| {
-        findings.error(s, key, format!("{key} is not a number: '{text}'"));
-        default
-    })
-}
-
-/// `number size` of `large_client_header_buffers`: their product bounds a request's head.
-fn max_head(s: &Settings, findings: &mut Findings) -> u64 {
-    let key = "nginx_http_large_client_header_buffers";
-    let text = s.text(key).unwrap_or("4 8k");
-    let product = text.split_once(char::is_whitespace).and_then(|(count, size)| {
-        count.parse::<u64>().ok()?.checked_mul(value::size(size.trim())?)
-    });
-    product.unwrap_or_else(|| {
-        findings.error(s, key, format!("{key} is not a number and a size: '{text}'"));
-        32 << 10
-    })
-}
-
-fn upstream_keepalive(s: &Settings) -> UpstreamKeepalive {
-    UpstreamKeepalive {
-        pool_size: s.count("upstream_keepalive_pool_size"),
-        max_requests: Some(s.count("upstream_keepalive_max_requests")).filter(|n| *n > 0),
-        idle_timeout: s.seconds("upstream_keepalive_idle_timeout").filter(|t| !t.is_zero()),
-    }
-}
-
-fn errors(s: &Settings, prefix: &Path) -> Errors {
-    let template = |key| s.text(key).map(|path| prefix.join(path));
-    Errors {
-        default_type: s.text_or_empty("error_default_type"),
-        template_html: template("error_template_html"),
-        template_json: template("error_template_json"),
-        template_xml: template("error_template_xml"),
-        template_plain: template("error_template_plain"),
-    }
-}
-
 fn router_flavor(s: &Settings) -> RouterFlavor {
     match s.text("router_flavor") {
         Some("traditional") => RouterFlavor::Traditional,
@@ -503,7 +358,7 @@ fn proxy_server(s: &Settings, findings: &mut Findings) -> Option<(String, bool)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::{ConfErrors, Host, LoadArgs, TlsVersion};
+    use crate::conf::{ConfErrors, Host, LoadArgs, Material, TlsVersion, UntrustedLua};
 
     fn load(pairs: &[(&str, &str)]) -> Result<Conf, ConfErrors> {
         let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

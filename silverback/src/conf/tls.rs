@@ -269,3 +269,45 @@ fn material(text: &str, is_valid: impl Fn(&[u8]) -> bool) -> Option<Material> {
     let pem = pem.unwrap_or_else(|| text.to_owned());
     is_valid(pem.as_bytes()).then_some(Material::Pem(pem))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::{Conf, LoadArgs, Loaded};
+
+    fn load(pairs: &[(&str, &str)]) -> Loaded {
+        let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let args = LoadArgs { conf: Some("/dev/null".into()), overrides, ..LoadArgs::default() };
+        Conf::load(&args).expect("a valid configuration")
+    }
+
+    #[test]
+    fn suites_override_settings() {
+        use TlsVersion::{V1_2, V1_3};
+        let given = [("ssl_protocols", "TLSv1.2"), ("ssl_ciphers", "A:B"), ("ssl_dhparam", "/x")];
+        for (suite, versions, ciphers, prefer, dhparam) in [
+            ("modern", vec![V1_3], None, false, None),
+            ("intermediate", vec![V1_2, V1_3], Some(9), false, Some("ffdhe2048")),
+            ("old", vec![V1_2, V1_3], Some(26), true, Some("/x")),
+            ("fips", vec![V1_2], None, true, None),
+            ("custom", vec![V1_2], Some(2), true, Some("/x")),
+        ] {
+            let conf = load(&[&[("ssl_cipher_suite", suite)], &given[..]].concat()).conf;
+            assert_eq!(conf.tls.versions, versions, "{suite}");
+            assert_eq!(conf.tls.ciphers.map(|c| c.len()), ciphers, "{suite}");
+            assert_eq!(conf.tls.prefer_server_ciphers, prefer, "{suite}");
+            assert_eq!(conf.settings.text("ssl_dhparam"), dhparam, "{suite}");
+        }
+    }
+
+    #[test]
+    fn old_versions_are_said_to_be_missing() {
+        assert_eq!(
+            load(&[("ssl_cipher_suite", "old")]).warnings,
+            [
+                "nginx_http_ssl_protocols: TLSv1 is not supported, TLSv1.2 and TLSv1.3 are",
+                "nginx_http_ssl_protocols: TLSv1.1 is not supported, TLSv1.2 and TLSv1.3 are",
+            ]
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::number;
+use super::traffic::number;
 use crate::conf::settings::{Findings, Settings};
 use crate::conf::{Lua, Material, UntrustedLua, tls, value};
 
