@@ -12,10 +12,12 @@
 )]
 
 pub mod conformance;
+pub mod fake_server;
 pub mod gateway;
 pub mod http;
 pub mod load;
 pub mod process;
+pub mod servers;
 pub mod setup;
 pub mod upstream;
 pub mod wait;

@@ -1,0 +1,249 @@
+//! Plugin servers that die, raise and hang, under load: no request reaches the upstream without its
+//! plugin having run, none gets another route's configuration, and the gateway stays well.
+
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use silverback_e2e::gateway::{Builder, Gateway};
+use silverback_e2e::http::Request;
+use silverback_e2e::load::{Load, Shot, tally};
+use silverback_e2e::process;
+use silverback_e2e::servers::{self, PythonMode};
+use silverback_e2e::upstream::Upstream;
+use silverback_e2e::wait::{PATIENCE, wait_until};
+
+use crate::uses::{plugin, routes};
+
+/// The longest that a plugin server may take in these tests, in ms.
+const TIMEOUT_MS: u64 = 1500;
+/// What the gateway's resident memory may grow by.
+const GROWTH_BYTES_MAX: u64 = 64 << 20;
+
+/// A language with its plugins and the place of its server.
+struct Language {
+    hello: &'static str,
+    fault: &'static str,
+    /// Part of the command line of the server of `hello`.
+    server: &'static str,
+    socket: &'static str,
+}
+
+const LANGUAGES: [Language; 3] = [
+    Language {
+        hello: "go-hello",
+        fault: "go-fault",
+        server: "/go/bin/go-hello",
+        socket: "go-hello.socket",
+    },
+    Language {
+        hello: "js-hello",
+        fault: "js-fault",
+        server: "kong-js-pluginserver",
+        socket: "js_pluginserver.sock",
+    },
+    Language {
+        hello: "py-hello",
+        fault: "py-fault",
+        server: "kong-python-pluginserver",
+        socket: "python.sock",
+    },
+];
+
+fn start(yaml: &str) -> Gateway {
+    let mut builder = servers::go(servers::go(Builder::new(), "go-hello"), "go-fault");
+    builder = servers::python(servers::js(builder), PythonMode::Threads);
+    for server in ["go_hello", "go_fault", "js", "python"] {
+        builder = builder.set(&format!("pluginserver_{server}_timeout"), &TIMEOUT_MS.to_string());
+    }
+    let plugins: Vec<&str> = LANGUAGES.iter().flat_map(|l| [l.hello, l.fault]).collect();
+    servers::enable(builder, &plugins).declarative(yaml).start()
+}
+
+/// Routes `/go-hello`, `/js-hello` and `/py-hello`, each with that plugin and its name as message.
+fn hello_routes() -> Vec<(String, String)> {
+    let route =
+        |l: &Language| (l.hello.to_string(), plugin(l.hello, &format!("message: {}", l.hello)));
+    LANGUAGES.iter().map(route).collect()
+}
+
+fn yaml(upstream: &Upstream, pairs: &[(String, String)]) -> String {
+    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(n, p)| (n.as_str(), p.as_str())).collect();
+    routes(upstream, &pairs)
+}
+
+/// Every request was answered, and what passed shows that its own plugin had run.
+fn assert_failed_closed(shots: &[Shot], upstream: &Upstream) {
+    let names: Vec<&str> = LANGUAGES.iter().map(|l| l.hello).collect();
+    for shot in shots {
+        let name = names[shot.request];
+        let answer = match &shot.answer {
+            Ok(answer) => answer,
+            Err(why) => panic!("/{name}: no answer: {why}; by status: {}", tally(shots)),
+        };
+        match answer.status {
+            200 => {
+                let greeting = answer.header(&format!("x-{name}")).unwrap_or_default();
+                assert!(greeting.contains(name), "/{name} passed with {greeting:?}");
+            }
+            500 | 503 => {}
+            other => panic!("/{name} answered {other}: {}", answer.text()),
+        }
+    }
+    for seen in upstream.take_seen() {
+        let name = seen.target.trim_start_matches('/');
+        let message = seen.header(&format!("x-{name}"));
+        assert_eq!(message, Some(name), "{} reached the upstream without its plugin", seen.target);
+    }
+}
+
+/// Waits until the language's server is back and serves; how long it took from the one to the other.
+fn back_in_service(gateway: &Gateway, language: &Language) -> Duration {
+    let socket = gateway.prefix().join(language.socket);
+    let listening = format!("the server of {} to listen", language.hello);
+    wait_until(&listening, PATIENCE, || UnixStream::connect(&socket).is_ok());
+    let returned = Instant::now();
+    gateway.wait_status(&format!("/{}", language.hello), 200);
+    returned.elapsed()
+}
+
+#[test]
+fn kill_every_server_every_second() {
+    let upstream = Upstream::start();
+    let gateway = start(&yaml(&upstream, &hello_routes()));
+    for language in &LANGUAGES {
+        gateway.wait_status(&format!("/{}", language.hello), 200);
+    }
+    upstream.take_seen();
+    let before = process::resident_bytes(gateway.pid());
+    let requests: Vec<Request> =
+        LANGUAGES.iter().map(|l| Request::get(&format!("/{}", l.hello))).collect();
+    let load = Load::start(&gateway.proxy(), 12, &requests);
+    let mut killed = 0;
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_secs(1));
+        for language in &LANGUAGES {
+            let pids = gateway.servers(language.server);
+            killed += pids.len();
+            process::signal("KILL", &pids);
+        }
+    }
+    for language in &LANGUAGES {
+        let took = back_in_service(&gateway, language);
+        println!("{}: serves {took:?} after its server has returned", language.hello);
+        assert!(took < Duration::from_secs(1), "{}: {took:?}", language.hello);
+    }
+    let shots = load.stop();
+    let grown = process::resident_bytes(gateway.pid()).saturating_sub(before);
+    println!("{killed} servers killed; answers by status: {}; grown {grown} B", tally(&shots));
+    assert!(killed >= 9, "only {killed} servers could be killed");
+    assert_failed_closed(&shots, &upstream);
+    assert!(grown < GROWTH_BYTES_MAX, "the gateway has grown by {grown} bytes");
+}
+
+/// A configuration whose `/fault` has a plugin that misbehaves in one phase. In rewrite only
+/// global plugins run.
+fn fault(upstream: &Upstream, name: &str, phase: &str, what: &str) -> String {
+    let config = format!("phase: {phase}, do: {what}, ms: 100, after_call: true, token: t");
+    let fault = plugin(name, &config);
+    let mut pairs = hello_routes();
+    if phase == "rewrite" {
+        pairs.push(("fault".into(), String::new()));
+        return yaml(upstream, &pairs) + &format!("plugins: [{fault}]\n");
+    }
+    pairs.push(("fault".into(), fault));
+    yaml(upstream, &pairs)
+}
+
+/// One request through a plugin that misbehaves: what the client gets, and that the gateway and the
+/// language's other plugins work again afterwards.
+fn check_fault(
+    gateway: &Gateway,
+    upstream: &Upstream,
+    language: &Language,
+    phase: &str,
+    what: &str,
+) {
+    let case = format!("{} {what} in {phase}", language.fault);
+    gateway.load(&fault(upstream, language.fault, phase, what)).unwrap();
+    upstream.take_seen();
+    let started = Instant::now();
+    let answer = gateway.get("/fault");
+    let took = started.elapsed();
+    // The JavaScript server catches what a handler throws and tells the gateway that it returned.
+    let swallowed = language.fault == "js-fault" && what == "raise";
+    let expect: &[u16] = match phase {
+        "log" => &[200],
+        _ if swallowed => &[200, 500],
+        _ => &[500],
+    };
+    assert!(expect.contains(&answer.status), "{case}: {} {}", answer.status, answer.text());
+    assert!(took < Duration::from_millis(TIMEOUT_MS + 2000), "{case}: took {took:?}");
+    if answer.status == 500 {
+        let id = answer.json()["request_id"].as_str().unwrap_or_default().len();
+        assert_eq!(id, 32, "{case}: no request id in {}", answer.text());
+        if phase != "response" {
+            assert_eq!(upstream.take_seen().len(), 0, "{case}: it reached the upstream");
+        }
+        gateway.wait_log(language.fault);
+    }
+    gateway.load(&yaml(upstream, &hello_routes())).unwrap();
+    gateway.wait_status(&format!("/{}", language.hello), 200);
+}
+
+fn check_faults(what: &str) {
+    let upstream = Upstream::start();
+    let gateway = start(&yaml(&upstream, &hello_routes()));
+    for language in &LANGUAGES {
+        gateway.wait_status(&format!("/{}", language.hello), 200);
+        for phase in ["rewrite", "access", "response", "log"] {
+            check_fault(&gateway, &upstream, language, phase, what);
+        }
+    }
+}
+
+#[test]
+fn a_handler_raises() {
+    check_faults("raise");
+}
+
+#[test]
+fn a_handler_never_returns() {
+    check_faults("hang");
+}
+
+#[test]
+fn a_handler_ends_its_server() {
+    check_faults("exit");
+}
+
+/// Twenty requests that hang do not keep others from their plugins, nor does the gateway pile up.
+#[test]
+fn handlers_that_hang_do_not_hold_others_up() {
+    let upstream = Upstream::start();
+    let mut pairs = hello_routes();
+    for language in &LANGUAGES {
+        let config = "phase: access, do: hang, after_call: true";
+        pairs.push((language.fault.into(), plugin(language.fault, config)));
+    }
+    let gateway = start(&yaml(&upstream, &pairs));
+    for language in &LANGUAGES {
+        gateway.wait_status(&format!("/{}", language.hello), 200);
+    }
+    let hanging: Vec<Request> =
+        LANGUAGES.iter().map(|l| Request::get(&format!("/{}", l.fault))).collect();
+    let load = Load::start(&gateway.proxy(), 20, &hanging);
+    std::thread::sleep(Duration::from_millis(300));
+    for language in &LANGUAGES {
+        let started = Instant::now();
+        let answer = gateway.get(&format!("/{}", language.hello));
+        let took = started.elapsed();
+        assert_eq!(answer.status, 200, "{}", language.hello);
+        assert!(took < Duration::from_millis(1000), "{}: {took:?}", language.hello);
+    }
+    let shots = load.stop();
+    let closed =
+        shots.iter().all(|s| s.answer.as_ref().is_ok_and(|a| matches!(a.status, 500 | 503)));
+    assert!(closed, "by status: {}", tally(&shots));
+    let reached = upstream.take_seen().into_iter().filter(|seen| seen.target.contains("fault"));
+    assert_eq!(reached.count(), 0, "a request went on without its plugin");
+}

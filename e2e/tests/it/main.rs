@@ -1,0 +1,11 @@
+//! End-to-end tests: the gateway's binary with the real plugin servers of Kong's PDKs.
+//!
+//! One program for all of them, so that it links once: `cargo test -p silverback-e2e --test it`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod change;
+mod faults;
+mod start_up;
+mod tidy;
+mod uses;
+mod wire;
