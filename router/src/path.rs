@@ -268,3 +268,82 @@ fn escape(text: &[u8], out: &mut String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised() {
+        let check = |path: &str, expect: Result<&str, BadPath>| {
+            assert_eq!(normalize(path), expect.map(Cow::Borrowed), "{path}");
+        };
+        check("/", Ok("/"));
+        check("", Ok(""));
+        check("/a/b", Ok("/a/b"));
+        check("/a//b///", Ok("/a/b/"));
+        check("//", Ok("/"));
+        check("/.", Ok("/"));
+        check("/./a/./b/.", Ok("/a/b/"));
+        check("/a/../b", Ok("/b"));
+        check("/a//../b", Ok("/b"));
+        check("/a/b/..", Ok("/a/"));
+        check("/a/b/%2E%2e/c", Ok("/a/c"));
+        check("/.well-known/..a/b..", Ok("/.well-known/..a/b.."));
+        check("/%41%7e%2D%5f", Ok("/A~-_"));
+        check("/a%2fb%3Fc%23d%25", Ok("/a%2Fb%3Fc%23d%25"));
+        check("/%252e%252e/a", Ok("/%252e%252e/a"));
+        check("/a%20b%22", Ok("/a b\""));
+        check("/caf%c3%a9", Ok("/café"));
+        check("/café/%41", Ok("/café/A"));
+        check("/..%2f%2e./a", Err(BadPath::AboveRoot));
+        check("/..", Err(BadPath::AboveRoot));
+        check("/a/../../b", Err(BadPath::AboveRoot));
+        check("/a/./../..", Err(BadPath::AboveRoot));
+        check("/a/%2e%2e%2f..", Err(BadPath::AboveRoot));
+        check("/a/..%2fb", Ok("/a/..%2Fb"));
+        check("/%", Err(BadPath::Escape));
+        check("/%4", Err(BadPath::Escape));
+        check("/%zz", Err(BadPath::Escape));
+        check("/%+1", Err(BadPath::Escape));
+        check("/a%00", Err(BadPath::Nul));
+        check("/%ff", Err(BadPath::NotUtf8));
+    }
+
+    #[test]
+    fn what_is_normal_is_borrowed() {
+        for path in ["/", "/a/b", "/.a/..b/", "/a%2Fb", "/café"] {
+            assert!(matches!(normalize(path), Ok(Cow::Borrowed(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_are_rewritten_for_the_upstream() {
+        // The matched length (None: not stripped), then what v0 and v1 make of it.
+        let check = |base: &str, path: &str, cut: Option<usize>, v0: &str, v1: &str| {
+            for (verbatim, expect) in [(false, v0), (true, v1)] {
+                let rewrite =
+                    Rewrite { strip: cut.is_some(), cut: cut.unwrap_or_default(), verbatim };
+                assert_eq!(rewrite.apply(path, base), expect, "{rewrite:?} {base} {path}");
+            }
+        };
+        check("/", "/", Some(1), "/", "/");
+        check("/", "/r", Some(2), "/", "/");
+        check("/", "/r/", Some(2), "/", "/");
+        check("/", "/r/x", None, "/r/x", "/r/x");
+        check("/s", "/", None, "/s", "/s");
+        check("/s", "/r", None, "/s/r", "/sr");
+        check("/s", "/r/", Some(2), "/s/", "/s/");
+        check("/s", "/rx", Some(2), "/s/x", "/sx");
+        check("/s", "/r/x", Some(2), "/s/x", "/s/x");
+        check("/s", "/r/x", Some(3), "/s/x", "/sx");
+        check("/s/", "/", Some(1), "/s/", "/s/");
+        check("/s/", "/r", Some(2), "/s", "/s/");
+        check("/s/", "/r/", Some(2), "/s/", "/s/");
+        check("/s/", "/r/x", None, "/s/r/x", "/s/r/x");
+        check("/s", "/r../x", Some(2), "/s/x", "/sx");
+        check("/s", "/r..", Some(2), "/s", "/s");
+        check("/s", "/r./x", Some(2), "/s/x", "/sx");
+        check("/s", "/r/é \"%2F", Some(2), "/s/%C3%A9%20%22%2F", "/s/%C3%A9%20%22%2F");
+    }
+}
