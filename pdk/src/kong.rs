@@ -6,11 +6,26 @@
 
 mod table;
 
+mod client;
+mod request;
+mod response;
+mod service_request;
+
+mod answers;
+mod args;
+mod body;
+mod headers;
+mod phases;
+mod uri;
+
 use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
 
-pub use self::table::{all, find};
+pub use self::{
+    answers::{complete_answer, default_message, default_page, error_answer},
+    table::{all, find},
+};
 use crate::{Answer, Exchange, Phase, PhaseSet, Value};
 
 /// One function of the table.
@@ -27,6 +42,40 @@ pub struct Function {
     pub doc: &'static str,
     /// The function itself.
     pub call: Call,
+}
+
+impl Function {
+    /// A function that answers at once.
+    const fn now(
+        name: &'static str,
+        phases: PhaseSet,
+        args: &'static [Arg],
+        result: Shape,
+        call: fn(&mut Exchange, &[Value]) -> Outcome,
+    ) -> Function {
+        Function { name, phases, args, result, doc: "", call: Call::Now(call) }
+    }
+
+    /// A function that may have to wait.
+    const fn later(
+        name: &'static str,
+        phases: PhaseSet,
+        args: &'static [Arg],
+        result: Shape,
+        call: for<'a> fn(&'a mut Exchange, &'a [Value]) -> LocalBoxFuture<'a, Outcome>,
+    ) -> Function {
+        Function { name, phases, args, result, doc: "", call: Call::Later(call) }
+    }
+
+    /// The same with its text for the reference.
+    const fn doc(self, doc: &'static str) -> Function {
+        Function { doc, ..self }
+    }
+}
+
+/// An argument of a function.
+const fn arg(name: &'static str, shape: Shape) -> Arg {
+    Arg { name, shape }
 }
 
 /// An argument: its name and what kind of value it is.
@@ -122,9 +171,21 @@ impl Function {
         if self.phases.contains(phase) {
             return Ok(());
         }
-        Err(Stop::Raise(format!(
-            "function cannot be called in {phase} phase (only in: {})",
-            self.phases
-        )))
+        let text = if self.phases == phases::NOT_INIT {
+            "can be called in any phases except: init_worker".to_owned()
+        } else {
+            // Kong has a phase of its own for error pages, which goes with the Admin API's.
+            format!("only in: {}", self.phases.to_string().replace("admin_api", "error, admin_api"))
+        };
+        Err(Stop::Raise(format!("function cannot be called in {phase} phase ({text})")))
     }
 }
+
+/// The name of the plugin that runs now; "" while the gateway itself works.
+fn running_name(exchange: &Exchange) -> &str {
+    let running = exchange.running.and_then(|instance| exchange.view.instance(instance));
+    running.and_then(|entity| entity.get("name")?.as_str()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

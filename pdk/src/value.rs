@@ -111,7 +111,10 @@ impl Value {
             Value::Nil => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(n) => Json::from(*n),
-            Value::Number(n) => Number::from_f64(*n).map_or(Json::Null, Json::Number),
+            // As Lua writes numbers: a whole one has no fraction.
+            Value::Number(n) => self
+                .as_int()
+                .map_or_else(|| Number::from_f64(*n).map_or(Json::Null, Json::Number), Json::from),
             Value::Text(b) | Value::Binary(b) => {
                 Json::String(String::from_utf8_lossy(b).into_owned())
             }

@@ -1,13 +1,21 @@
 //! The list itself, in the order of the reference.
 
-use super::Function;
+use std::{collections::HashMap, sync::OnceLock};
+
+use super::{Function, client, request, response, service_request};
+
+/// The groups of functions, in the order of the reference.
+static GROUPS: [&[Function]; 4] =
+    [client::FUNCTIONS, request::FUNCTIONS, response::FUNCTIONS, service_request::FUNCTIONS];
 
 /// Every function, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    [].into_iter()
+    GROUPS.into_iter().flatten()
 }
 
 /// The function of that dotted name.
 pub fn find(name: &str) -> Option<&'static Function> {
-    all().find(|f| f.name == name)
+    static BY_NAME: OnceLock<HashMap<&str, &Function>> = OnceLock::new();
+    let by_name = BY_NAME.get_or_init(|| all().map(|f| (f.name, f)).collect());
+    by_name.get(name).copied()
 }
