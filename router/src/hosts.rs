@@ -113,3 +113,41 @@ pub(crate) enum Bucket<'a> {
     /// Of any name.
     Any,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_split_off() {
+        let check = |text, name, port| assert_eq!(Host::parse(text), Host { name, port }, "{text}");
+        check("a.test", "a.test", None);
+        check("a.test:80", "a.test", Some(80));
+        check("a.test:", "a.test:", None);
+        check("a.test:8x", "a.test:8x", None);
+        check("[::1]:80", "[::1]:80", None);
+        check("", "", None);
+    }
+
+    #[test]
+    fn patterns_match() {
+        let check = |pattern: &str, host: &str, expect| {
+            let host = Host::parse(host);
+            let matches = HostPattern::parse(pattern).matches(host.name, host.port);
+            assert_eq!(matches, expect, "{pattern} {host:?}");
+        };
+        check("a.test", "a.test", true);
+        check("a.test", "a.test:80", true);
+        check("a.test:80", "a.test", false);
+        check("a.test:80", "a.test:81", false);
+        check("a.test", "A.test", false);
+        check("*.a.test", "b.a.test", true);
+        check("*.a.test", "c.b.a.test:1", true);
+        check("*.a.test", "a.test", false);
+        check("*.a.test:80", "b.a.test:80", true);
+        check("*.a.test:80", "b.a.test:81", false);
+        check("a.*", "a.test", true);
+        check("a.*", "ba.test", false);
+        check("a.*:80", "a.b.test:80", true);
+    }
+}

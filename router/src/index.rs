@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use regex::Regex;
-
 use crate::conditions::{Conditions, Subject};
 use crate::hosts::Bucket;
+use crate::pattern::{PathPattern, Span};
 
 /// Everything that can match, best first: a route once for each of its paths.
 #[derive(Debug, Default)]
@@ -26,45 +25,6 @@ pub(crate) struct Entry {
     /// The position of its conditions.
     pub(crate) conditions: u32,
     pub(crate) path: PathPattern,
-}
-
-/// A path of a route.
-#[derive(Debug)]
-pub(crate) enum PathPattern {
-    /// None is demanded.
-    Any,
-    /// The path starts with this.
-    Prefix(Box<str>),
-    /// The path matches; it then starts with the literal, which may be empty.
-    Regex { regex: Regex, literal: Box<str> },
-}
-
-impl PathPattern {
-    /// What every path that matches starts with.
-    fn literal(&self) -> &str {
-        match self {
-            PathPattern::Any => "",
-            PathPattern::Prefix(text) | PathPattern::Regex { literal: text, .. } => text,
-        }
-    }
-
-    /// The part of a path that matches, given that it starts with the literal.
-    fn find(&self, path: &str) -> Option<Span> {
-        match self {
-            PathPattern::Any => Some(Span { start: 0, end: 0 }),
-            PathPattern::Prefix(text) => Some(Span { start: 0, end: text.len() }),
-            PathPattern::Regex { regex, .. } => {
-                regex.find(path).map(|found| Span { start: found.start(), end: found.end() })
-            }
-        }
-    }
-}
-
-/// The part of a path that a route's path matched.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) start: usize,
-    pub(crate) end: usize,
 }
 
 /// What the index found.

@@ -18,6 +18,8 @@ mod conditions;
 
 mod hosts;
 
+mod pattern;
+
 mod lookup;
 
 mod path;

@@ -34,7 +34,8 @@ pub struct Match<'a> {
     /// The position of the route in the list that the router was built from.
     pub route: u32,
     /// The text to send as `X-Forwarded-Prefix`: what of the path is cut off. None where
-    /// nothing is: without `strip_path`, without paths, and for `/`.
+    /// nothing is: without `strip_path`, without paths, and for `/`. It is decoded text of the
+    /// request, so it may hold what a header may not, line breaks included.
     pub prefix: Option<&'a str>,
     /// The groups of the regex path that matched. None for a regex without groups too.
     pub captures: Option<Box<Captures>>,

@@ -2,17 +2,16 @@
 
 use std::fmt;
 
-use regex::Regex;
-use regex_syntax::hir::{Hir, HirKind, Look};
 use silverback_model::entities::{Route, Service};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::conditions::{Conditions, Subject};
-use crate::index::{Entry, Index, PathPattern, Span};
-use crate::lookup::{Captures, Lookup, Match};
+use crate::index::{Entry, Index};
+use crate::lookup::{Lookup, Match};
 use crate::order::{self, Rank};
 use crate::path::Rewrite;
+use crate::pattern::{PathPattern, Span};
 
 /// The rules by which routes are ordered and matched (`router_flavor` in kong.conf).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -106,37 +105,19 @@ impl Router {
         let found = index.find(&Subject::new(lookup, self.flavor))?;
         let route = found.entry.route;
         let rewrite = self.rewrites.get(route as usize)?;
+        let pattern = &found.entry.path;
         let Span { start, end } = found.span;
         let matched = lookup.path.get(start..end).unwrap_or_default();
         let shown = rewrite.strip && !matched.is_empty() && matched != "/";
-        let (cut, captures) = match &found.entry.path {
-            // The slash that every path starts with counts as matched.
-            PathPattern::Any => (1, None),
-            PathPattern::Prefix(_) => (matched.len(), None),
-            PathPattern::Regex { regex, .. } => (matched.len(), captures(regex, lookup.path)),
-        };
+        // The slash that every path starts with counts as matched where no path is demanded.
+        let cut = if matches!(pattern, PathPattern::Any) { 1 } else { matched.len() };
         Some(Match {
             route,
             prefix: shown.then_some(matched),
-            captures,
+            captures: pattern.captures(lookup.path),
             rewrite: Rewrite { strip: rewrite.strip, cut, verbatim: rewrite.verbatim },
         })
     }
-}
-
-/// The groups of a regex that is known to match. None if it has none, or none took part.
-fn captures(regex: &Regex, path: &str) -> Option<Box<Captures>> {
-    if regex.captures_len() < 2 {
-        return None;
-    }
-    let found = regex.captures(path)?;
-    let text = |group: regex::Match<'_>| group.as_str().to_owned();
-    let unnamed: Vec<_> = found.iter().map(|group| group.map(text)).collect();
-    unnamed.iter().skip(1).any(Option::is_some).then(|| {
-        let names = regex.capture_names().flatten();
-        let named = names.filter_map(|name| Some((name.to_owned(), text(found.name(name)?))));
-        Box::new(Captures { named: named.collect(), unnamed })
-    })
 }
 
 /// Gathers routes, to sort them.
@@ -176,7 +157,7 @@ impl Builder {
                     (order::compatible(route, path), id)
                 }
             };
-            match compile_path(path, flavor) {
+            match PathPattern::compile(path, flavor) {
                 Ok(path) => {
                     let entry = Entry { route: position, conditions, path };
                     self.drafts.push(Draft { rank, id, entry });
@@ -248,43 +229,6 @@ fn split_id(route: Uuid, group: usize) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{route}#{group}").as_bytes())
 }
 
-fn compile_path(path: Option<&str>, flavor: Flavor) -> Result<PathPattern, Problem> {
-    let Some(path) = path else { return Ok(PathPattern::Any) };
-    let Some(pattern) = path.strip_prefix('~') else { return Ok(PathPattern::Prefix(path.into())) };
-    // `traditional_compatible` anchors the first branch of an alternation only, as Kong does.
-    let anchored = match flavor {
-        Flavor::Traditional => format!("^(?:{pattern})"),
-        Flavor::TraditionalCompatible => format!("^{pattern}"),
-    };
-    let problem = |reason: String| Problem::Regex { pattern: path.to_owned(), reason };
-    // Parsed as written first, so that the reason shows the pattern as written.
-    regex_syntax::parse(pattern).map_err(|error| problem(error.to_string()))?;
-    let hir = regex_syntax::parse(&anchored).map_err(|error| problem(error.to_string()))?;
-    let regex = Regex::new(&anchored).map_err(|error| problem(error.to_string()))?;
-    Ok(PathPattern::Regex { regex, literal: leading_literal(&hir).into() })
-}
-
-/// The text that everything that a regex matches starts with, at the start of the path. Empty
-/// if there is none.
-fn leading_literal(hir: &Hir) -> String {
-    let HirKind::Concat(parts) = hir.kind() else { return String::new() };
-    let mut parts = parts.iter().map(Hir::kind);
-    if !matches!(parts.next(), Some(HirKind::Look(Look::Start))) {
-        return String::new();
-    }
-    let mut literal = String::new();
-    for part in parts {
-        match part {
-            HirKind::Literal(text) => match std::str::from_utf8(&text.0) {
-                Ok(text) => literal.push_str(text),
-                Err(_) => break,
-            },
-            _ => break,
-        }
-    }
-    literal
-}
-
 /// What is wrong with a route.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -341,5 +285,154 @@ impl fmt::Display for BuildErrors {
             write!(f, "{error}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+    use silverback_model::entities::{Endpoint, Protocol, Set};
+
+    use super::*;
+
+    fn build(flavor: Flavor, routes: &[Route]) -> Result<Router, BuildErrors> {
+        let inputs: Vec<_> =
+            routes.iter().map(|route| RouteInput { route, service: None }).collect();
+        Router::build(flavor, &inputs)
+    }
+
+    fn with_paths(id: u128, paths: &[&str]) -> Route {
+        Route {
+            id: Uuid::from_u128(id),
+            strip_path: true,
+            paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+            ..Route::default()
+        }
+    }
+
+    fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> Lookup<'a> {
+        Lookup {
+            method: "GET",
+            host: "example.test",
+            path,
+            headers,
+            scheme: Protocol::Http,
+            sni: None,
+            source: None,
+            destination: None,
+        }
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let mut bad = with_paths(1, &["/fine", "~/a(b", "~/c[d"]);
+        bad.name = Some("bad".to_owned());
+        bad.headers.insert("x y".to_owned(), vec!["~*(".to_owned()]);
+        bad.sources = Set(vec![Endpoint { ip: Some("10.0.0".to_owned()), port: None }]);
+        let empty = with_paths(2, &[]);
+        let errors = build(Flavor::default(), &[with_paths(3, &["/"]), bad, empty]).unwrap_err();
+        let text = errors.to_string();
+        for part in [
+            "route 'bad': '~/a(b' is not a valid regular expression: ",
+            "route 'bad': '~/c[d' is not a valid regular expression: ",
+            "route 'bad': '~*(' is not a valid regular expression: ",
+            "route 'bad': 'x y' cannot be the name of a header",
+            "route 'bad': '10.0.0' is neither an IP address nor a range of addresses",
+            "route '00000000-0000-0000-0000-000000000002': it has no condition",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let positions: Vec<u32> = errors.0.iter().map(|error| error.position).collect();
+        assert_eq!(positions, [1, 1, 1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn a_match_says_what_to_do_with_the_path() {
+        let headers = HeaderMap::new();
+        let check = |route: Route, path: &str, prefix: Option<&str>, upstream: &str| {
+            let router = build(Flavor::default(), std::slice::from_ref(&route)).unwrap();
+            let found = router.find(&get(path, &headers)).unwrap();
+            assert_eq!(found.prefix, prefix, "{path}");
+            assert_eq!(found.upstream_path(path, Some("/base")), upstream, "{path}");
+        };
+        let keep = |route| Route { strip_path: false, ..route };
+        let host = Route { hosts: vec!["example.test".to_owned()], ..with_paths(1, &[]) };
+        check(with_paths(1, &["/a"]), "/a/b", Some("/a"), "/base/b");
+        check(keep(with_paths(1, &["/a"])), "/a/b", None, "/base/a/b");
+        check(with_paths(1, &["/"]), "/a/b", None, "/base/a/b");
+        check(with_paths(1, &[r"~/\d+/"]), "/12/b", Some("/12/"), "/base/b");
+        check(host.clone(), "/a/b", None, "/base/a/b");
+        check(keep(host), "/", None, "/base");
+        // What matched further on is cut off the front all the same, as Kong does.
+        check(with_paths(1, &["~/x|/b"]), "/aaa/b", Some("/b"), "/base/aa/b");
+    }
+
+    #[test]
+    fn ties_go_to_the_greater_id_or_to_the_earlier_route() {
+        let headers = HeaderMap::new();
+        let check = |flavor, expect| {
+            let routes = [1, 3, 2].map(|id| with_paths(id, &["/a"]));
+            let found = build(flavor, &routes).unwrap().find(&get("/a", &headers)).unwrap().route;
+            assert_eq!(found, expect, "{flavor:?}");
+        };
+        check(Flavor::TraditionalCompatible, 1);
+        check(Flavor::Traditional, 0);
+    }
+
+    #[test]
+    fn routes_of_a_service_that_is_not_enabled_do_not_match() {
+        let headers = HeaderMap::new();
+        let route = with_paths(1, &["/"]);
+        let service = Service { enabled: false, ..Service::default() };
+        let input = RouteInput { route: &route, service: Some(&service) };
+        let router = Router::build(Flavor::default(), &[input]).unwrap();
+        assert_eq!(router.find(&get("/", &headers)), None);
+    }
+
+    #[test]
+    fn streams_are_routed_by_name_and_address() {
+        let stream = |id, snis: &[&str], source: Option<&str>, port: Option<u16>| Route {
+            id: Uuid::from_u128(id),
+            protocols: Set(vec![Protocol::Tcp, Protocol::Tls]),
+            snis: snis.iter().map(|sni| (*sni).to_owned()).collect(),
+            sources: source
+                .iter()
+                .map(|ip| Endpoint { ip: Some((*ip).into()), port: None })
+                .collect(),
+            destinations: port
+                .iter()
+                .map(|port| Endpoint { ip: None, port: Some(*port) })
+                .collect(),
+            ..Route::default()
+        };
+        let routes = [
+            stream(1, &["one.test", "*.two.test."], None, None),
+            stream(2, &[], None, Some(9000)),
+            stream(3, &[], Some("10.0.0.0/8"), None),
+            stream(4, &[], Some("10.1.2.3"), Some(9000)),
+            with_paths(5, &["/"]),
+        ];
+        let router = build(Flavor::default(), &routes).unwrap();
+        let headers = HeaderMap::new();
+        let check = |sni: Option<&str>, source: &str, destination: &str, expect| {
+            let found = router.find(&Lookup {
+                method: "",
+                host: "",
+                scheme: if sni.is_some() { Protocol::Tls } else { Protocol::Tcp },
+                sni,
+                source: source.parse().ok(),
+                destination: destination.parse().ok(),
+                ..get("", &headers)
+            });
+            assert_eq!(found.map(|found| found.route), expect, "{sni:?} {source} {destination}");
+        };
+        check(Some("one.test"), "10.1.1.1:5", "192.0.2.1:9000", Some(0));
+        check(Some("a.two.test"), "192.0.2.9:5", "192.0.2.1:1", Some(0));
+        check(Some("two.test"), "192.0.2.9:5", "192.0.2.1:9000", Some(1));
+        check(Some("one.test"), "10.1.2.3:5", "192.0.2.1:9000", Some(3));
+        check(Some("x.test"), "[::ffff:10.9.9.9]:5", "192.0.2.1:9000", Some(2));
+        check(Some("x.test"), "192.0.2.9:5", "192.0.2.1:1", None);
+        // Without TLS a route for names takes every connection.
+        check(None, "192.0.2.9:5", "192.0.2.1:1", Some(0));
     }
 }

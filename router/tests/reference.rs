@@ -1,5 +1,7 @@
 //! The index finds what a plain walk over all routes finds, on generated routes and requests.
 
+#![allow(clippy::unwrap_used)]
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
 use silverback_model::entities::{Endpoint, Protocol, Route, Set};
