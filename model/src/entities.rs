@@ -22,6 +22,10 @@ mod parameter;
 mod plugin;
 mod ratelimiting_metric;
 mod route;
+use std::sync::{Arc, LazyLock};
+
+use crate::schema::{HasSchema, Schema};
+
 mod service;
 mod session;
 mod sni;
@@ -34,7 +38,7 @@ mod workspace;
 
 pub use acl::Acl;
 pub use acme_storage::AcmeStorage;
-pub use basicauth_credential::BasicauthCredential;
+pub use basicauth_credential::{BasicauthCredential, password_hash};
 pub use ca_certificate::CaCertificate;
 pub use certificate::Certificate;
 pub use consumer::Consumer;
@@ -45,11 +49,11 @@ pub use jwt_secret::JwtSecret;
 pub use key::{Key, Pem};
 pub use key_set::KeySet;
 pub use keyauth_credential::KeyauthCredential;
-pub use oauth2::{Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token};
+pub use oauth2::{Oauth2AuthorizationCode, Oauth2Credential, Oauth2Token, secret_hash};
 pub use parameter::Parameter;
 pub use plugin::PluginEntity;
 pub use ratelimiting_metric::RatelimitingMetric;
-pub use route::{Endpoint, Route};
+pub use route::{Endpoint, Route, with_expressions};
 pub use service::Service;
 pub use session::{Session, SessionMetadata};
 pub use sni::Sni;
@@ -63,3 +67,49 @@ pub(crate) use values::null_default;
 pub use values::{Foreign, Protocol, Set};
 pub use vault::Vault;
 pub use workspace::Workspace;
+
+/// The schema of every kind of entity, each after those that it refers to. That of plugins has no
+/// subschemas: which plugins there are is for the node to say.
+pub fn schemas() -> &'static [Arc<Schema>] {
+    static SCHEMAS: LazyLock<Vec<Arc<Schema>>> = LazyLock::new(|| {
+        [
+            Workspace::schema,
+            Parameter::schema,
+            Tag::schema,
+            Consumer::schema,
+            Certificate::schema,
+            CaCertificate::schema,
+            Sni::schema,
+            Service::schema,
+            Route::schema,
+            PluginEntity::schema,
+            FilterChain::schema,
+            Upstream::schema,
+            Target::schema,
+            Vault::schema,
+            KeySet::schema,
+            Key::schema,
+            DataPlane::schema,
+            Acl::schema,
+            BasicauthCredential::schema,
+            HmacauthCredential::schema,
+            JwtSecret::schema,
+            KeyauthCredential::schema,
+            Oauth2Credential::schema,
+            Oauth2AuthorizationCode::schema,
+            Oauth2Token::schema,
+            Session::schema,
+            SessionMetadata::schema,
+            AcmeStorage::schema,
+            RatelimitingMetric::schema,
+        ]
+        .map(|schema| Arc::new(schema()))
+        .to_vec()
+    });
+    &SCHEMAS
+}
+
+/// The schema of this name.
+pub fn schema(name: &str) -> Option<Arc<Schema>> {
+    schemas().iter().find(|schema| schema.name == name).cloned()
+}

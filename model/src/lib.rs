@@ -8,10 +8,5 @@ mod record;
 pub use record::{Entity, Record};
 
 pub mod entities;
-
-/// The field language. (Replaced whole by `schema.rs`.)
-pub mod schema {
-    /// A schema.
-    #[derive(Debug)]
-    pub struct Schema;
-}
+pub mod errors;
+pub mod schema;

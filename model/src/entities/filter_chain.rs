@@ -6,6 +6,7 @@ use silverback_macros::{Config, Entity};
 use uuid::Uuid;
 
 use crate::entities::{Foreign, Route, Service, Set, null_default};
+use crate::schema::{CustomCheck, Schema};
 
 /// A chain of WebAssembly filters (kong/db/schema/entities/filter_chains.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -57,4 +58,16 @@ pub struct Filter {
     /// The filter's configuration.
     #[field(typedef = wasm_filter_config, required = false)]
     pub config: Option<Value>,
+}
+
+/// What else filter_chains.lua asks: a service or a route, and filters to choose from, of which
+/// there are none.
+fn rules(schema: Schema) -> Schema {
+    let mut status =
+        CustomCheck::new(&["filters"], |_| Err("wasm support is not enabled".to_owned()));
+    status.run_with_invalid_fields = Some(true);
+    schema
+        .mutually_exclusive(["service", "route"])
+        .at_least_one_of(["service", "route"])
+        .check(status.into())
 }

@@ -5,6 +5,8 @@ use silverback_macros::Entity;
 use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Set, null_default};
+use crate::schema::values::{private_key, public_key};
+use crate::schema::{Field, Schema};
 
 /// A key that a consumer signs tokens with (kong/plugins/jwt/daos.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -42,4 +44,17 @@ pub struct JwtSecret {
     #[field(typedef = tags, nullable)]
     #[serde(deserialize_with = "null_default")]
     pub tags: Set<String>,
+}
+
+/// Algorithms with a public key need one.
+fn rules(schema: Schema) -> Schema {
+    let algorithms = ["^RS256$", "^RS384$", "^RS512$", "^PS256$", "^PS384$", "^PS512$", "^EdDSA$"];
+    let with_key = Field::partial().match_any(algorithms, "");
+    let key = Field::partial().required().custom(|pem| {
+        public_key(pem)
+            .or_else(|_| private_key(pem))
+            .map(drop)
+            .map_err(|_| "invalid key".to_owned())
+    });
+    schema.conditional("algorithm", with_key, "rsa_public_key", key)
 }

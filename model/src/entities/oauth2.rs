@@ -1,10 +1,19 @@
 //! What the oauth2 plugin keeps (kong/plugins/oauth2/daos.lua).
 
+use std::num::NonZeroU32;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use ring::pbkdf2;
+use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
+use serde_json::Value;
 use silverback_macros::Entity;
 use uuid::Uuid;
 
+use crate::Record;
 use crate::entities::{Consumer, Foreign, PluginEntity, Service, Set, null_default};
+use crate::schema::{Schema, Transformation};
 
 /// An application that asks for tokens on behalf of users.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -128,4 +137,30 @@ pub struct Oauth2Token {
     pub authenticated_userid: Option<String>,
     /// What it is good for.
     pub scope: Option<String>,
+}
+
+/// The secret is kept as a hash if so wished (kong/plugins/oauth2/secret.lua).
+fn rules(schema: Schema) -> Schema {
+    let hash = |args: &[Value]| match args {
+        [Value::Bool(true), Value::String(secret)] => {
+            let hash = secret_hash(secret).ok_or("no source of randomness")?;
+            Ok(Record::from_iter([("client_secret".to_owned(), hash.into())]))
+        }
+        _ => Ok(Record::new()),
+    };
+    schema.transformation(Transformation::new(&["hash_secret"], &["client_secret"], hash))
+}
+
+/// Rounds of PBKDF2.
+const ROUNDS: NonZeroU32 = NonZeroU32::new(10_000).expect("not zero");
+
+/// A secret's hash in PHC format: PBKDF2 with SHA-512, a salt of 16 bytes, 32 bytes long. `None`
+/// without a source of randomness.
+pub fn secret_hash(secret: &str) -> Option<String> {
+    let mut salt = [0; 16];
+    SystemRandom::new().fill(&mut salt).ok()?;
+    let mut hash = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, ROUNDS, &salt, secret.as_bytes(), &mut hash);
+    let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+    Some(format!("$pbkdf2-sha512$i={ROUNDS},l=32${salt}${hash}"))
 }

@@ -1,11 +1,18 @@
 //! Which requests go to a service (kong/db/schema/entities/routes.lua and routes_subschemas.lua).
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serde_json::Value;
 use silverback_macros::{Config, Entity};
 use uuid::Uuid;
 
+use crate::Record;
 use crate::entities::{Foreign, Protocol, Service, Set, null_default};
+use crate::schema::{
+    Condition, ConditionalAtLeastOneOf, CustomCheck, EntityCheck, Field, Schema, is_nonempty,
+};
 
 /// Which requests go to a service (kong/db/schema/entities/routes.lua and routes_subschemas.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -110,4 +117,193 @@ pub struct Endpoint {
     /// The port.
     #[field(typedef = port)]
     pub port: Option<u16>,
+}
+
+/// The protocols that have a server name.
+const WITH_SNI: [&str; 4] = ["grpcs", "https", "tls", "tls_passthrough"];
+
+/// What else routes.lua and routes_subschemas.lua ask.
+fn rules(schema: Schema) -> Schema {
+    let sources = [
+        "id",
+        "protocols",
+        "snis",
+        "sources",
+        "destinations",
+        "methods",
+        "hosts",
+        "paths",
+        "headers",
+        "expression",
+        "regex_priority",
+        "priority",
+    ];
+    let mut whole = CustomCheck::new(&sources, one_way_of_matching);
+    whole.run_with_missing_fields = Some(true);
+    let without_sni = Field::partial().elements_with(|_| Field::string().not_one_of(WITH_SNI));
+    let mut schema = schema
+        .conditional_or(
+            "protocols",
+            without_sni,
+            "snis",
+            Field::partial().len_eq(0),
+            Some(
+                "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or \
+                 'tls_passthrough'",
+            ),
+        )
+        .custom_check(&["path_handling"], |_| Ok(()))
+        .check(whole.into());
+    let kinds: [(&[&str], Schema); 3] = [
+        (&["http", "https"], http(&schema)),
+        (&["tcp", "tls", "udp", "tls_passthrough"], stream(&schema)),
+        (&["grpc", "grpcs"], grpc(&schema)),
+    ];
+    for (protocols, subschema) in kinds {
+        let subschema = Arc::new(subschema);
+        for protocol in protocols {
+            schema.add_subschema(protocol, Arc::clone(&subschema));
+        }
+    }
+    schema
+}
+
+/// An expression and other conditions exclude each other.
+fn one_way_of_matching(route: &Record) -> Result<(), String> {
+    let set = |name: &str| is_nonempty(route.get(name));
+    let not_zero = |name: &str| route.get(name).and_then(Value::as_f64).is_some_and(|n| n != 0.0);
+    let others = ["snis", "sources", "destinations", "methods", "hosts", "paths", "headers"];
+    let others = others.into_iter().any(set);
+    let refuse = |what: &str| Err(format!("Router Expression failed validation: {what}"));
+    let list = "'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations'";
+    if set("expression") && others {
+        return refuse(&format!("cannot set 'expression' with {list} simultaneously"));
+    }
+    if set("expression") && not_zero("regex_priority") {
+        return refuse("cannot set 'regex_priority' with 'expression' simultaneously");
+    }
+    if others && not_zero("priority") {
+        return refuse(&format!("cannot set 'priority' with {list} simultaneously"));
+    }
+    Ok(())
+}
+
+/// A subschema in which these fields cannot be set.
+fn without(schema: &Schema, fields: &[&str], protocols: &str) -> Schema {
+    let mut subschema = Schema::default();
+    for name in fields {
+        if let Some(field) = schema.fields.get(*name) {
+            let err = format!("cannot set '{name}' when 'protocols' is {protocols}");
+            subschema = subschema.with_field(name, field.clone().eq(()).err(&err));
+        }
+    }
+    subschema
+}
+
+/// One of these fields must be set if the protocols contain this one.
+fn case(matches: Field, fields: &[&str], err: &str) -> Condition {
+    Condition {
+        matches,
+        at_least_one_of: fields.iter().map(|name| (*name).to_owned()).collect(),
+        err: Some(err.to_owned()),
+    }
+}
+
+fn one_of_fields(then: Condition, or_else: Option<Condition>) -> EntityCheck {
+    EntityCheck::ConditionalAtLeastOneOf(Box::new(ConditionalAtLeastOneOf {
+        if_field: "protocols".to_owned(),
+        then,
+        or_else,
+    }))
+}
+
+fn http(schema: &Schema) -> Schema {
+    let has = |protocol: &str| Field::partial().contains(protocol);
+    without(schema, &["sources", "destinations"], "'http' or 'https'").check(one_of_fields(
+        case(
+            has("https"),
+            &["methods", "hosts", "headers", "paths", "snis"],
+            "must set one of %s when 'protocols' is 'https'",
+        ),
+        Some(case(
+            has("http"),
+            &["methods", "hosts", "headers", "paths"],
+            "must set one of %s when 'protocols' is 'http'",
+        )),
+    ))
+}
+
+fn stream(schema: &Schema) -> Schema {
+    let all = |protocols: &'static [&'static str]| {
+        let element = Field::string().one_of(protocols.iter().copied());
+        Field::partial().elements_with(|_| element)
+    };
+    let protocols = "'tcp', 'tls', 'tls_passthrough' or 'udp'";
+    without(schema, &["methods", "hosts", "paths", "headers"], protocols)
+        .check(one_of_fields(
+            case(
+                all(&["tcp", "tls", "udp"]),
+                &["sources", "destinations", "snis"],
+                "must set one of %s when 'protocols' is 'tcp', 'tls' or 'udp'",
+            ),
+            None,
+        ))
+        .check(one_of_fields(
+            case(
+                all(&["tls_passthrough"]),
+                &["snis"],
+                "must set snis when 'protocols' is 'tls_passthrough'",
+            ),
+            None,
+        ))
+}
+
+fn grpc(schema: &Schema) -> Schema {
+    let has = |protocol: &str| Field::partial().contains(protocol);
+    let protocols = "'grpc' or 'grpcs'";
+    let strip_path = Field::boolean()
+        .required()
+        .default(false)
+        .ne(true)
+        .err("cannot set 'strip_path' when 'protocols' is 'grpc' or 'grpcs'");
+    without(schema, &["methods", "sources", "destinations"], protocols)
+        .with_field("strip_path", strip_path)
+        .check(one_of_fields(
+            case(
+                has("grpcs"),
+                &["hosts", "headers", "paths", "snis"],
+                "must set one of %s when 'protocols' is 'grpcs'",
+            ),
+            Some(case(
+                has("grpc"),
+                &["hosts", "headers", "paths"],
+                "must set one of %s when 'protocols' is 'grpc'",
+            )),
+        ))
+}
+
+/// The schema of routes with `router_flavor = expressions`: with an expression and its priority,
+/// which satisfy what the other flavours ask of hosts, paths and so on.
+pub fn with_expressions(mut schema: Schema) -> Schema {
+    schema = schema.with_field("expression", Field::string()).with_field(
+        "priority",
+        Field::integer().between(0, (1_u64 << 46) - 1).required().default(0),
+    );
+    for subschema in schema.subschemas.values_mut() {
+        let subschema = Arc::make_mut(subschema);
+        let is_stream = subschema.fields.contains_key("hosts");
+        if !is_stream {
+            subschema.fields.shift_remove("sources");
+            subschema.fields.shift_remove("destinations");
+        }
+        for check in &mut subschema.entity_checks {
+            if let EntityCheck::ConditionalAtLeastOneOf(check) = check {
+                check.then.at_least_one_of.push("expression".to_owned());
+                if let Some(other) = &mut check.or_else {
+                    other.at_least_one_of.push("expression".to_owned());
+                }
+            }
+        }
+    }
+    schema
 }

@@ -1,10 +1,14 @@
 //! An upstream API: where requests of its routes are sent (kong/db/schema/entities/services.lua).
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 use silverback_macros::Entity;
 use uuid::Uuid;
 
+use crate::Record;
 use crate::entities::{Certificate, Foreign, Protocol, Set, null_default};
+use crate::schema::values::parse_url;
+use crate::schema::{Field, Schema, Shorthand};
 
 /// An upstream API: where requests of its routes are sent (kong/db/schema/entities/services.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -65,4 +69,39 @@ pub struct Service {
     /// Whether requests are sent to it at all.
     #[field(default = true)]
     pub enabled: bool,
+}
+
+/// What else services.lua asks, and its shorthand `url`.
+fn rules(schema: Schema) -> Schema {
+    let unset = || Field::partial().eq(());
+    let no_path = Field::partial().one_of(["tcp", "tls", "udp", "grpc", "grpcs"]);
+    let mut schema = schema.conditional("protocol", no_path, "path", unset());
+    for field in ["client_certificate", "tls_verify", "tls_verify_depth", "ca_certificates"] {
+        let without_tls = Field::partial().not_one_of(["https", "tls"]);
+        schema = schema.conditional("protocol", without_tls, field, unset());
+    }
+    schema.shorthand("url", Shorthand::new(Field::string(), spread_url))
+}
+
+/// The fields that `url` stands for.
+fn spread_url(value: &Value) -> Option<Record> {
+    let text = value.as_str().map_or_else(|| "null".to_owned(), str::to_owned);
+    let url = parse_url(&text)?;
+    let port = url.port.as_ref().map(|port| match port.parse::<u32>() {
+        Ok(port) => json!(port),
+        // Refused later on as no number.
+        Err(_) => json!(port),
+    });
+    let by_port = match url.port.as_deref() {
+        Some("443") => "https",
+        _ => "http",
+    };
+    let protocol = url.scheme.as_deref().unwrap_or(by_port);
+    let default_port = if protocol == "https" { 443 } else { 80 };
+    Some(Record::from_iter([
+        ("protocol".to_owned(), json!(protocol)),
+        ("host".to_owned(), json!(url.host)),
+        ("port".to_owned(), port.unwrap_or(json!(default_port))),
+        ("path".to_owned(), json!(url.path)),
+    ]))
 }

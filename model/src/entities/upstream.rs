@@ -2,10 +2,13 @@
 
 use indexmap::IndexMap;
 use serde::Deserialize;
+use serde_json::Value;
 use silverback_macros::{Config, Entity};
 use uuid::Uuid;
 
+use crate::Record;
 use crate::entities::{Certificate, Foreign, Set, null_default};
+use crate::schema::{Field, Schema, Shorthand};
 
 /// A group of servers to choose from (kong/db/schema/entities/upstreams.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -225,4 +228,78 @@ pub struct PassiveUnhealthy {
     /// How many failures by status.
     #[field(default = 0, between(0, 255))]
     pub http_failures: Option<u8>,
+}
+
+/// What else upstreams.lua asks, and how `algorithm` and `hash_on` follow each other.
+fn rules(mut schema: Schema) -> Schema {
+    // The schema's own default leaves the threshold to the field's.
+    let default = schema.fields.get_mut("healthchecks").and_then(|field| field.default.as_mut());
+    if let Some(Value::Object(default)) = default {
+        default.shift_remove("threshold");
+    }
+    let hash = |field: &'static str, by: &str, needed: &str| {
+        let pattern = format!("^{by}$");
+        (field, Field::partial().matches(&pattern), needed.to_owned(), Field::partial().required())
+    };
+    let fallback = |by: &str, allowed: &[&str]| {
+        let pattern = format!("^{by}$");
+        let allowed = Field::partial().one_of(allowed.iter().copied());
+        ("hash_on", Field::partial().matches(&pattern), "hash_fallback".to_owned(), allowed)
+    };
+    let first = [
+        hash("hash_on", "header", "hash_on_header"),
+        hash("hash_fallback", "header", "hash_fallback_header"),
+        hash("hash_on", "cookie", "hash_on_cookie"),
+        hash("hash_fallback", "cookie", "hash_on_cookie"),
+        fallback("none", &["none"]),
+        fallback("cookie", &["none"]),
+        fallback(
+            "consumer",
+            &["none", "ip", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "ip",
+            &["none", "consumer", "header", "cookie", "path", "query_arg", "uri_capture"],
+        ),
+        fallback(
+            "path",
+            &["none", "consumer", "header", "cookie", "query_arg", "ip", "uri_capture"],
+        ),
+    ];
+    let add = |schema: Schema, (field, matches, needed, then): (&str, Field, String, Field)| {
+        schema.conditional(field, matches, &needed, then)
+    };
+    schema = first.into_iter().fold(schema, add);
+    schema = schema.distinct(["hash_on_header", "hash_fallback_header"]);
+    for by in ["query_arg", "uri_capture"] {
+        let (on, fallback) = (format!("hash_on_{by}"), format!("hash_fallback_{by}"));
+        schema = add(schema, hash("hash_on", by, &on));
+        schema = add(schema, hash("hash_fallback", by, &fallback));
+        schema = schema.distinct([on.as_str(), fallback.as_str()]);
+    }
+    schema
+        .shorthand("algorithm", Shorthand::new(Field::string(), spread_algorithm))
+        .shorthand("hash_on", Shorthand::new(Field::string(), spread_hash_on))
+}
+
+/// Some algorithms do not hash.
+fn spread_algorithm(value: &Value) -> Option<Record> {
+    let mut fields = Record::from_iter([("algorithm".to_owned(), value.clone())]);
+    if value == "least-connections" || value == "latency" {
+        fields.insert("hash_on".to_owned(), Value::Null);
+    }
+    Some(fields)
+}
+
+/// Hashing by something needs the algorithm that hashes.
+fn spread_hash_on(value: &Value) -> Option<Record> {
+    let algorithm = match value {
+        Value::Null => return Some(Record::from_iter([("hash_on".to_owned(), "none".into())])),
+        value if value == "none" => "round-robin",
+        _ => "consistent-hashing",
+    };
+    Some(Record::from_iter([
+        ("hash_on".to_owned(), value.clone()),
+        ("algorithm".to_owned(), algorithm.into()),
+    ]))
 }

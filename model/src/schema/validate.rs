@@ -1,0 +1,340 @@
+//! Validation: whether values are of their fields' kinds and keep all rules.
+
+use serde_json::{Value, json};
+
+use super::check::Scope;
+use super::defaults::Context;
+use super::text::quoted;
+use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty, is_reference};
+use crate::Record;
+use crate::errors::Errors;
+
+const REQUIRED: &str = "required field missing";
+
+/// Texts that differ when an entity is changed in part.
+pub(crate) struct Words {
+    pub(crate) required_for_entity_check: &'static str,
+    pub(crate) at_least_one_of: &'static str,
+}
+
+const WHOLE: Words = Words {
+    required_for_entity_check: "field required for entity check",
+    at_least_one_of: "at least one of these fields must be non-empty",
+};
+
+const UPDATING: Words = Words {
+    required_for_entity_check: "field required for entity check when updating",
+    at_least_one_of: "when updating, at least one of these fields must be non-empty",
+};
+
+impl Field {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// What is wrong with it: a text, a list, or a tree.
+    pub fn check(&self, value: &Value) -> Result<(), Value> {
+        if value.is_null() {
+            return self.check_null().map_err(Value::from);
+        }
+        if self.rules().iter().any(|rule| matches!(rule, Rule::Eq(Value::Null))) {
+            return Err(self.said_or("value must be null"));
+        }
+        if self.is(Flag::Abstract) {
+            let text = "error in schema definition: abstract field was not specialized";
+            return Err(text.into());
+        }
+        self.check_kind(value)?;
+        if let Kind::String = self.kind
+            && self.is(Flag::Referenceable)
+            && value.as_str().is_some_and(is_reference)
+        {
+            return Ok(());
+        }
+        // An empty text is refused unless the schema says otherwise.
+        let length = Rule::LenMin(1);
+        let implied = matches!(self.kind, Kind::String)
+            && !self.rules().iter().any(|rule| matches!(rule, Rule::LenMin(_)));
+        let at = self.rules().partition_point(|rule| rule.rank() < length.rank());
+        let (before, after) = self.rules().split_at(at);
+        let implied = implied.then_some(&length);
+        for rule in before.iter().chain(implied).chain(after) {
+            rule.check(value).map_err(|error| self.said_or(&error))?;
+        }
+        Ok(())
+    }
+
+    fn said_or(&self, error: &str) -> Value {
+        self.err.as_deref().unwrap_or(error).into()
+    }
+
+    fn check_null(&self) -> Result<(), String> {
+        for rule in self.rules() {
+            match rule {
+                Rule::Ne(Value::Null) => {
+                    return Err(self.err.clone().unwrap_or("value must not be null".to_owned()));
+                }
+                Rule::Eq(wanted) if !wanted.is_null() => {
+                    return Err(format!("value must be {}", super::text::show(wanted)));
+                }
+                _ => {}
+            }
+        }
+        if self.is(Flag::Required) { Err(REQUIRED.to_owned()) } else { Ok(()) }
+    }
+
+    /// Checks an element, key or value of a table: these are never null.
+    fn check_inside(&self, value: &Value) -> Result<(), Value> {
+        match self.check(value) {
+            Ok(()) if value.is_null() && !matches!(self.kind, Kind::Any | Kind::Json) => {
+                Err(REQUIRED.into())
+            }
+            result => result,
+        }
+    }
+
+    fn check_kind(&self, value: &Value) -> Result<(), Value> {
+        let expect = |right: bool, text: &str| if right { Ok(()) } else { Err(text.into()) };
+        match &self.kind {
+            Kind::String => expect(value.is_string(), "expected a string"),
+            Kind::Integer => {
+                let whole = value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.is_finite());
+                expect(whole, "expected an integer")
+            }
+            Kind::Number => expect(value.is_number(), "expected a number"),
+            Kind::Boolean => expect(value.is_boolean(), "expected a boolean"),
+            Kind::Array(elements) => check_list(elements, value, "expected an array"),
+            Kind::Set(elements) => check_list(elements, value, "expected a set"),
+            Kind::Map { keys, values } => check_map(keys, values, value),
+            Kind::Record(schema) => match table(value) {
+                None => Err("expected a record".into()),
+                Some(fields) => check_record(schema, fields),
+            },
+            Kind::Foreign { reference, .. } => check_foreign(reference, value),
+            Kind::Function => expect(false, "expected a function"),
+            Kind::Json | Kind::Any | Kind::Partial { .. } => Ok(()),
+        }
+    }
+}
+
+/// A table of names: an empty list is one too, as Lua has no other tables. The items of other
+/// lists are named by their positions.
+pub(crate) fn table(value: &Value) -> Option<Record> {
+    match value {
+        Value::Object(fields) => Some(fields.clone()),
+        Value::Array(list) => {
+            let items = list.iter().enumerate();
+            Some(items.map(|(i, item)| ((i + 1).to_string(), item.clone())).collect())
+        }
+        _ => None,
+    }
+}
+
+fn check_list(elements: &Field, value: &Value, text: &str) -> Result<(), Value> {
+    let list = match value {
+        Value::Array(list) => list.as_slice(),
+        Value::Object(fields) if fields.is_empty() => &[],
+        _ => return Err(text.into()),
+    };
+    let mut errors: Vec<Value> = Vec::new();
+    for (i, item) in list.iter().enumerate() {
+        if let Err(error) = elements.check_inside(item) {
+            errors.resize(i, Value::Null);
+            errors.push(error);
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Value::Array(errors)) }
+}
+
+fn check_map(keys: &Field, values: &Field, value: &Value) -> Result<(), Value> {
+    match value {
+        Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            keys.check_inside(&Value::String(key.clone()))?;
+            values.check_inside(value)
+        }),
+        Value::Array(list) => list.iter().enumerate().try_for_each(|(i, value)| {
+            keys.check_inside(&json!(i + 1))?;
+            values.check_inside(value)
+        }),
+        _ => Err("expected a map".into()),
+    }
+}
+
+fn check_record(schema: &Schema, fields: Record) -> Result<(), Value> {
+    let fields = schema.auto_fields(fields, Context::Insert).map_err(Value::from)?;
+    schema.validate(&fields).map_err(Value::from)
+}
+
+/// A reference is the primary key of another entity. Where it is not, other fields that were sent
+/// with it are checked as well.
+fn check_foreign(reference: &str, value: &Value) -> Result<(), Value> {
+    let empty = Record::new();
+    let key = value.as_object().unwrap_or(&empty);
+    let schema = crate::entities::schema(reference);
+    let Err(errors) = schema.as_deref().unwrap_or(&fallback()).validate_primary_key(key) else {
+        return Ok(());
+    };
+    if let (Some(schema), Value::Object(fields)) = (&schema, value)
+        && let Err(errors) = schema.validate_change(fields, false, None, None)
+    {
+        return Err(errors.into());
+    }
+    Err(errors.into())
+}
+
+/// What is asked of references to schemas of plugins: a UUID as id.
+fn fallback() -> Schema {
+    Schema::default().with_field("id", super::typedefs::uuid())
+}
+
+impl Schema {
+    /// Checks that a record has the primary key of an entity; other fields may be there.
+    ///
+    /// # Errors
+    /// What is wrong with it, by field.
+    pub fn validate_primary_key(&self, key: &Record) -> Result<(), Errors> {
+        let mut errors = Errors::new();
+        for name in &self.primary_key {
+            let Some(field) = self.fields.get(name) else { continue };
+            match key.get(name) {
+                None | Some(Value::Bool(false)) => errors.set(name, "missing primary key"),
+                Some(Value::Null) if field.is(Flag::Required) || field.is(Flag::Auto) => {
+                    errors.set(name, REQUIRED);
+                }
+                Some(value) => {
+                    if let Err(error) = field.check(value) {
+                        errors.set(name, error);
+                    }
+                }
+            }
+        }
+        errors.into_result()
+    }
+
+    /// Validates an entity: one that is whole (`full`), or one changed in part. `input` is what
+    /// the client sent, `existing` the entity before the change.
+    pub(crate) fn validate_change(
+        &self,
+        entity: &Record,
+        full: bool,
+        input: Option<&Record>,
+        existing: Option<&Record>,
+    ) -> Result<(), Errors> {
+        self.check_subschema(entity)?;
+        let mut errors = self.check_fields(entity);
+        for (name, field) in self.each_field(entity) {
+            let value = entity.get(name);
+            let absent = value.is_none() && full;
+            if field.is(Flag::Required) && (absent || value.is_some_and(Value::is_null)) {
+                errors.set(name, REQUIRED);
+            }
+        }
+        // An update is merged with what was there, but says so in its texts.
+        let words = if existing.is_some() { &UPDATING } else { &WHOLE };
+        let scope = Scope { schema: self, subschema: None, entity, full, words };
+        self.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
+        if let Some(subschema) = self.subschema(entity) {
+            let scope = Scope { subschema: Some(subschema), ..scope };
+            subschema.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
+        }
+        let original = input.unwrap_or(entity);
+        self.check_transformations(entity, original, existing, &mut errors);
+        if let Some(subschema) = self.subschema(entity) {
+            subschema.check_transformations(entity, original, existing, &mut errors);
+        }
+        errors.into_result()
+    }
+
+    /// Without a subschema, nothing else can be said of the entity.
+    fn check_subschema(&self, entity: &Record) -> Result<(), Errors> {
+        let Some(name) = &self.subschema_key else { return Ok(()) };
+        let key = match entity.get(name) {
+            None | Some(Value::Null) => return Err(Errors::of(name, REQUIRED)),
+            Some(_) if self.subschema(entity).is_some() => return Ok(()),
+            Some(Value::Array(keys)) => keys.first().unwrap_or(&Value::Null),
+            Some(key) => key,
+        };
+        let text = self.subschema_error.as_deref().unwrap_or("unknown type: %s");
+        let key = if key.is_null() { "nil".to_owned() } else { super::text::show(key) };
+        Err(Errors::of(name, text.replace("%s", &key)))
+    }
+
+    fn check_fields(&self, entity: &Record) -> Errors {
+        let mut errors = Errors::new();
+        let subschema = self.subschema(entity);
+        for (name, value) in entity {
+            if name == "updated_at" || (name == "ttl" && self.ttl) {
+                continue;
+            }
+            let own = self.fields.get(name);
+            let special =
+                subschema.and_then(|schema| schema.fields.get(name)).filter(|_| own.is_some());
+            match special.or(own) {
+                None => errors.set(name, "unknown field"),
+                Some(field) => {
+                    if let Err(error) = field.check(value) {
+                        errors.set(name, error);
+                    }
+                }
+            }
+        }
+        errors
+    }
+
+    /// Whether the fields that a transformation takes were sent together.
+    fn check_transformations(
+        &self,
+        entity: &Record,
+        original: &Record,
+        existing: Option<&Record>,
+        errors: &mut Errors,
+    ) {
+        for transformation in &self.transformations {
+            let sent = |path: &&String| is_nonempty(get_path(original, path));
+            let any_sent = transformation.input.iter().any(|path| sent(&path));
+            let changed = existing.is_some_and(|existing| {
+                let mut needs = transformation.needs.iter();
+                needs.any(|path| get_path(original, path) != get_path(existing, path))
+            });
+            if !changed && !any_sent {
+                continue;
+            }
+            let all: Vec<&String> =
+                transformation.input.iter().chain(&transformation.needs).collect();
+            let source = if changed { original } else { entity };
+            let input: Vec<&String> = transformation.input.iter().collect();
+            for (source, list) in [(source, all), (original, input)] {
+                let set = list.iter().filter(|path| is_nonempty(get_path(source, path))).count();
+                if set != 0 && set != list.len() {
+                    let list = quoted(&list);
+                    errors.add_entity(format!("all or none of these fields must be set: {list}"));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether fields that cannot be changed are as they were; lists may differ in order.
+    pub(crate) fn check_immutable(
+        &self,
+        changes: &Record,
+        existing: &Record,
+    ) -> Result<(), Errors> {
+        let mut errors = Errors::new();
+        for (name, field) in self.each_field(changes) {
+            let (Some(new), Some(old)) = (changes.get(name), existing.get(name)) else { continue };
+            if field.is(Flag::Immutable) && !same_in_any_order(new, old) {
+                errors.set(name, "immutable field cannot be updated");
+            }
+        }
+        errors.into_result()
+    }
+}
+
+fn same_in_any_order(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().all(|item| b.contains(item))
+        }
+        (a, b) => super::rule::same(a, b),
+    }
+}
