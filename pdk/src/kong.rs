@@ -7,15 +7,29 @@
 mod table;
 
 mod client;
+mod client_tls;
+mod cluster;
+mod ctx;
+mod ip;
+mod log;
+mod nginx;
+mod node;
+mod plugin;
 mod request;
 mod response;
+mod router;
+mod service;
 mod service_request;
+mod service_response;
+mod vault;
 
 mod answers;
 mod args;
 mod body;
 mod headers;
+mod nginx_vars;
 mod phases;
+mod serialize;
 mod uri;
 
 use std::fmt;
@@ -24,6 +38,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::{
     answers::{complete_answer, default_message, default_page, error_answer},
+    serialize::serialize,
     table::{all, find},
 };
 use crate::{Answer, Exchange, Phase, PhaseSet, Value};

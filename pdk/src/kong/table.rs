@@ -2,11 +2,30 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
-use super::{Function, client, request, response, service_request};
+use super::{
+    Function, client, client_tls, cluster, ctx, ip, log, nginx, node, plugin, request, response,
+    router, service, service_request, service_response, vault,
+};
 
 /// The groups of functions, in the order of the reference.
-static GROUPS: [&[Function]; 4] =
-    [client::FUNCTIONS, request::FUNCTIONS, response::FUNCTIONS, service_request::FUNCTIONS];
+static GROUPS: [&[Function]; 16] = [
+    client::FUNCTIONS,
+    client_tls::FUNCTIONS,
+    cluster::FUNCTIONS,
+    ctx::FUNCTIONS,
+    ip::FUNCTIONS,
+    log::FUNCTIONS,
+    nginx::FUNCTIONS,
+    node::FUNCTIONS,
+    plugin::FUNCTIONS,
+    request::FUNCTIONS,
+    response::FUNCTIONS,
+    router::FUNCTIONS,
+    service::FUNCTIONS,
+    service_request::FUNCTIONS,
+    service_response::FUNCTIONS,
+    vault::FUNCTIONS,
+];
 
 /// Every function, in the order of the reference.
 pub fn all() -> impl Iterator<Item = &'static Function> {

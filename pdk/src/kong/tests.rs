@@ -20,6 +20,8 @@ use crate::{
 
 mod answering;
 mod reading;
+mod reference;
+mod surroundings;
 mod writing;
 
 const ALICE: &str = "8a3b5b0a-1111-4a5b-9c8d-000000000001";

@@ -13,7 +13,11 @@ const RESERVED: &[u8] = b"!*'();:@&=+$,/?%#[]";
 /// A path with unreserved escapes decoded, the hexadecimal digits of others in upper case, dot
 /// segments resolved and slashes merged (`kong/tools/uri.lua`).
 pub(super) fn normalize(path: &[u8]) -> Vec<u8> {
-    let path = decode_unreserved(path);
+    resolve(decode_unreserved(path))
+}
+
+/// A path with dot segments resolved and slashes merged.
+pub(super) fn resolve(path: Vec<u8>) -> Vec<u8> {
     let dotted = path.contains(&b'.') || path.windows(2).any(|pair| pair == b"//");
     if !dotted || path.first() != Some(&b'/') {
         return path;

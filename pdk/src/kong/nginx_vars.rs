@@ -1,0 +1,243 @@
+//! nginx's variables that plugins ask for (ngx_http_core_module and Kong's own).
+
+use std::{net::IpAddr, time::SystemTime};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+
+use super::{headers, request, serialize, uri};
+use crate::{Exchange, Phase, Scheme, Target, Value};
+
+/// The variable of that name, as text; nil if there is none or it has no value.
+pub(super) fn get(exchange: &Exchange, name: &str) -> Value {
+    let lower = name.to_ascii_lowercase();
+    let name = lower.as_str();
+    if let Some(name) = name.strip_prefix("arg_") {
+        return argument(exchange, name);
+    }
+    if let Some(name) = name.strip_prefix("http_") {
+        return joined(&exchange.request.headers, name);
+    }
+    if let Some(name) = name.strip_prefix("sent_http_") {
+        return joined(&exchange.response.headers, name);
+    }
+    if let Some(name) = name.strip_prefix("upstream_http_") {
+        let answered = exchange.response.upstream_status.is_some();
+        return if answered { joined(&exchange.response.headers, name) } else { Value::Nil };
+    }
+    if let Some(name) = name.strip_prefix("cookie_") {
+        return cookie(exchange, name);
+    }
+    of_request(exchange, name)
+        .or_else(|| of_connection(exchange, name))
+        .or_else(|| of_answer(exchange, name))
+        .or_else(|| of_node(exchange, name))
+        .unwrap_or_default()
+}
+
+/// All lines of a header under its name in a variable, joined as nginx does.
+fn joined(headers: &HeaderMap, name: &str) -> Value {
+    let name = name.replace('_', "-");
+    let lines: Vec<&[u8]> = headers.get_all(&name).iter().map(|line| line.as_bytes()).collect();
+    match lines.as_slice() {
+        [] => headers::get(headers, name.as_bytes()),
+        lines => Value::text(lines.join(&b", "[..])),
+    }
+}
+
+/// An argument of the query as it stands there; case does not count.
+fn argument(exchange: &Exchange, name: &str) -> Value {
+    let arguments = request::query(exchange).split('&');
+    let mut values = arguments.filter_map(|argument| argument.split_once('='));
+    values.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).into()
+}
+
+fn cookie(exchange: &Exchange, name: &str) -> Value {
+    let lines = exchange.request.headers.get_all("cookie").iter();
+    let mut cookies = lines.filter_map(|line| line.to_str().ok()).flat_map(|l| l.split(';'));
+    let found = cookies.find_map(|cookie| {
+        let (key, value) = cookie.trim().split_once('=')?;
+        key.eq_ignore_ascii_case(name).then(|| value.to_owned())
+    });
+    found.into()
+}
+
+fn of_request(exchange: &Exchange, name: &str) -> Option<Value> {
+    let request = &exchange.request;
+    let version = match request.version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    };
+    Some(match name {
+        "request_method" => request.method.as_str().into(),
+        "request_uri" => request.target.as_str().into(),
+        "uri" | "document_uri" => Value::Text(decoded_path(request.raw_path())),
+        "args" | "query_string" => request.query.as_deref().filter(|q| !q.is_empty()).into(),
+        "is_args" => Value::constant(if request::query(exchange).is_empty() { "" } else { "?" }),
+        "request" => format!("{} {} {version}", request.method, request.target).into(),
+        "server_protocol" => Value::constant(version),
+        "http2" => Value::constant(if version == "HTTP/2.0" { "h2" } else { "" }),
+        "scheme" => Value::constant(request.scheme.as_str()),
+        "https" => Value::constant(if request.scheme == Scheme::Https { "on" } else { "" }),
+        "host" => request.host.as_str().into(),
+        "content_type" => headers::get(&request.headers, b"content-type"),
+        "content_length" => headers::get(&request.headers, b"content-length"),
+        "remote_user" => remote_user(&request.headers),
+        "request_body" => request.body.at_hand().filter(|body| !body.is_empty()).into(),
+        "request_length" => request.size.to_string().into(),
+        "request_id" | "kong_request_id" => request.id.as_str().into(),
+        "request_time" => request_time(exchange).into(),
+        "request_completion" => {
+            Value::constant(if exchange.phase == Phase::Log { "OK" } else { "" })
+        }
+        _ => return None,
+    })
+}
+
+fn decoded_path(path: &str) -> Bytes {
+    // A plus is a plus in a path.
+    let decoded = uri::unescape_component(path.replace('+', "%2B").as_bytes());
+    uri::resolve(decoded.into()).into()
+}
+
+fn remote_user(headers: &HeaderMap) -> Value {
+    let basic = headers::text(headers, "authorization").and_then(|v| v.strip_prefix("Basic "));
+    let decoded = basic.and_then(|basic| STANDARD.decode(basic.trim()).ok());
+    let user = decoded.and_then(|text| text.split(|&byte| byte == b':').next().map(<[u8]>::to_vec));
+    user.map_or(Value::Nil, Value::text)
+}
+
+/// Seconds since the request's start, with milliseconds.
+fn request_time(exchange: &Exchange) -> String {
+    let timing = &exchange.timing;
+    let end = timing.ended.unwrap_or_else(std::time::Instant::now);
+    let time = end.saturating_duration_since(timing.start);
+    format!("{}.{:03}", time.as_secs(), time.subsec_millis())
+}
+
+fn of_connection(exchange: &Exchange, name: &str) -> Option<Value> {
+    let client = &exchange.client;
+    let tls = client.tls.as_deref();
+    Some(match name {
+        "remote_addr" => client.forwarded_ip.to_string().into(),
+        "remote_port" => client.forwarded_port.to_string().into(),
+        "binary_remote_addr" => match client.forwarded_ip {
+            IpAddr::V4(ip) => Value::text(ip.octets()),
+            IpAddr::V6(ip) => Value::text(ip.octets()),
+        },
+        "realip_remote_addr" => client.peer.ip().to_string().into(),
+        "realip_remote_port" => client.peer.port().to_string().into(),
+        "server_addr" => client.local.ip().to_string().into(),
+        "server_port" => client.local.port().to_string().into(),
+        "proxy_add_x_forwarded_for" => {
+            let ip = client.peer.ip();
+            match headers::text(&exchange.request.headers, "x-forwarded-for") {
+                Some(before) => format!("{before}, {ip}").into(),
+                None => ip.to_string().into(),
+            }
+        }
+        "ssl_protocol" => tls.map(|tls| tls.version).into(),
+        "ssl_cipher" => tls.map(|tls| tls.cipher.as_str()).into(),
+        "ssl_server_name" => tls.and_then(|tls| tls.server_name.as_deref()).into(),
+        "ssl_client_verify" => {
+            let verify = exchange.client_verify.as_deref();
+            verify.or(tls.map(|tls| tls.client_verify.as_str())).into()
+        }
+        _ => return None,
+    })
+}
+
+fn of_answer(exchange: &Exchange, name: &str) -> Option<Value> {
+    let (response, upstream) = (&exchange.response, &exchange.upstream);
+    Some(match name {
+        "status" => serialize::status_text(exchange).into(),
+        "bytes_sent" | "body_bytes_sent" => response.size.to_string().into(),
+        "upstream_uri" => upstream.path.as_str().into(),
+        "upstream_scheme" => Value::constant(upstream.scheme.as_str()),
+        "upstream_host" => {
+            let host = upstream.host_header.as_ref().map(|host| host.as_bytes());
+            Value::text(host.unwrap_or_default())
+        }
+        "upstream_status" => match serialize::upstream_status(exchange) {
+            none if none.is_empty() => Value::Nil,
+            status => status.into(),
+        },
+        "upstream_addr" => match upstream.tries.as_slice() {
+            [] => Value::Nil,
+            tries => tries
+                .iter()
+                .map(|one| one.address.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+                .into(),
+        },
+        "upstream_x_forwarded_prefix" => {
+            exchange.matched.as_ref().and_then(|matched| matched.prefix.as_deref()).into()
+        }
+        "kong_upstream_name" => match &upstream.target {
+            Some(Target::Upstream(name)) => name.as_str().into(),
+            Some(Target::Address { .. }) | None => Value::Nil,
+        },
+        _ => return None,
+    })
+}
+
+fn of_node(exchange: &Exchange, name: &str) -> Option<Value> {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Some(match name {
+        "hostname" => exchange.view.node().hostname.as_str().into(),
+        "server_name" => Value::constant("kong"),
+        "kong_proxy_mode" => Value::constant("http"),
+        // What the web server of Kong 3.10 says: plugins look at it for features.
+        "nginx_version" => Value::constant("1.27.1"),
+        "pid" => std::process::id().to_string().into(),
+        "msec" => format!("{}.{:03}", now().as_secs(), now().subsec_millis()).into(),
+        "time_iso8601" => {
+            let [year, month, day, hour, minute, second] = civil(now().as_secs());
+            format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+00:00").into()
+        }
+        "time_local" => {
+            let [year, month, day, hour, minute, second] = civil(now().as_secs());
+            let names = "JanFebMarAprMayJunJulAugSepOctNovDec";
+            let at = usize::try_from(month.saturating_sub(1) * 3).unwrap_or_default();
+            let month = names.get(at..at + 3).unwrap_or_default();
+            format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000").into()
+        }
+        _ => return None,
+    })
+}
+
+/// Year, month, day, hour, minute and second (UTC) of seconds since 1970. The calendar repeats
+/// every 400 years of 146,097 days; years are counted from March, so that leap days come last.
+fn civil(seconds: u64) -> [u64; 6] {
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let second = seconds % 86_400;
+    [year, month, day, second / 3600, second / 60 % 60, second % 60]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates() {
+        for (seconds, expect) in [
+            (0, [1970, 1, 1, 0, 0, 0]),
+            (951_782_400, [2000, 2, 29, 0, 0, 0]),
+            (1_795_228_485, [2026, 11, 21, 2, 34, 45]),
+        ] {
+            assert_eq!(civil(seconds), expect);
+        }
+    }
+}
