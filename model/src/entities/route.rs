@@ -176,6 +176,11 @@ fn one_way_of_matching(route: &Record) -> Result<(), String> {
     let others = others.into_iter().any(set);
     let refuse = |what: &str| Err(format!("Router Expression failed validation: {what}"));
     let list = "'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations'";
+    let headers = route.get("headers").and_then(Value::as_object);
+    let empty = headers.and_then(|headers| headers.iter().find(|(_, v)| !is_nonempty(Some(v))));
+    if let Some((name, _)) = empty {
+        return refuse(&format!("header '{name}' has no values"));
+    }
     if set("expression") && others {
         return refuse(&format!("cannot set 'expression' with {list} simultaneously"));
     }

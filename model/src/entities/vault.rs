@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use silverback_macros::Entity;
+use silverback_macros::{Config, Entity};
 use uuid::Uuid;
 
 use crate::entities::{Set, null_default};
+use crate::schema::{FieldType, Schema};
 
 /// A place that references are read from (kong/db/schema/entities/vaults.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -13,6 +14,7 @@ use crate::entities::{Set, null_default};
     name = "vaults",
     endpoint_key = "prefix",
     workspaceable,
+    with = rules,
     cache_key("prefix"),
     table_name = "sm_vaults",
     subschema_key = "name",
@@ -46,4 +48,19 @@ pub struct Vault {
     #[field(typedef = tags, nullable)]
     #[serde(deserialize_with = "null_default")]
     pub tags: Set<String>,
+}
+
+/// The vault of environment variables, the only one bundled (kong/vaults/env/schema.lua).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Config)]
+#[serde(default)]
+pub struct EnvVault {
+    /// What the names of variables begin with.
+    #[field(match = "^[%a_-][%a%d_-]*$")]
+    pub prefix: Option<String>,
+}
+
+fn rules(mut schema: Schema) -> Schema {
+    // A vault's subschema has the shape of a plugin's.
+    schema.add_subschema("env", Schema::plugin("env", EnvVault::field()));
+    schema
 }

@@ -46,6 +46,9 @@ impl Schema {
                     || shorthand.is_some_and(|shorthand| shorthand.replaced_with().is_some())
             };
             values.retain(|name, _| shown(name));
+            if self.ttl {
+                values.entry("ttl").or_insert(Value::Null);
+            }
             self.unset_empty(&mut out);
             for (name, shorthand) in &self.shorthand_fields {
                 if let Some(path) = shorthand.replaced_with()
