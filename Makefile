@@ -1,5 +1,5 @@
 # The two commands to know are `make run` and `make test`.
-.PHONY: help run test bench setup lint
+.PHONY: help run test setup lint
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -9,12 +9,6 @@ run: ## install what is missing, build, start Silverback with Go, JavaScript and
 
 test: setup ## every test: unit, end-to-end, conformance
 	@.ci/test
-
-bench: ## Silverback beside nginx, and what PDK calls cost; writes docs/plugin-calls.*
-	e2e/setup --bench
-	cargo build --release --bin silverback
-	cargo build --release -p silverback-e2e --example pingpong
-	benches/compare
 
 setup: ## install what the tests need into .env/
 	e2e/setup
