@@ -37,7 +37,7 @@ use std::fmt;
 use futures_util::future::LocalBoxFuture;
 
 pub use self::{
-    answers::{complete_answer, default_message, default_page, error_answer},
+    answers::{complete_answer, default_message, default_page, error_answer, refusal},
     serialize::serialize,
     table::{all, find},
 };

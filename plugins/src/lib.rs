@@ -1,1 +1,53 @@
-//! The bundled plugins.
+//! The bundled plugins, one file each.
+//!
+//! Names, priorities, schemas and behaviour are Kong's; `conformance/facts/` holds them as data
+//! and a test compares.
+
+mod native;
+
+mod identity;
+
+mod correlation_id;
+mod key_auth;
+mod request_termination;
+
+use silverback_pdk::Plugin;
+
+/// Every bundled plugin, in alphabetic order.
+pub fn bundled() -> Vec<Plugin> {
+    vec![correlation_id::plugin(), key_auth::plugin(), request_termination::plugin()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn facts(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn schemas_are_those_of_kong() {
+        let schemas = facts(include_str!("../../conformance/facts/plugin-schemas.json"));
+        for plugin in bundled() {
+            assert_eq!(plugin.schema.to_json(), schemas[&plugin.name], "{}", plugin.name);
+        }
+    }
+
+    #[test]
+    fn priorities_and_versions_are_those_of_kong() {
+        let plugins = facts(include_str!("../../conformance/facts/plugins.json"));
+        for plugin in bundled() {
+            assert_eq!(plugins[&plugin.name]["priority"], plugin.priority, "{}", plugin.name);
+            assert_eq!(plugins[&plugin.name]["version"], plugin.version, "{}", plugin.name);
+        }
+    }
+
+    #[test]
+    fn the_list_is_in_alphabetic_order() {
+        let names: Vec<String> = bundled().into_iter().map(|p| p.name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+    }
+}

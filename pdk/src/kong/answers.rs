@@ -109,6 +109,11 @@ pub fn error_answer(exchange: &Exchange, status: StatusCode, message: Option<&st
     answer
 }
 
+/// A native plugin's refusal: `kong.response.error` with a message.
+pub fn refusal(exchange: &Exchange, status: StatusCode, message: &str) -> Answer {
+    negotiated(exchange, status, Some(message), HeaderMap::new())
+}
+
 /// The web server's error page, which Kong writes too (`kong/error_handlers.lua`): Accept, then
 /// the request's content type, then `error_default_type` decide.
 fn server_error(exchange: &Exchange, status: StatusCode, message: Option<&str>) -> Answer {

@@ -1,0 +1,206 @@
+//! key-auth: who holds one of our keys may pass (`kong/plugins/key-auth/`).
+
+use std::sync::Arc;
+
+use futures_util::future::LocalBoxFuture;
+use http::{HeaderMap, HeaderValue, Method};
+use serde::Deserialize;
+use silverback_macros::Config;
+use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Plugin, Record, Value, kong};
+
+use crate::{
+    identity::{authenticate, authenticate_anonymous, unauthorized},
+    native::native,
+};
+
+pub(crate) fn plugin() -> Plugin {
+    native::<KeyAuth>(1250).access_later(KeyAuth::access).build()
+}
+
+/// Lets requests pass that carry a key of one of the consumers, in a header, the query or the
+/// body.
+#[derive(Debug, Deserialize, Config)]
+#[plugin(name = "key-auth", no_consumer, protocols_http)]
+struct KeyAuth {
+    /// The names under which a key is looked for, as headers, query arguments or fields.
+    #[field(required, default = ["apikey"], elements(typedef = header_name))]
+    key_names: Vec<String>,
+    /// Whether the key is taken out of the request that the upstream gets.
+    #[field(required, default = false)]
+    hide_credentials: bool,
+    /// The id or username of the consumer as whom requests without a good key pass. None: they
+    /// are refused.
+    anonymous: Option<String>,
+    /// Whether keys are looked for in headers.
+    #[field(required, default = true)]
+    key_in_header: bool,
+    /// Whether keys are looked for in the query.
+    #[field(required, default = true)]
+    key_in_query: bool,
+    /// Whether keys are looked for in the body: urlencoded, multipart or JSON.
+    #[field(required, default = false)]
+    key_in_body: bool,
+    /// Whether OPTIONS requests need a key as well.
+    #[field(required, default = true)]
+    run_on_preflight: bool,
+    /// The realm that a refusal names.
+    #[field(required = false)]
+    realm: Option<String>,
+}
+
+/// Where a name was looked up.
+enum Place {
+    Missing,
+    Key(String),
+    Twice,
+}
+
+impl KeyAuth {
+    fn access<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+        Box::pin(async move {
+            if !self.run_on_preflight && exchange.request.method == Method::OPTIONS {
+                return Flow::Next;
+            }
+            let Some(anonymous) = &self.anonymous else {
+                return self.identify(exchange).await.unwrap_or_else(|refusal| refusal.0);
+            };
+            // With `anonymous`, several authentication plugins are alternatives.
+            if exchange.client.credential.is_some() {
+                return Flow::Next;
+            }
+            match self.identify(exchange).await {
+                Ok(flow) => flow,
+                Err(_) => authenticate_anonymous(exchange, anonymous).await,
+            }
+        })
+    }
+
+    /// Finds the key, its credential and its consumer.
+    async fn identify(&self, exchange: &mut Exchange) -> Result<Flow, Refusal> {
+        let key = self.take_key(exchange).await?;
+        let credential = match find(exchange, "keyauth_credentials", "key", &key).await? {
+            Some(credential) => credential,
+            None => return Err(self.refuse(exchange, "Unauthorized")),
+        };
+        let owner = credential.get("consumer").and_then(|c| c.get("id")).and_then(|id| id.as_str());
+        let consumer = find(exchange, "consumers", "id", owner.unwrap_or_default()).await?;
+        authenticate(exchange, consumer, Some(credential), "id");
+        Ok(Flow::Next)
+    }
+
+    /// The key, taken out of the request if it is to be hidden.
+    async fn take_key(&self, exchange: &mut Exchange) -> Result<String, Refusal> {
+        let query = if self.key_in_query {
+            call(exchange, "kong.request.get_query").await
+        } else {
+            Value::Nil
+        };
+        let mut body = None;
+        for name in &self.key_names {
+            let mut place = Place::Missing;
+            if self.key_in_header {
+                place = in_headers(&exchange.request.headers, name);
+            }
+            if matches!(place, Place::Missing) {
+                place = in_values(&query.member(name));
+            }
+            if matches!(place, Place::Missing) && self.key_in_body {
+                if body.is_none() {
+                    body = Some(call(exchange, "kong.request.get_body").await);
+                }
+                place = in_values(&body.as_ref().map(|b| b.member(name)).unwrap_or_default());
+            }
+            match place {
+                Place::Missing => {}
+                Place::Twice => return Err(self.refuse(exchange, "Duplicate API key found")),
+                Place::Key(key) => {
+                    if self.hide_credentials {
+                        self.hide(exchange, name, body).await;
+                    }
+                    if key.is_empty() {
+                        break;
+                    }
+                    return Ok(key);
+                }
+            }
+        }
+        Err(self.refuse(exchange, "No API key found in request"))
+    }
+
+    /// Removes the key wherever it may stand.
+    async fn hide(&self, exchange: &mut Exchange, name: &str, body: Option<Value>) {
+        let argument = [Value::text(name)];
+        call_with(exchange, "kong.service.request.clear_query_arg", &argument).await;
+        exchange.request.headers.remove(name);
+        if !self.key_in_body {
+            return;
+        }
+        let body = match body {
+            Some(body) => body,
+            None => call(exchange, "kong.request.get_body").await,
+        };
+        if let Value::Map(pairs) = body {
+            let rest = pairs.into_iter().filter(|(k, _)| k.as_str() != Some(name)).collect();
+            call_with(exchange, "kong.service.request.set_body", &[Value::Map(rest)]).await;
+        }
+    }
+
+    fn refuse(&self, exchange: &Exchange, text: &str) -> Refusal {
+        let scheme = match &self.realm {
+            Some(realm) => HeaderValue::try_from(format!("Key realm=\"{realm}\"")),
+            None => Ok(HeaderValue::from_static("Key")),
+        };
+        let scheme = scheme.unwrap_or_else(|_| HeaderValue::from_static("Key"));
+        unauthorized(exchange, text, &scheme).into()
+    }
+}
+
+/// The answer of a request that is not let through.
+struct Refusal(Flow);
+
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Refusal {
+        Refusal(Flow::Exit(answer))
+    }
+}
+
+/// The entity with this value in a unique field; a store that can't answer refuses.
+async fn find(
+    exchange: &Exchange,
+    kind: &str,
+    field: &str,
+    value: &str,
+) -> Result<Option<Arc<Record>>, Refusal> {
+    exchange.view.find(kind, field, value).get().await.map_err(|e| Refusal(Flow::Fail(e)))
+}
+
+fn in_headers(headers: &HeaderMap, name: &str) -> Place {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Place::Missing,
+        (Some(key), None) => Place::Key(String::from_utf8_lossy(key.as_bytes()).into_owned()),
+        (Some(_), Some(_)) => Place::Twice,
+    }
+}
+
+fn in_values(value: &Value) -> Place {
+    match value {
+        Value::Array(values) if values.len() > 1 => Place::Twice,
+        Value::Array(values) => values.first().map_or(Place::Missing, in_values),
+        Value::Map(_) => Place::Twice,
+        other => other.as_str().map_or(Place::Missing, |key| Place::Key(key.to_owned())),
+    }
+}
+
+/// What a function of the PDK gives, or nil where it has nothing to give.
+async fn call(exchange: &mut Exchange, name: &str) -> Value {
+    call_with(exchange, name, &[]).await
+}
+
+async fn call_with(exchange: &mut Exchange, name: &str, args: &[Value]) -> Value {
+    let Some(function) = kong::find(name) else { return Value::Nil };
+    function.call(exchange, args).await.unwrap_or_else(|stop| {
+        silverback_pdk::log(LogLevel::Info, "key-auth", &format!("{name}: {stop}"));
+        Value::Nil
+    })
+}
