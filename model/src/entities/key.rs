@@ -90,7 +90,7 @@ fn check_jwk(jwk: &str, kid: Option<&Value>) -> Result<(), String> {
         let part = jwk.get(*name).and_then(Value::as_str);
         part.is_some_and(|text| !text.is_empty())
     };
-    if needed.iter().all(|name| is_part(name)) {
+    if needed.iter().all(is_part) {
         return Ok(());
     }
     Err("could not load JWK, likely not a valid key".to_owned())
