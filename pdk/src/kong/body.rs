@@ -170,6 +170,7 @@ fn random_boundary() -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 mod tests {
     use serde_json::json;
 
