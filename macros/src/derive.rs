@@ -151,7 +151,7 @@ mod tests {
     use syn::parse_quote;
 
     /// The error for a struct with this field.
-    fn error(field: Field) -> String {
+    fn error(field: &Field) -> String {
         let input: DeriveInput = parse_quote!(
             struct Plugin {
                 #field
@@ -162,20 +162,20 @@ mod tests {
 
     #[test]
     fn wrong_words_are_refused() {
-        let unknown = error(parse_quote!(#[field(defualt = 5)] port: u16));
+        let unknown = error(&parse_quote!(#[field(defualt = 5)] port: u16));
         assert!(unknown.starts_with("unknown word `defualt`; allowed are: auto, between, check"));
         assert!(unknown.contains(", default, "), "{unknown}");
-        let text = error(parse_quote!(#[field(between = 5)] port: u16));
+        let text = error(&parse_quote!(#[field(between = 5)] port: u16));
         assert_eq!(text, "`between` is written `between(…)`");
-        let text = error(parse_quote!(#[field(default(5))] port: u16));
+        let text = error(&parse_quote!(#[field(default(5))] port: u16));
         assert_eq!(text, "`default` is written `default = …`");
-        let text = error(parse_quote!(#[field(uuid = true)] port: u16));
+        let text = error(&parse_quote!(#[field(uuid = true)] port: u16));
         assert_eq!(text, "`uuid` is written `uuid`");
-        let text = error(parse_quote!(#[field(default =)] port: u16));
+        let text = error(&parse_quote!(#[field(default =)] port: u16));
         assert_eq!(text, "`default =` needs a value");
-        let nested = error(parse_quote!(#[field(elements(len = 5))] ports: Vec<u16>));
+        let nested = error(&parse_quote!(#[field(elements(len = 5))] ports: Vec<u16>));
         assert!(nested.starts_with("unknown word `len`"), "{nested}");
-        assert_eq!(error(parse_quote!(#[field(default = 5, required)] port: u16)), "");
+        assert_eq!(error(&parse_quote!(#[field(default = 5, required)] port: u16)), "");
     }
 
     #[test]
