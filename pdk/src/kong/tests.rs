@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod answering;
+mod differences;
 mod reading;
 mod reference;
 mod surroundings;
