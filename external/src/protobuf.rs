@@ -23,6 +23,23 @@ const MAX_DEPTH: usize = 100;
 /// How many values one message may hold.
 const MAX_VALUES: u32 = 1_000_000;
 
+/// The shape of a result where this protocol has a narrower one than the table.
+fn result_shape(function: &Function) -> Shape {
+    match function.name {
+        // An argument without a value is true in the table; here it is text like any other.
+        "kong.request.get_query_arg" => Shape::Text,
+        _ => function.result,
+    }
+}
+
+/// The shape of an argument likewise: `ExitArgs.body` is bytes.
+fn argument_shape(function: &Function, at: usize) -> Option<Shape> {
+    match (function.name, at) {
+        ("kong.response.exit", 1) => Some(Shape::Text),
+        _ => function.args.get(at).map(|arg| arg.shape),
+    }
+}
+
 /// Functions that take arguments from other hosts, and none over this protocol.
 const WITHOUT_ARGUMENTS: [&str; 3] =
     ["kong.request.get_raw_body", "kong.node.get_memory_stats", "kong.log.serialize"];
@@ -43,7 +60,7 @@ pub fn arguments(function: &Function, message: Bytes) -> Result<Vec<Value>, Malf
         [Arg { shape: Shape::Map | Shape::MultiMap, .. }] => {
             Ok(vec![structure(message, &mut budget, 0)?])
         }
-        args => fields(args, message, &mut budget),
+        _ => fields(function, message, &mut budget),
     }
 }
 
@@ -53,13 +70,18 @@ fn is_log(name: &str) -> bool {
     })
 }
 
-fn fields(args: &[Arg], message: Bytes, budget: &mut Budget) -> Result<Vec<Value>, Malformed> {
-    let mut values: Vec<Value> = args.iter().map(|arg| absent(arg.shape)).collect();
+fn fields(
+    function: &Function,
+    message: Bytes,
+    budget: &mut Budget,
+) -> Result<Vec<Value>, Malformed> {
+    let shapes = (0..function.args.len()).filter_map(|at| argument_shape(function, at));
+    let mut values: Vec<Value> = shapes.map(absent).collect();
     let mut reader = Reader::new(message);
     while let Some((number, wire)) = reader.field()? {
         let at = (number as usize).wrapping_sub(1);
-        if let (Some(arg), Some(value)) = (args.get(at), values.get_mut(at)) {
-            *value = argument(arg.shape, wire, budget)?;
+        if let (Some(shape), Some(value)) = (argument_shape(function, at), values.get_mut(at)) {
+            *value = argument(shape, wire, budget)?;
         }
     }
     Ok(values)
@@ -88,19 +110,14 @@ fn argument(shape: Shape, wire: Wire, budget: &mut Budget) -> Result<Value, Malf
         (Shape::Map | Shape::MultiMap, Wire::Bytes(bytes)) => structure(bytes, budget, 0)?,
         (Shape::Consumer, Wire::Bytes(bytes)) => entities::read(entities::CONSUMER, bytes)?,
         (Shape::Credential, Wire::Bytes(bytes)) => entities::read(entities::CREDENTIAL, bytes)?,
-        // ExitArgs.body: bytes where the table takes anything.
-        (Shape::Any, Wire::Bytes(bytes)) => any(bytes, budget)?,
+        (Shape::Any, Wire::Bytes(bytes)) => value(bytes, budget, 0)?,
         _ => return Err(Malformed::Type),
     })
 }
 
-fn any(bytes: Bytes, budget: &mut Budget) -> Result<Value, Malformed> {
-    value(bytes, budget, 0)
-}
-
 /// Writes the message of a function's result.
 pub fn result(function: &Function, result: &Value, out: &mut Vec<u8>) {
-    match function.result {
+    match result_shape(function) {
         Shape::None => {}
         Shape::Bool => put_int(out, 1, i64::from(truth(result))),
         Shape::Int => put_int(out, 1, whole(result)),
@@ -378,6 +395,18 @@ mod tests {
             &[Value::Map(vec![(Value::constant("a"), Value::constant("1"))])],
         );
         check(&[], "0a03782d61", &[]);
+    }
+
+    #[test]
+    fn the_go_pdk_finds_the_types_it_knows() {
+        let exit =
+            function("kong.response.exit", &[Shape::Int, Shape::Any, Shape::Map], Shape::None);
+        let got = arguments(&exit, hex("089303 12026869").into());
+        assert_eq!(got, Ok(vec![Value::Int(403), Value::constant("hi"), Value::Nil]));
+        let query = function("kong.request.get_query_arg", &[Shape::Text], Shape::Any);
+        let mut out = Vec::new();
+        result(&query, &Value::constant("v"), &mut out);
+        assert_eq!(out, hex("0a0176"));
     }
 
     #[test]

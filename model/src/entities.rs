@@ -4,10 +4,6 @@
 //! they take its JSON, in which every field is present. Defaults come from the schemas, not
 //! from serde: `Default` and absent fields give empty values.
 
-use std::sync::{Arc, LazyLock};
-
-use crate::schema::{HasSchema, Schema};
-
 mod acl;
 mod acme_storage;
 mod basicauth_credential;
@@ -26,6 +22,10 @@ mod parameter;
 mod plugin;
 mod ratelimiting_metric;
 mod route;
+use std::sync::{Arc, LazyLock};
+
+use crate::schema::{HasSchema, Schema};
+
 mod service;
 mod session;
 mod sni;

@@ -8,7 +8,6 @@
 mod check;
 mod defaults;
 mod field;
-mod foreign;
 mod json;
 mod merge;
 mod pattern;
@@ -31,7 +30,6 @@ use crate::errors::Errors;
 
 pub use check::{Condition, Conditional, ConditionalAtLeastOneOf, CustomCheck, EntityCheck};
 pub use field::{Field, Flag, Kind};
-pub use foreign::NamedReference;
 pub use json::SchemaError;
 pub use pattern::{Pattern, PatternError};
 pub use rule::{Meant, Rule, Validator};

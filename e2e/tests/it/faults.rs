@@ -96,7 +96,7 @@ fn assert_failed_closed(shots: &[Shot], upstream: &Upstream) {
     }
 }
 
-/// Waits until the language's server is back and serves; how long the second took.
+/// Waits until the language's server is back and serves; how long it took from the one to the other.
 fn back_in_service(gateway: &Gateway, language: &Language) -> Duration {
     let socket = gateway.prefix().join(language.socket);
     let listening = format!("the server of {} to listen", language.hello);

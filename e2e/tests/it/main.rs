@@ -5,7 +5,6 @@
 
 mod change;
 mod faults;
-mod phases;
 mod start_up;
 mod tidy;
 mod uses;

@@ -1,5 +1,4 @@
-//! A certificate with its key, shown to clients or upstreams
-//! (kong/db/schema/entities/certificates.lua).
+//! A certificate with its key, shown to clients or upstreams (kong/db/schema/entities/certificates.lua).
 
 use serde::Deserialize;
 use silverback_macros::Entity;
@@ -10,7 +9,7 @@ use crate::entities::{Set, null_default};
 use crate::schema::Schema;
 use crate::schema::values::{key_of_certificate, matching_keys, private_key};
 
-/// A certificate with its key, shown to clients or upstreams.
+/// A certificate with its key, shown to clients or upstreams (kong/db/schema/entities/certificates.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "certificates", workspaceable, with = rules)]
 #[serde(default)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Set, null_default};
 
-/// A name and secret that a consumer signs requests with.
+/// A name and secret that a consumer signs requests with (kong/plugins/hmac-auth/daos.lua).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "hmacauth_credentials",

@@ -98,7 +98,8 @@ impl<T> FromIterator<T> for Set<T> {
     }
 }
 
-/// A protocol that a route accepts, a service speaks or a plugin runs on.
+/// A protocol that a route accepts, a service speaks or a plugin runs on
+/// (kong/constants.lua, `PROTOCOLS`).
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]

@@ -55,12 +55,12 @@ impl Writer<'_> {
 
     fn table(&mut self, fields: &Map<String, Value>, depth: usize) {
         self.out.push('{');
-        let mut fields: Vec<_> = fields.iter().collect();
-        fields.sort_by_key(|(name, _)| *name);
+        let mut names: Vec<_> = fields.keys().collect();
+        names.sort();
         let mut first = true;
-        for (name, value) in fields {
+        for name in names {
             let key = if is_identifier(name) { name.clone() } else { format!("[{}]", quote(name)) };
-            self.entry(Some(&key), value, depth, &mut first);
+            self.entry(Some(&key), &fields[name.as_str()], depth, &mut first);
         }
         self.close(depth);
     }
@@ -145,8 +145,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(value: impl Into<Value>, lines: &str, line: &str) {
-        let value = value.into();
+    fn check(value: Value, lines: &str, line: &str) {
         assert_eq!(pretty(&value), lines);
         assert_eq!(pretty_line(&value), line);
     }

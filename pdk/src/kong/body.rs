@@ -1,7 +1,5 @@
 //! Bodies decoded and encoded by their content type.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use serde_json::Value as Json;
 
@@ -105,22 +103,13 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 /// The named parts of a multipart body; a name that comes again makes a list.
 fn decode_multipart(body: &[u8], boundary: &str) -> Value {
     let delimiter = format!("--{boundary}");
-    let mut pairs: Vec<(Value, Value)> = Vec::new();
-    // There may be very many parts: names are not looked for one by one.
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut pairs = Vec::new();
     let mut rest = body;
     while let Some(at) = find(rest, delimiter.as_bytes()) {
         let part = &rest[at + delimiter.len()..];
         let end = find(part, delimiter.as_bytes()).unwrap_or(part.len());
         if let Some((name, value)) = decode_part(&part[..end]) {
-            let value = Value::text(value);
-            match places.get(&name).and_then(|&place| pairs.get_mut(place)) {
-                Some((_, there)) => uri::join(there, value),
-                None => {
-                    pairs.push((Value::text(&name), value));
-                    places.insert(name, pairs.len() - 1);
-                }
-            }
+            uri::add(&mut pairs, Value::from(name), Value::text(value));
         }
         rest = &part[end..];
     }
@@ -181,7 +170,6 @@ fn random_boundary() -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 mod tests {
     use serde_json::json;
 

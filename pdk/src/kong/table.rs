@@ -4,11 +4,11 @@ use std::{collections::HashMap, sync::OnceLock};
 
 use super::{
     Function, client, client_tls, cluster, ctx, ip, log, nginx, node, plugin, request, response,
-    router, service, service_request, service_response, telemetry, vault,
+    router, service, service_request, service_response, vault,
 };
 
 /// The groups of functions, in the order of the reference.
-static GROUPS: [&[Function]; 17] = [
+static GROUPS: [&[Function]; 16] = [
     client::FUNCTIONS,
     client_tls::FUNCTIONS,
     cluster::FUNCTIONS,
@@ -24,7 +24,6 @@ static GROUPS: [&[Function]; 17] = [
     service::FUNCTIONS,
     service_request::FUNCTIONS,
     service_response::FUNCTIONS,
-    telemetry::FUNCTIONS,
     vault::FUNCTIONS,
 ];
 

@@ -1,0 +1,336 @@
+//! Connections to plugin servers: pooled per worker and server, one event at a time on each.
+//!
+//! A PDK call should cost what a bare ping-pong over the socket costs: one write and one read.
+//! Hence a message is assembled whole before it is written, reads go into a buffer that is reused,
+//! and no timer is set per call.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep},
+};
+
+use crate::{
+    msgpack::{self, Scanner},
+    protobuf,
+    server::{Generation, Server},
+};
+
+/// The largest message that is read, in bytes.
+pub(crate) const MAX_MESSAGE: usize = 128 << 20;
+/// How much room there is at least for each read.
+const READ_SIZE: usize = 8 << 10;
+/// How long the end of a supervised server may go unnoticed.
+const RETURN: Duration = Duration::from_secs(1);
+/// A buffer that grew beyond this is given back after the event.
+const KEEP_BUFFER: usize = 256 << 10;
+
+/// Why an event could not be brought to its end.
+#[derive(Debug, Error)]
+pub(crate) enum Fault {
+    /// Nothing was sent.
+    #[error("can't connect to {path}: {error}")]
+    Connect { path: String, error: io::Error },
+    /// Nothing was sent.
+    #[error("{0}")]
+    Down(String),
+    /// The instance is not known there.
+    #[error("the server doesn't know the instance: {0}")]
+    NoInstance(String),
+    /// The server's own words.
+    #[error("the server answered: {0}")]
+    Server(String),
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server was gone before the message could be written.
+    #[error("the server closed the connection before the message was sent")]
+    Unsent,
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    #[error("the server broke the protocol: {0}")]
+    Protocol(String),
+}
+
+impl From<msgpack::Malformed> for Fault {
+    fn from(fault: msgpack::Malformed) -> Fault {
+        Fault::Protocol(fault.to_string())
+    }
+}
+
+impl From<protobuf::Malformed> for Fault {
+    fn from(fault: protobuf::Malformed) -> Fault {
+        Fault::Protocol(fault.to_string())
+    }
+}
+
+/// A connection that serves one event, or one order to a server, at a time.
+pub(crate) struct Connection {
+    stream: UnixStream,
+    pub(crate) generation: Arc<Generation>,
+    input: BytesMut,
+    /// What the next write sends.
+    pub(crate) output: Vec<u8>,
+    last_id: u32,
+    timeout: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Connection {
+    /// Connects to a running server.
+    pub(crate) async fn open(
+        generation: Arc<Generation>,
+        timeout: Duration,
+    ) -> Result<Connection, Fault> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match UnixStream::connect(&generation.path).await {
+                Ok(stream) => return Ok(Connection::new(stream, generation, timeout)),
+                // The server's queue of connections is full: it will come to this one.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(error) => {
+                    let path = generation.path.display().to_string();
+                    return Err(Fault::Connect { path, error });
+                }
+            }
+        }
+    }
+
+    fn new(stream: UnixStream, generation: Arc<Generation>, timeout: Duration) -> Connection {
+        Connection {
+            stream,
+            generation,
+            input: BytesMut::with_capacity(READ_SIZE),
+            output: Vec::with_capacity(1024),
+            last_id: 0,
+            timeout,
+            timer: Box::pin(tokio::time::sleep(timeout)),
+        }
+    }
+
+    /// A number for the next message.
+    pub(crate) fn next_id(&mut self) -> u32 {
+        self.last_id = self.last_id.wrapping_add(1) & 0x7fff_ffff;
+        self.last_id
+    }
+
+    /// The number of the last message.
+    pub(crate) fn last_id(&self) -> u32 {
+        self.last_id
+    }
+
+    /// Whether an idle connection can be used again: nothing came in, and it was not closed. This
+    /// asks what the runtime has heard already, so it makes no system call.
+    fn is_usable(&self, server: &Server) -> bool {
+        self.input.is_empty()
+            && server.generation() == Some(self.generation.number)
+            && matches!(self.stream.try_read(&mut [0; 1]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Writes what stands in the output.
+    pub(crate) async fn send(&mut self) -> Result<(), Fault> {
+        let write = self.stream.write_all(&self.output);
+        let deadline = Instant::now() + self.timeout;
+        let sent = within(&mut self.timer, deadline, write).await;
+        self.output.clear();
+        match sent {
+            None => Err(Fault::Timeout(self.timeout)),
+            Some(Err(e)) if is_closed(&e) => Err(Fault::Unsent),
+            Some(sent) => Ok(sent?),
+        }
+    }
+
+    /// Reads a MessagePack value, whole and not yet decoded.
+    pub(crate) async fn read_value(&mut self) -> Result<Bytes, Fault> {
+        let deadline = Instant::now() + self.timeout;
+        let mut scanner = Scanner::default();
+        loop {
+            if let Some(length) = scanner.scan(&self.input)? {
+                return Ok(self.input.split_to(length).freeze());
+            }
+            self.fill(scanner.least(), deadline).await?;
+        }
+    }
+
+    /// Reads a frame: its length in four bytes, the least significant first, and its content.
+    pub(crate) async fn read_frame(&mut self) -> Result<Bytes, Fault> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let length = self.input.first_chunk().map(|n| u32::from_le_bytes(*n) as usize);
+            let least = 4 + length.unwrap_or(0);
+            if length.is_some() && self.input.len() >= least {
+                let mut frame = self.input.split_to(least);
+                return Ok(frame.split_off(4).freeze());
+            }
+            self.fill(least, deadline).await?;
+        }
+    }
+
+    /// Reads what there is; the message needs `least` bytes.
+    async fn fill(&mut self, least: usize, deadline: Instant) -> Result<(), Fault> {
+        if least > MAX_MESSAGE {
+            let text = format!("a message of more than {MAX_MESSAGE} bytes");
+            return Err(Fault::Protocol(text));
+        }
+        // What a server only announces takes no memory before it comes.
+        let missing = least.saturating_sub(self.input.len()).clamp(READ_SIZE, KEEP_BUFFER);
+        self.input.reserve(missing);
+        let read = self.stream.read_buf(&mut self.input);
+        match within(&mut self.timer, deadline, read).await {
+            None => Err(Fault::Timeout(self.timeout)),
+            Some(Ok(0)) => Err(Fault::Closed),
+            Some(Err(e)) if is_closed(&e) => Err(Fault::Closed),
+            Some(read) => read.map(drop).map_err(Fault::Io),
+        }
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected
+    )
+}
+
+/// What `future` gives before the deadline. The timer serves many waits: it is only set anew when
+/// it goes off, which in a quick exchange never happens.
+async fn within<T>(
+    timer: &mut Pin<Box<Sleep>>,
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => poll_timer(timer, deadline, cx).map(|()| None),
+    })
+    .await
+}
+
+fn poll_timer(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    while timer.as_mut().poll(cx).is_ready() {
+        if Instant::now() >= deadline {
+            return Poll::Ready(());
+        }
+        timer.as_mut().reset(deadline);
+    }
+    Poll::Pending
+}
+
+/// A worker's connections to one server.
+struct Pool {
+    idle: RefCell<Vec<Connection>>,
+    free: Arc<Semaphore>,
+    waiting: Cell<u32>,
+}
+
+thread_local! {
+    /// By the servers' index.
+    static POOLS: RefCell<Vec<Option<Rc<Pool>>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Pool {
+    /// This worker's connections to a server.
+    fn of(server: &Server) -> Rc<Pool> {
+        POOLS.with_borrow_mut(|pools| {
+            if pools.len() <= server.index {
+                pools.resize_with(server.index + 1, || None);
+            }
+            let make = || {
+                let free = Arc::new(Semaphore::new(server.config.connections.max(1) as usize));
+                Rc::new(Pool { idle: RefCell::default(), free, waiting: Cell::new(0) })
+            };
+            match pools.get_mut(server.index) {
+                Some(pool) => Rc::clone(pool.get_or_insert_with(make)),
+                None => make(),
+            }
+        })
+    }
+}
+
+/// The right to use one connection.
+pub(crate) struct Slot {
+    pool: Rc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Too many events wait for a connection already.
+pub(crate) struct Busy;
+
+/// Counts a waiting event for as long as it waits, even if it is given up.
+struct Waiting<'a>(&'a Cell<u32>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Slot {
+    /// Takes a slot; waits in line where none is free.
+    pub(crate) async fn take(server: &Server) -> Result<Slot, Busy> {
+        let pool = Pool::of(server);
+        let free = Arc::clone(&pool.free);
+        if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
+            return Ok(Slot { pool, _permit: permit });
+        }
+        if pool.waiting.get() >= server.config.queue {
+            server.counts.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Busy);
+        }
+        pool.waiting.set(pool.waiting.get() + 1);
+        let waiting = Waiting(&pool.waiting);
+        let permit = free.acquire_owned().await;
+        drop(waiting);
+        permit.map(|permit| Slot { pool, _permit: permit }).map_err(|_| Busy)
+    }
+
+    /// A connection: one that lies idle, else a new one.
+    pub(crate) async fn connection(&self, server: &Server) -> Result<Connection, Fault> {
+        loop {
+            let Some(idle) = self.pool.idle.borrow_mut().pop() else { break };
+            if idle.is_usable(server) {
+                return Ok(idle);
+            }
+        }
+        let patience = Instant::now() + RETURN;
+        loop {
+            let generation = server.ready().await.map_err(Fault::Down)?;
+            match Connection::open(generation, server.config.timeout).await {
+                // It has just died, and its supervisor will know in a moment.
+                Err(Fault::Connect { .. })
+                    if server.config.start_cmd.is_some() && Instant::now() < patience =>
+                {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Gives a connection back on which nothing is outstanding.
+    pub(crate) fn give_back(&self, mut connection: Connection) {
+        if connection.output.capacity() > KEEP_BUFFER {
+            connection.output = Vec::new();
+        }
+        self.pool.idle.borrow_mut().push(connection);
+    }
+}

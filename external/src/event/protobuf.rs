@@ -1,0 +1,125 @@
+//! Events over `ProtoBuf:1`: between an event and its end the server asks, and nothing else may
+//! run on the connection.
+
+use bytes::Bytes;
+use silverback_pdk::Exchange;
+
+use super::{End, Reply, Run};
+use crate::{
+    connection::{Connection, Fault},
+    protobuf::{self, Reader, Wire, put_bytes, put_int, put_message},
+};
+
+/// Field numbers of the commands in RpcCall.
+const START_INSTANCE: u32 = 33;
+const INSTANCE_STATUS: u32 = 34;
+const CLOSE_INSTANCE: u32 = 35;
+const HANDLE_EVENT: u32 = 36;
+/// Field number of InstanceStatus in RpcReturn.
+const STATUS: u32 = 33;
+
+/// Runs an event.
+pub(crate) async fn run(
+    run: &mut Run<'_>,
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+) -> Result<End, Fault> {
+    let sequence = command(connection, HANDLE_EVENT, |out| {
+        put_int(out, 1, run.instance);
+        put_bytes(out, 2, run.phase.name().as_bytes());
+    });
+    loop {
+        connection.send().await?;
+        let method = connection.read_frame().await?;
+        if method.is_empty() {
+            returned(connection, sequence).await?;
+            return Ok(End::Done);
+        }
+        let message = connection.read_frame().await?;
+        let Some(function) = run.find(&method) else {
+            frame(connection, |_| {});
+            continue;
+        };
+        let args = protobuf::arguments(function, message)?;
+        match run.call(function, &args, exchange).await {
+            Reply::Value(value) => frame(connection, |out| protobuf::result(function, &value, out)),
+            Reply::Nil(text) => frame(connection, |out| protobuf::error(function, &text, out)),
+            Reply::End(end) => return Ok(end),
+        }
+    }
+}
+
+/// Starts an instance.
+pub(crate) async fn start(
+    connection: &mut Connection,
+    plugin: &str,
+    config: &str,
+) -> Result<i64, Fault> {
+    let sequence = command(connection, START_INSTANCE, |out| {
+        put_bytes(out, 1, plugin.as_bytes());
+        put_bytes(out, 2, config.as_bytes());
+    });
+    connection.send().await?;
+    let status = returned(connection, sequence).await?;
+    let mut reader = Reader::new(status);
+    let mut id = 0;
+    while let Some(field) = reader.field()? {
+        if let (2, Wire::Int(n)) = field {
+            id = n.cast_signed();
+        }
+    }
+    Ok(id)
+}
+
+/// Closes an instance.
+pub(crate) async fn close(connection: &mut Connection, id: i64) -> Result<(), Fault> {
+    let sequence = command(connection, CLOSE_INSTANCE, |out| put_int(out, 1, id));
+    connection.send().await?;
+    returned(connection, sequence).await.map(drop)
+}
+
+/// Asks for an instance's status.
+pub(crate) async fn status(connection: &mut Connection, id: i64) -> Result<(), Fault> {
+    let sequence = command(connection, INSTANCE_STATUS, |out| put_int(out, 1, id));
+    connection.send().await?;
+    returned(connection, sequence).await.map(drop)
+}
+
+/// Writes a frame whose content `fill` writes.
+fn frame(connection: &mut Connection, fill: impl FnOnce(&mut Vec<u8>)) {
+    let out = &mut connection.output;
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    fill(out);
+    let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(head) = out.get_mut(start..start + 4) {
+        head.copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Writes a command; gives its sequence number.
+fn command(connection: &mut Connection, number: u32, fill: impl FnOnce(&mut Vec<u8>)) -> i64 {
+    let sequence = i64::from(connection.next_id());
+    frame(connection, |out| {
+        put_int(out, 1, sequence);
+        put_message(out, number, fill);
+    });
+    sequence
+}
+
+/// Reads the RpcReturn of a command: the message in it.
+async fn returned(connection: &mut Connection, sequence: i64) -> Result<Bytes, Fault> {
+    let mut reader = Reader::new(connection.read_frame().await?);
+    let (mut got, mut message) = (0, Bytes::new());
+    while let Some(field) = reader.field()? {
+        match field {
+            (1, Wire::Int(n)) => got = n.cast_signed(),
+            (STATUS, Wire::Bytes(bytes)) => message = bytes,
+            _ => {}
+        }
+    }
+    if got == sequence {
+        return Ok(message);
+    }
+    Err(Fault::Protocol(format!("the answer to {got} instead of {sequence}")))
+}
