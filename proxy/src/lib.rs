@@ -1,1 +1,42 @@
-//! The data plane.
+//! The data plane: bytes come in, a request goes through its plugins to its upstream, and back.
+//!
+//! Reading order is that of a request: a [`worker`] has listeners, `listener` accepts, `tls`
+//! shakes hands, `http` makes an [`Exchange`](silverback_pdk::Exchange) of a request, and
+//! `lifecycle` leads it through `route`, `chain`, `balancer` and `upstream` and back. All of it
+//! works on a [`Snapshot`]: the configuration, compiled, immutable, replaced whole.
+//!
+//! It knows no plugin host and no store: it is given a registry of plugins and snapshots.
+
+mod config;
+mod snapshot;
+
+mod handle;
+mod worker;
+
+mod listener;
+mod tls;
+
+mod http;
+mod lifecycle;
+
+mod route;
+
+mod chain;
+
+mod forward;
+
+mod balancer;
+mod dns;
+mod pool;
+mod upstream;
+
+mod answer;
+mod body;
+
+mod logs;
+mod stats;
+
+pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
+pub use handle::{Handle, StartError, start};
+pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, Parts, Snapshot};
+pub use stats::Stats;

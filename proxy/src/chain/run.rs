@@ -1,0 +1,168 @@
+//! Running a chain: a phase's handlers in order, until one exits or fails.
+
+use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Phase, kong};
+use uuid::Uuid;
+
+use super::{Chain, Chains, Slot};
+use crate::{lifecycle::Work, worker::Live};
+
+/// Whose handlers the later phases run.
+#[derive(Debug, Default)]
+pub(crate) enum Ran {
+    /// Those for all requests: access was never reached.
+    #[default]
+    Globals,
+    /// Those of a chain in which the consumer does not matter.
+    Chain(u32),
+    /// Those that access has chosen.
+    Collected(Vec<u32>),
+}
+
+/// The handlers of the certificate phase.
+///
+/// # Errors
+/// If a plugin ends the handshake.
+pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Answer> {
+    run_list(live, exchange, &live.snapshot.chains.globals.certificate, Phase::Certificate).await
+}
+
+/// The handlers of the rewrite phase: those for all requests, whatever their route will be.
+///
+/// # Errors
+/// With the answer of a plugin that exits or fails.
+pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Answer> {
+    let live = work.live.clone();
+    let list = &live.snapshot.chains.globals.rewrite;
+    run_list(&live, &mut work.exchange, list, Phase::Rewrite).await
+}
+
+/// The handlers of the access phase, and the choice of what runs later.
+///
+/// # Errors
+/// With the answer of a plugin that exits or fails. Those after it are chosen all the same.
+pub(crate) async fn access(work: &mut Work) -> Result<(), Answer> {
+    let live = work.live.clone();
+    let chains = &live.snapshot.chains;
+    let Some(chain) = chains.get(work.chain) else { return Ok(()) };
+    if chain.has_consumers {
+        return collect(&live, work, chain).await;
+    }
+    work.ran = Ran::Chain(work.chain);
+    run_list(&live, &mut work.exchange, &chain.access, Phase::Access).await
+}
+
+/// Chooses the instance of each plugin at its turn, by the consumer that is known then.
+async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Answer> {
+    work.ran = Ran::Collected(Vec::with_capacity(chain.slots.len()));
+    work.exchange.phase = Phase::Access;
+    let mut outcome = Ok(());
+    for slot in &chain.slots {
+        let Some(number) = live.snapshot.chains.choose(slot, &work.exchange) else { continue };
+        // Noted before it runs: a client that vanishes meanwhile is logged by it.
+        if let Ran::Collected(collected) = &mut work.ran {
+            collected.push(number);
+        }
+        if outcome.is_ok() {
+            outcome = run_one(live, &mut work.exchange, number, Phase::Access).await;
+        }
+    }
+    work.exchange.running = None;
+    outcome
+}
+
+impl Chains {
+    fn choose(&self, slot: &Slot, exchange: &Exchange) -> Option<u32> {
+        let of_consumer = || {
+            let consumer = exchange.client.consumer.as_ref()?.get("id")?.as_str()?;
+            let consumer = Uuid::parse_str(consumer).ok()?;
+            let table = |table: &u32| self.tables.get(*table as usize)?.get(&consumer).copied();
+            slot.tables.iter().find_map(table)
+        };
+        if slot.tables.is_empty() { slot.plain } else { of_consumer().or(slot.plain) }
+    }
+
+    /// The instances that may have a handler in a later phase.
+    fn later<'a>(&'a self, ran: &'a Ran, phase: Phase) -> &'a [u32] {
+        match ran {
+            Ran::Globals => self.globals.later(phase),
+            Ran::Chain(chain) => self.get(*chain).map_or(&[], |chain| chain.lists.later(phase)),
+            Ran::Collected(collected) => collected,
+        }
+    }
+}
+
+impl Live {
+    /// Whether any plugin has a say in TLS handshakes.
+    pub(crate) fn has_certificate_handlers(&self) -> bool {
+        !self.snapshot.chains.globals.certificate.is_empty()
+    }
+
+    /// Whether any handler waits in a later phase.
+    pub(crate) fn has_handlers(&self, ran: &Ran, phase: Phase) -> bool {
+        let has = |number: &u32| {
+            let instance = self.snapshot.instances.get(*number as usize);
+            instance.is_some_and(|i| i.phases.get(phase).is_some())
+        };
+        let list = self.snapshot.chains.later(ran, phase);
+        !list.is_empty() && (!matches!(ran, Ran::Collected(_)) || list.iter().any(has))
+    }
+}
+
+/// The handlers of the response or header_filter phase.
+///
+/// # Errors
+/// With the answer of a plugin that exits or fails.
+pub(crate) async fn run_phase(work: &mut Work, phase: Phase) -> Result<(), Answer> {
+    let Work { exchange, live, ran, .. } = work;
+    run_list(live, exchange, live.snapshot.chains.later(ran, phase), phase).await
+}
+
+/// The handlers of the body_filter phase, for one piece of the body. False if one of them failed.
+pub(crate) async fn body_filter(work: &mut Work) -> bool {
+    run_phase(work, Phase::BodyFilter).await.is_ok()
+}
+
+/// The handlers of the log phase. One that fails does not keep others from their turn.
+pub(crate) async fn log(work: &mut Work) {
+    let Work { exchange, live, ran, .. } = work;
+    exchange.phase = Phase::Log;
+    for &number in live.snapshot.chains.later(ran, Phase::Log) {
+        // What happened is in the log already, and there is nobody left to answer.
+        let _ = run_one(live, exchange, number, Phase::Log).await;
+    }
+}
+
+async fn run_list(
+    live: &Live,
+    exchange: &mut Exchange,
+    list: &[u32],
+    phase: Phase,
+) -> Result<(), Answer> {
+    exchange.phase = phase;
+    for &number in list {
+        run_one(live, exchange, number, phase).await?;
+    }
+    exchange.running = None;
+    Ok(())
+}
+
+async fn run_one(
+    live: &Live,
+    exchange: &mut Exchange,
+    number: u32,
+    phase: Phase,
+) -> Result<(), Answer> {
+    let Some(instance) = live.snapshot.instances.get(number as usize) else { return Ok(()) };
+    let Some(handler) = instance.phases.get(phase) else { return Ok(()) };
+    exchange.running = Some(number);
+    match handler.run(exchange).await {
+        Flow::Next => Ok(()),
+        Flow::Exit(answer) => Err(answer),
+        Flow::Fail(text) => {
+            let text = format!("{phase}: {text}, request_id: {}", exchange.request.id.as_str());
+            silverback_pdk::log(LogLevel::Err, &instance.plugin, &text);
+            let status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            Err(kong::error_answer(exchange, status, None))
+        }
+    }
+}

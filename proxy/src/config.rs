@@ -1,0 +1,261 @@
+//! What the data plane needs to know of the node's configuration. The binary fills it in from
+//! kong.conf; here nothing reads files, arguments or the environment.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use http::{HeaderName, HeaderValue};
+use silverback_pdk::Node;
+use silverback_router::Flavor;
+
+/// What the data plane needs to know. `Config::new` has Kong's defaults.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Facts about this node, the number of workers and the limits for bodies among them.
+    pub node: Arc<Node>,
+    /// Where requests come in (`proxy_listen`).
+    pub listeners: Vec<Listener>,
+    /// How routes are ordered (`router_flavor`).
+    pub flavor: Flavor,
+    /// Which of the gateway's own headers clients see (`headers`).
+    pub headers: Headers,
+    /// Whether upstreams see X-Kong-Request-Id (`headers_upstream`).
+    pub request_id_upstream: bool,
+    /// How the Server header and Via name this gateway: "silverback/0.1.0".
+    pub server: HeaderValue,
+    /// Where the client's address is taken from behind trusted proxies.
+    pub real_ip: RealIp,
+    /// The port that clients see, by the port that listens (`port_maps`).
+    pub port_maps: Vec<(u16, u16)>,
+    /// Idle connections to upstreams.
+    pub keepalive: Keepalive,
+    /// What a client may do.
+    pub limits: Limits,
+    /// TLS, both ways.
+    pub tls: TlsSettings,
+    /// Where a line for each request goes (`proxy_access_log`); none writes nothing.
+    pub access_log: Option<PathBuf>,
+    /// How long an address of a name is good for (`resolver_valid_ttl`).
+    pub dns_ttl: Duration,
+    /// How long to wait for requests under way when the node stops (`nginx_main_worker_shutdown_timeout`).
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// A configuration with Kong's defaults and no listeners.
+    pub fn new(node: Node) -> Config {
+        Config {
+            node: Arc::new(node),
+            listeners: Vec::new(),
+            flavor: Flavor::default(),
+            headers: Headers::default(),
+            request_id_upstream: true,
+            server: HeaderValue::from_static(concat!("silverback/", env!("CARGO_PKG_VERSION"))),
+            real_ip: RealIp::default(),
+            port_maps: Vec::new(),
+            keepalive: Keepalive::default(),
+            limits: Limits::default(),
+            tls: TlsSettings::default(),
+            access_log: None,
+            dns_ttl: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An address that requests come in at (an entry of `proxy_listen`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 is any free one.
+    pub address: SocketAddr,
+    /// Whether clients speak TLS.
+    pub ssl: bool,
+    /// Whether HTTP/2 is offered beside HTTP/1.1. (Not spoken yet: clients are offered HTTP/1.1.)
+    pub http2: bool,
+    /// Whether each connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// The length of the accept queue.
+    pub backlog: Option<u32>,
+    /// Whether an IPv6 address leaves IPv4 alone.
+    pub ipv6only: bool,
+    /// Probes on idle connections.
+    pub so_keepalive: SoKeepalive,
+}
+
+impl Listener {
+    /// A plain listener.
+    pub fn new(address: SocketAddr) -> Listener {
+        Listener {
+            address,
+            ssl: false,
+            http2: false,
+            proxy_protocol: false,
+            backlog: None,
+            ipv6only: true,
+            so_keepalive: SoKeepalive::default(),
+        }
+    }
+}
+
+/// Probes on idle connections (`so_keepalive`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SoKeepalive {
+    /// As the system has it.
+    #[default]
+    Default,
+    /// None.
+    Off,
+    /// Probes; what is none is as the system has it.
+    On {
+        /// Silence before the first probe.
+        idle: Option<Duration>,
+        /// Silence between two.
+        interval: Option<Duration>,
+        /// How many go unanswered before the connection is given up.
+        count: Option<u32>,
+    },
+}
+
+/// Which of the gateway's own headers clients see (`headers` in kong.conf; `server_tokens` there
+/// is `server` and `via` here, `latency_tokens` the three latencies).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Headers {
+    /// Server, where no upstream named itself.
+    pub server: bool,
+    /// Via.
+    pub via: bool,
+    /// X-Kong-Upstream-Latency.
+    pub upstream_latency: bool,
+    /// X-Kong-Proxy-Latency.
+    pub proxy_latency: bool,
+    /// X-Kong-Response-Latency.
+    pub response_latency: bool,
+    /// X-Kong-Upstream-Status.
+    pub upstream_status: bool,
+    /// X-Kong-Request-Id.
+    pub request_id: bool,
+}
+
+impl Headers {
+    /// `headers = off`.
+    pub const OFF: Headers = Headers {
+        server: false,
+        via: false,
+        upstream_latency: false,
+        proxy_latency: false,
+        response_latency: false,
+        upstream_status: false,
+        request_id: false,
+    };
+}
+
+impl Default for Headers {
+    fn default() -> Headers {
+        Headers {
+            server: true,
+            via: true,
+            upstream_latency: true,
+            proxy_latency: true,
+            response_latency: true,
+            upstream_status: false,
+            request_id: true,
+        }
+    }
+}
+
+/// Where the client's address is taken from when the peer is one of `trusted_ips`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RealIp {
+    /// `real_ip_header`; `X-Real-IP` by default. None is `proxy_protocol`: the address of the
+    /// connection's PROXY header.
+    pub header: Option<HeaderName>,
+    /// `real_ip_recursive`: the last address that is not trusted, rather than the last.
+    pub recursive: bool,
+}
+
+impl Default for RealIp {
+    fn default() -> RealIp {
+        RealIp { header: Some(HeaderName::from_static("x-real-ip")), recursive: false }
+    }
+}
+
+/// Idle connections to upstreams, for each worker and destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// How many are kept (`upstream_keepalive_pool_size`); 0 keeps none.
+    pub pool_size: usize,
+    /// How many requests one serves (`upstream_keepalive_max_requests`); 0: no limit.
+    pub max_requests: u64,
+    /// How long one is kept (`upstream_keepalive_idle_timeout`); zero: no limit.
+    pub idle_timeout: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive { pool_size: 512, max_requests: 10_000, idle_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// How long the head of a request, or the next request on an idle connection, may take.
+    pub header_timeout: Duration,
+    /// How long the TLS handshake and a PROXY header may take.
+    pub handshake_timeout: Duration,
+    /// How long there may be nothing of a body (`client_body_timeout`).
+    pub body_timeout: Duration,
+    /// Bytes of a request's head.
+    pub head_size: usize,
+    /// Headers of a request.
+    pub head_lines: usize,
+    /// Requests on one connection (`keepalive_requests`).
+    pub requests_per_connection: u64,
+    /// Connections at one time on each worker (`worker_connections`).
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_timeout: Duration::from_secs(75),
+            handshake_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
+            head_size: 64 * 1024,
+            head_lines: 200,
+            requests_per_connection: 10_000,
+            connections: 16_384,
+        }
+    }
+}
+
+/// TLS, both ways. Certificates and keys are PEM texts.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// What is shown to clients for which no certificate entity fits (`ssl_cert`, `ssl_cert_key`).
+    pub default_certificates: Vec<(String, String)>,
+    /// Whether TLS 1.2 is spoken, beside 1.3 (`ssl_protocols`).
+    pub tls12: bool,
+    /// Suites by their OpenSSL names (`ssl_ciphers`); empty: all that are good.
+    pub ciphers: Vec<String>,
+    /// Authorities trusted for upstreams whose service names none
+    /// (`lua_ssl_trusted_certificate`).
+    pub trusted: Vec<String>,
+    /// What is shown to upstreams whose service names none (`client_ssl_cert`).
+    pub client_certificate: Option<(String, String)>,
+    /// Whether upstreams are verified where the service does not say
+    /// (`nginx_proxy_proxy_ssl_verify`).
+    pub verify_upstream: bool,
+}
+
+impl Default for TlsSettings {
+    fn default() -> TlsSettings {
+        TlsSettings {
+            default_certificates: Vec::new(),
+            tls12: true,
+            ciphers: Vec::new(),
+            trusted: Vec::new(),
+            client_certificate: None,
+            verify_upstream: false,
+        }
+    }
+}

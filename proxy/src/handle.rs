@@ -1,0 +1,136 @@
+//! Starting and ending the data plane.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::{
+    Config, Snapshot, Stats, listener,
+    logs::AccessLog,
+    worker::{self, Order, Shared},
+};
+
+/// The data plane at work. It ends when it is told to, or when this is dropped.
+#[derive(Debug)]
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    stats: Stats,
+    orders: watch::Sender<Order>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Why the data plane can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {error}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The access log can't be written.
+    #[error("can't open the access log {}: {error}", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// A thread can't be made.
+    #[error("can't start a worker: {0}")]
+    Thread(io::Error),
+}
+
+/// Starts as many workers as the node has. They serve whatever snapshot is in `snapshots`, from
+/// one request to the next.
+///
+/// # Errors
+/// If an address or the access log can't be opened; then nothing runs.
+pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle, StartError> {
+    let workers = usize::from(config.node.workers.max(1));
+    let access_log = match &config.access_log {
+        Some(path) => Some(
+            AccessLog::open(path)
+                .map_err(|error| StartError::AccessLog { path: path.clone(), error })?,
+        ),
+        None => None,
+    };
+    // Every socket is opened before any is served: it starts whole or not at all.
+    let mut addresses = Vec::new();
+    let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let mut address = listener.address;
+        for (number, of_worker) in sockets.iter_mut().enumerate() {
+            let opened = listener::open(listener, address).and_then(|socket| {
+                // With port 0 the first worker's port is that of the others.
+                address = socket.local_addr()?;
+                Ok(socket)
+            });
+            let socket = opened.map_err(|error| StartError::Listen { address, error })?;
+            of_worker.push((listener.clone(), socket));
+            if number == 0 {
+                addresses.push(address);
+            }
+        }
+    }
+    let (orders, heard) = watch::channel(Order::Serve);
+    let stats = Stats::of(workers);
+    let shared = Shared {
+        config: Arc::new(config),
+        snapshots,
+        stats: stats.clone(),
+        access_log,
+        orders: heard,
+    };
+    let mut handle = Handle { addresses, stats, orders, threads: Vec::new() };
+    for (number, sockets) in sockets.into_iter().enumerate() {
+        let shared = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || worker::run(number, shared, sockets))
+            .map_err(StartError::Thread)?;
+        handle.threads.push(thread);
+    }
+    Ok(handle)
+}
+
+impl Handle {
+    /// Where requests come in, in the order of the listeners, ports of 0 filled in.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Takes no new connections, waits for requests under way, for as long as `drain_timeout`
+    /// allows, and ends. Blocks meanwhile.
+    pub fn drain(mut self) {
+        self.end(Order::Drain);
+    }
+
+    /// Ends at once, whatever is under way. Blocks until all workers have ended.
+    pub fn stop(mut self) {
+        self.end(Order::Stop);
+    }
+
+    fn end(&mut self, order: Order) {
+        self.orders.send_replace(order);
+        for thread in self.threads.drain(..) {
+            // A worker that has panicked has ended too.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end(Order::Stop);
+    }
+}

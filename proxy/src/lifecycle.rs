@@ -1,0 +1,107 @@
+//! The life of a request: one function, a line for each phase. Everything hangs from here.
+
+use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
+
+use futures_util::FutureExt;
+use http::{Extensions, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use silverback_pdk::{Answer, Exchange, LogLevel, Phase, kong};
+
+use crate::{
+    answer, chain,
+    chain::Ran,
+    forward::Forwarded,
+    pool::Lease,
+    route, upstream,
+    worker::{Live, Worker},
+};
+
+/// A request on its way: the exchange that plugins see, and what only the gateway knows of it.
+pub(crate) struct Work {
+    pub(crate) exchange: Exchange,
+    pub(crate) worker: Rc<Worker>,
+    /// The snapshot it works on from start to end.
+    pub(crate) live: Rc<Live>,
+    /// Why it is refused before any plugin runs.
+    pub(crate) refusal: Option<StatusCode>,
+    /// What its route runs.
+    pub(crate) chain: u32,
+    /// Whose handlers the later phases run.
+    pub(crate) ran: Ran,
+    /// What upstreams are told of the client.
+    pub(crate) forwarded: Option<Forwarded>,
+    /// Whether an upstream was asked.
+    pub(crate) proxied: bool,
+    /// The connection to the upstream, until the answer's body has been read.
+    pub(crate) lease: Option<Lease>,
+    /// How long the upstream may keep silent within its answer's body.
+    pub(crate) read_timeout: Option<Duration>,
+    /// Bytes of the answer's body that were sent.
+    pub(crate) sent: u64,
+    /// The client's connection, if it asks for another protocol.
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// How the client writes the names of its headers.
+    pub(crate) request_case: Extensions,
+    /// How the upstream does.
+    pub(crate) response_case: Extensions,
+}
+
+/// Leads a request through its phases up to the point where its answer's head can be sent.
+/// The two phases that follow happen while the body is sent: body_filter for each piece of it,
+/// log after the last (`body.rs`).
+pub(crate) async fn lead(work: &mut Work) {
+    if let Err(answer) = ask(work).await {
+        answer::put(&mut work.exchange, answer);
+    }
+    if let Err(answer) = respond(work).await {
+        answer::put(&mut work.exchange, answer);
+    }
+    if let Err(answer) = chain::run_phase(work, Phase::HeaderFilter).await {
+        answer::put(&mut work.exchange, answer);
+    }
+    answer::sign(work);
+}
+
+/// From the request to the head of the upstream's answer.
+async fn ask(work: &mut Work) -> Result<(), Answer> {
+    refuse(work)?;
+    chain::rewrite(work).await?;
+    route::find(work)?;
+    chain::access(work).await?;
+    upstream::ask(work).await
+}
+
+/// Plugins that want the whole answer get it, whoever made it.
+async fn respond(work: &mut Work) -> Result<(), Answer> {
+    answer::arrive(work);
+    if work.exchange.upstream.buffered || work.live.has_handlers(&work.ran, Phase::Response) {
+        upstream::read_answer(work).await?;
+        chain::run_phase(work, Phase::Response).await?;
+    }
+    Ok(())
+}
+
+/// Answers what is wrong with the request itself.
+fn refuse(work: &mut Work) -> Result<(), Answer> {
+    match work.refusal {
+        Some(status) => Err(kong::error_answer(&work.exchange, status, None)),
+        None => Ok(()),
+    }
+}
+
+/// [`lead`], with a panic on the way turned into a 500: it ends this request, nothing else.
+pub(crate) async fn lead_unharmed(work: &mut Work) {
+    if AssertUnwindSafe(lead(work)).catch_unwind().await.is_err() {
+        work.worker.counters.panics.up();
+        let exchange = &mut work.exchange;
+        let id = exchange.request.id;
+        let text = format!("panic in the {} phase, request_id: {}", exchange.phase, id.as_str());
+        silverback_pdk::log(LogLevel::Crit, "", &text);
+        work.lease = None;
+        exchange.response = silverback_pdk::Response::default();
+        exchange.phase = Phase::Access;
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        answer::put(exchange, kong::error_answer(exchange, status, None));
+        answer::sign(work);
+    }
+}

@@ -1,0 +1,188 @@
+//! The end of a request: a line in the access log, and the log phase.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderName, Version, header};
+use silverback_pdk::{Exchange, LogLevel, Phase};
+
+use crate::lifecycle::Work;
+
+/// Lines that may wait for the disk.
+const WAITING_MAX: usize = 16_384;
+/// How long a line may wait in memory.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// The access log: lines go to a thread of its own, so that no worker waits for the disk.
+#[derive(Clone)]
+pub(crate) struct AccessLog {
+    lines: SyncSender<String>,
+}
+
+impl AccessLog {
+    /// Opens the file, to add to it.
+    pub(crate) fn open(path: &Path) -> io::Result<AccessLog> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let (lines, waiting) = sync_channel(WAITING_MAX);
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write_lines(file, &waiting))?;
+        Ok(AccessLog { lines })
+    }
+
+    /// Whether there was room for the line.
+    fn write(&self, line: String) -> bool {
+        self.lines.try_send(line).is_ok()
+    }
+}
+
+fn write_lines(file: File, lines: &Receiver<String>) {
+    let mut file = BufWriter::with_capacity(64 * 1024, file);
+    let mut failed = false;
+    loop {
+        let written = match lines.recv_timeout(FLUSH) {
+            Ok(line) => file.write_all(line.as_bytes()),
+            Err(RecvTimeoutError::Timeout) => file.flush(),
+            Err(RecvTimeoutError::Disconnected) => {
+                // The process ends: what can't be written now never will be.
+                let _ = file.flush();
+                return;
+            }
+        };
+        if let Err(error) = &written
+            && !failed
+        {
+            silverback_pdk::log(LogLevel::Err, "", &format!("access log: {error}"));
+        }
+        failed = written.is_err();
+    }
+}
+
+/// A request has come to its end: its last byte was sent, or the client went away.
+pub(crate) fn end(mut work: Box<Work>) {
+    work.exchange.timing.ended = Some(Instant::now());
+    let worker = work.worker.clone();
+    if let Some(log) = &worker.access_log
+        && !log.write(line(&work.exchange, work.sent))
+    {
+        worker.counters.log_lines_dropped.up();
+    }
+    if work.live.has_handlers(&work.ran, Phase::Log) {
+        worker.log_later(work);
+    }
+}
+
+/// A line in the format of Kong's default (kong/templates/nginx_kong.lua, `kong_log_format`).
+fn line(exchange: &Exchange, sent: u64) -> String {
+    use std::fmt::Write as _;
+    let request = &exchange.request;
+    let text = |name: HeaderName| match request.headers.get(name) {
+        Some(value) if !value.is_empty() => escaped(value.as_bytes()),
+        _ => "-".to_owned(),
+    };
+    let version = match request.version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    };
+    let mut line = String::with_capacity(256);
+    // Writing to a String can't fail.
+    let _ = writeln!(
+        line,
+        "{} - {} [{}] \"{} {} {version}\" {} {} \"{}\" \"{}\" kong_request_id: \"{}\"",
+        exchange.client.forwarded_ip,
+        user(exchange),
+        local_time(exchange.timing.began),
+        request.method,
+        escaped(request.target.as_bytes()),
+        exchange.response.status.as_u16(),
+        sent,
+        text(header::REFERER),
+        text(header::USER_AGENT),
+        request.id.as_str(),
+    );
+    line
+}
+
+/// The name that Basic authentication gives, whether or not it holds.
+fn user(exchange: &Exchange) -> String {
+    let given = exchange.request.headers.get(header::AUTHORIZATION);
+    let name = given.and_then(|given| {
+        let code = given.to_str().ok()?.strip_prefix("Basic ")?;
+        let text = decode_base64(code.trim())?;
+        Some(escaped(text.split(|&b| b == b':').next()?))
+    });
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
+fn decode_base64(code: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.decode(code).ok()
+}
+
+/// Quotes, backslashes and what is not printable as nginx writes them in its logs.
+fn escaped(text: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for &byte in text {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
+                use std::fmt::Write as _;
+                // Writing to a String can't fail.
+                let _ = write!(out, "\\x{byte:02X}");
+            }
+            _ => out.push(char::from(byte)),
+        }
+    }
+    out
+}
+
+/// "21/Nov/2026:02:30:40 +0000".
+fn local_time(time: SystemTime) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (since / 86_400, since % 86_400);
+    // Days since 0000-03-01, in eras of 400 years: Howard Hinnant's civil_from_days.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let name = usize::try_from(month - 1).ok().and_then(|m| MONTHS.get(m)).copied();
+    format!(
+        "{day:02}/{}/{year}:{:02}:{:02}:{:02} +0000",
+        name.unwrap_or_default(),
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_nginx_does() {
+        let check = |seconds, expect: &str| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(local_time(time), expect);
+        };
+        check(0, "01/Jan/1970:00:00:00 +0000");
+        check(951_826_155, "29/Feb/2000:12:09:15 +0000");
+        check(1_795_228_240, "21/Nov/2026:02:30:40 +0000");
+    }
+
+    #[test]
+    fn lines_hold_no_control_characters() {
+        assert_eq!(escaped(b"a\"b\n"), "a\\x22b\\x0A");
+    }
+}

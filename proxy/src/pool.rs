@@ -1,0 +1,198 @@
+//! Connections to upstreams: each worker keeps its own, for as long as they may still serve.
+
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{self, SendRequest},
+    },
+};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use silverback_pdk::Body;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::Keepalive;
+
+/// What makes two connections the same: where they go, and how TLS was settled on them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<TlsKey>,
+}
+
+/// How TLS is settled: the configuration, by its place in memory, and the name asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsKey {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
+}
+
+impl PartialEq for TlsKey {
+    fn eq(&self, other: &TlsKey) -> bool {
+        Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
+    }
+}
+
+impl Eq for TlsKey {}
+
+impl std::hash::Hash for TlsKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.config).hash(state);
+        self.name.hash(state);
+    }
+}
+
+/// The idle connections of a worker.
+pub(crate) struct Pool {
+    settings: Keepalive,
+    idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
+}
+
+struct Idle {
+    sender: SendRequest<Body>,
+    served: u64,
+    since: Instant,
+}
+
+/// A connection that serves one request now.
+pub(crate) struct Lease {
+    pool: Rc<Pool>,
+    key: Key,
+    sender: SendRequest<Body>,
+    served: u64,
+}
+
+/// Why a connection could not be made.
+pub(crate) enum ConnectError {
+    /// It took too long.
+    Timeout,
+    /// It was refused, or broke.
+    Failed(String),
+}
+
+impl Pool {
+    pub(crate) fn new(settings: Keepalive) -> Pool {
+        Pool { settings, idle: RefCell::default() }
+    }
+
+    /// An idle connection, the one used last.
+    pub(crate) async fn take(self: &Rc<Pool>, key: &Key) -> Option<Lease> {
+        loop {
+            let idle = self.idle.borrow_mut().get_mut(key)?.pop_back()?;
+            let Idle { mut sender, served, since } = idle;
+            if sender.is_closed() || self.is_stale(since) {
+                continue;
+            }
+            // It is ready as soon as its task has been told that the last body was read.
+            if sender.ready().await.is_ok() {
+                return Some(Lease { pool: self.clone(), key: key.clone(), sender, served });
+            }
+        }
+    }
+
+    /// A fresh connection.
+    pub(crate) async fn connect(
+        self: &Rc<Pool>,
+        key: Key,
+        limit: Duration,
+    ) -> Result<Lease, ConnectError> {
+        let connecting = tokio::time::timeout(limit, open(&key));
+        match connecting.await {
+            Err(_) => Err(ConnectError::Timeout),
+            Ok(Err(reason)) => Err(ConnectError::Failed(reason)),
+            Ok(Ok(sender)) => Ok(Lease { pool: self.clone(), key, sender, served: 0 }),
+        }
+    }
+
+    fn is_stale(&self, since: Instant) -> bool {
+        !self.settings.idle_timeout.is_zero() && since.elapsed() >= self.settings.idle_timeout
+    }
+
+    /// Closes what has been idle too long; called now and then.
+    pub(crate) fn sweep(&self) {
+        self.idle.borrow_mut().retain(|_, list| {
+            list.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+            !list.is_empty()
+        });
+    }
+
+    /// Closes everything that is idle.
+    pub(crate) fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+}
+
+impl Lease {
+    /// Whether it has served before: then the other side may have closed it meanwhile.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.served > 0
+    }
+
+    /// Sends a request. The error holds the request if nothing of it was sent.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
+        self.served += 1;
+        self.sender.try_send_request(request)
+    }
+
+    /// The answer was read to its end: the connection waits for another request.
+    pub(crate) fn give_back(self) {
+        let settings = self.pool.settings;
+        let worn = settings.max_requests > 0 && self.served >= settings.max_requests;
+        if settings.pool_size == 0 || worn || self.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.pool.idle.borrow_mut();
+        let list = idle.entry(self.key).or_default();
+        if list.len() >= settings.pool_size {
+            list.pop_front();
+        }
+        list.push_back(Idle { sender: self.sender, served: self.served, since: Instant::now() });
+    }
+}
+
+async fn open(key: &Key) -> Result<SendRequest<Body>, String> {
+    let stream = TcpStream::connect(key.address).await.map_err(|e| format!("connect: {e}"))?;
+    // Without it small requests wait for nothing; where it fails they are only slower.
+    let _ = stream.set_nodelay(true);
+    match &key.tls {
+        None => speak(TokioIo::new(stream)).await,
+        Some(tls) => {
+            let connector = TlsConnector::from(tls.config.clone());
+            let stream = connector.connect(tls.name.clone(), stream).await;
+            speak(TokioIo::new(stream.map_err(|e| format!("TLS handshake: {e}"))?)).await
+        }
+    }
+}
+
+async fn speak<T>(io: T) -> Result<SendRequest<Body>, String>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .title_case_headers(true)
+        .max_buf_size(128 * 1024)
+        .handshake(io)
+        .await
+        .map_err(|e| e.to_string())?;
+    tokio::task::spawn_local(async move {
+        // How it ends its requests have learnt; an idle one has nobody to tell.
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(sender)
+}

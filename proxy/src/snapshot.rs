@@ -1,0 +1,307 @@
+//! The configuration, compiled: what every request works on, immutable, replaced whole.
+
+mod directory;
+mod instances;
+mod parts;
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use silverback_model::{
+    Entity,
+    entities::{Protocol, Route, Service, Upstream},
+};
+use silverback_pdk::Registry;
+use silverback_router::{BuildErrors, RouteInput, Router};
+use thiserror::Error;
+use uuid::Uuid;
+
+pub use self::{
+    directory::{Directory, NoDirectory},
+    parts::Parts,
+};
+use crate::{
+    Config,
+    chain::{Chains, Instance},
+    tls::{Certificates, ClientConfigs, Maker, ServiceTls},
+};
+
+/// The configuration, compiled.
+pub struct Snapshot {
+    pub(crate) router: Router,
+    pub(crate) routes: Vec<CompiledRoute>,
+    pub(crate) services: Vec<CompiledService>,
+    pub(crate) upstreams: Vec<CompiledUpstream>,
+    pub(crate) upstream_names: HashMap<String, u32>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) chains: Chains,
+    pub(crate) certificates: Certificates,
+    pub(crate) client_configs: ClientConfigs,
+    pub(crate) directory: Arc<dyn Directory>,
+}
+
+/// A route and what is known of it beforehand.
+pub(crate) struct CompiledRoute {
+    pub(crate) entity: Arc<Entity<Route>>,
+    /// Its service, counted as in [`Snapshot::services`].
+    pub(crate) service: Option<u32>,
+    /// Its chain.
+    pub(crate) chain: u32,
+    /// Whether plain HTTP is answered with what `https_redirect_status_code` says.
+    pub(crate) https_only: bool,
+    /// Whether it is for gRPC.
+    pub(crate) grpc: bool,
+}
+
+/// A service and what is known of it beforehand.
+pub(crate) struct CompiledService {
+    pub(crate) entity: Arc<Entity<Service>>,
+    /// The upstream that its host names.
+    pub(crate) upstream: Option<u32>,
+    /// How it is spoken to with TLS.
+    pub(crate) tls: ServiceTls,
+}
+
+/// An upstream with its targets.
+pub(crate) struct CompiledUpstream {
+    pub(crate) entity: Arc<Entity<Upstream>>,
+    pub(crate) targets: Vec<CompiledTarget>,
+}
+
+/// A target that gets requests.
+pub(crate) struct CompiledTarget {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) weight: u16,
+}
+
+impl Snapshot {
+    /// Compiles a configuration. What is unchanged since `previous` is taken from there: a plugin
+    /// whose entity is the same keeps its handlers, so that what they hold is not started anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong; there is no half snapshot.
+    pub fn compile(
+        parts: Parts,
+        registry: &Registry,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, CompileErrors> {
+        let mut errors = Vec::new();
+        let upstreams = compile_upstreams(&parts);
+        let upstream_names: HashMap<_, _> =
+            (0..).zip(&upstreams).map(|(i, u)| (u.entity.name.clone(), i)).collect();
+        let certificates = Certificates::compile(&parts, config, previous, &mut errors);
+        let known = previous.map(|p| &p.client_configs);
+        let mut maker = Maker::new(&parts, config, known);
+        let services: Vec<_> = parts
+            .services
+            .iter()
+            .map(|entity| CompiledService {
+                entity: entity.clone(),
+                upstream: upstream_names.get(&entity.host).copied(),
+                tls: {
+                    let upstream = upstream_names.get(&entity.host);
+                    let upstream = upstream.and_then(|u| upstreams.get(*u as usize));
+                    maker.service(entity, upstream, &mut errors)
+                },
+            })
+            .collect();
+        let client_configs = maker.finish();
+        let instances = instances::compile(&parts.plugins, registry, previous, &mut errors);
+        let mut chains = Chains::of(registry, &instances);
+        let by_id: HashMap<_, _> = (0..).zip(&services).map(|(i, s)| (s.entity.id, i)).collect();
+        let routes: Vec<_> = parts
+            .routes
+            .iter()
+            .map(|route| compile_route(route, &by_id, &mut chains, &instances))
+            .collect();
+        let router = build_router(config, &routes, &services, &mut errors);
+        if !errors.is_empty() {
+            return Err(CompileErrors(errors));
+        }
+        Ok(Snapshot {
+            router,
+            routes,
+            services,
+            upstreams,
+            upstream_names,
+            instances,
+            chains,
+            certificates,
+            client_configs,
+            directory: parts.directory,
+        })
+    }
+
+    /// A snapshot of no entities at all: every request is answered 404.
+    pub fn empty() -> Snapshot {
+        Snapshot {
+            router: Router::default(),
+            routes: Vec::new(),
+            services: Vec::new(),
+            upstreams: Vec::new(),
+            upstream_names: HashMap::new(),
+            instances: Vec::new(),
+            chains: Chains::default(),
+            certificates: Certificates::default(),
+            client_configs: ClientConfigs::default(),
+            directory: Arc::new(NoDirectory),
+        }
+    }
+
+    pub(crate) fn route(&self, route: u32) -> Option<&CompiledRoute> {
+        self.routes.get(route as usize)
+    }
+
+    pub(crate) fn service_of(&self, route: u32) -> Option<&CompiledService> {
+        self.services.get(self.route(route)?.service? as usize)
+    }
+}
+
+impl Default for Snapshot {
+    fn default() -> Snapshot {
+        Snapshot::empty()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("routes", &self.routes.len())
+            .field("services", &self.services.len())
+            .field("plugins", &self.instances.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn compile_upstreams(parts: &Parts) -> Vec<CompiledUpstream> {
+    let mut targets: HashMap<Uuid, Vec<CompiledTarget>> = HashMap::new();
+    for target in &parts.targets {
+        let weight = target.weight.unwrap_or(100);
+        if let Some((host, port)) = split_target(&target.target)
+            && weight > 0
+        {
+            let target_list = targets.entry(target.upstream.id).or_default();
+            target_list.push(CompiledTarget { host, port, weight });
+        }
+    }
+    let of = |entity: &Arc<Entity<Upstream>>| CompiledUpstream {
+        entity: entity.clone(),
+        targets: targets.remove(&entity.id).unwrap_or_default(),
+    };
+    parts.upstreams.iter().map(of).collect()
+}
+
+/// "name:port", "1.2.3.4:port", "[::1]:port"; without a port it is 8000
+/// (kong/db/schema/entities/targets.lua).
+fn split_target(target: &str) -> Option<(String, u16)> {
+    if let Some(rest) = target.strip_prefix('[') {
+        let (host, port) = rest.split_once(']')?;
+        let port = port.strip_prefix(':').map_or(Some(8000), |port| port.parse().ok())?;
+        return Some((host.to_owned(), port));
+    }
+    match target.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => Some((host.to_owned(), port.parse().ok()?)),
+        _ => Some((target.to_owned(), 8000)),
+    }
+}
+
+fn compile_route(
+    route: &Arc<Entity<Route>>,
+    services: &HashMap<Uuid, u32>,
+    chains: &mut Chains,
+    instances: &[Instance],
+) -> CompiledRoute {
+    let has = |protocol| route.protocols.contains(&protocol);
+    let service = route.service.map(|service| service.id);
+    CompiledRoute {
+        entity: route.clone(),
+        service: service.and_then(|id| services.get(&id).copied()),
+        chain: chains.add(Some(route.id), service, instances),
+        https_only: has(Protocol::Https) && !has(Protocol::Http),
+        grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
+    }
+}
+
+fn build_router(
+    config: &Config,
+    routes: &[CompiledRoute],
+    services: &[CompiledService],
+    errors: &mut Vec<CompileError>,
+) -> Router {
+    let service = |i: u32| services.get(i as usize).map(|s| &**s.entity);
+    let inputs: Vec<_> = routes
+        .iter()
+        .map(|r| RouteInput { route: &r.entity, service: r.service.and_then(service) })
+        .collect();
+    Router::build(config.flavor, &inputs).unwrap_or_else(|wrong| {
+        errors.push(wrong.into());
+        Router::default()
+    })
+}
+
+/// Something that keeps a configuration from being used.
+#[derive(Debug, Error)]
+pub enum CompileError {
+    /// Routes that no router can be built from.
+    #[error(transparent)]
+    Routes(#[from] BuildErrors),
+    /// A plugin entity whose plugin is not there.
+    #[error("plugin {id}: '{name}' is not enabled; add it to 'plugins' in kong.conf or remove it")]
+    UnknownPlugin {
+        /// The entity's id.
+        id: Uuid,
+        /// The plugin's name.
+        name: String,
+    },
+    /// A plugin entity that its plugin refuses.
+    #[error("plugin {id} ({name}): {fault}")]
+    Plugin {
+        /// The entity's id.
+        id: Uuid,
+        /// The plugin's name.
+        name: String,
+        /// The plugin's reason.
+        fault: String,
+    },
+    /// A certificate or key that can't be used.
+    #[error("{what}: {fault}")]
+    Certificate {
+        /// Which one: "certificate UUID", "ssl_cert".
+        what: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+}
+
+/// All that is wrong with a configuration; not empty.
+#[derive(Debug, Error)]
+pub struct CompileErrors(pub Vec<CompileError>);
+
+impl fmt::Display for CompileErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_have_a_host_and_a_port() {
+        let check = |text, expect: Option<(&str, u16)>| {
+            let expect = expect.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(split_target(text), expect, "{text}");
+        };
+        check("a.test", Some(("a.test", 8000)));
+        check("a.test:81", Some(("a.test", 81)));
+        check("10.0.0.1:81", Some(("10.0.0.1", 81)));
+        check("[::1]:81", Some(("::1", 81)));
+        check("[::1]", Some(("::1", 8000)));
+        check("a.test:x", None);
+    }
+}

@@ -1,0 +1,47 @@
+//! Where plugins look up entities and secrets: what is in memory and what the store has to be
+//! asked for is not this crate's to know.
+
+use std::sync::Arc;
+
+use silverback_model::Record;
+use silverback_pdk::{Found, SecretRef};
+
+/// Answers what plugins ask of the configuration beyond routes and services.
+/// See [`silverback_pdk::View`] for the meaning of each.
+pub trait Directory: Send + Sync {
+    /// The entity of a kind that has this value in a unique field.
+    fn find(&self, kind: &str, field: &str, value: &str) -> Found;
+
+    /// The entities of a kind that belong to another.
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
+
+    /// The id of the workspace, where the entities know of one.
+    fn workspace_id(&self) -> Option<&str>;
+
+    /// The secret that a vault reference names.
+    ///
+    /// # Errors
+    /// Kong's text.
+    fn secret(&self, reference: &SecretRef) -> Result<String, String>;
+}
+
+/// A directory of nothing.
+pub struct NoDirectory;
+
+impl Directory for NoDirectory {
+    fn find(&self, _: &str, _: &str, _: &str) -> Found {
+        Found::Now(None)
+    }
+
+    fn children(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Record>> {
+        Vec::new()
+    }
+
+    fn workspace_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        Err(format!("could not find vault ({})", reference.name))
+    }
+}

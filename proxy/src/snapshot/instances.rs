@@ -1,0 +1,64 @@
+//! Plugin entities become instances: handlers, with the scope they run in.
+
+use std::{collections::HashMap, sync::Arc};
+
+use silverback_model::{Entity, Record, entities::PluginEntity};
+use silverback_pdk::{Configuration, Phases, Registry};
+
+use super::{CompileError, Snapshot};
+use crate::chain::{Instance, Scope};
+
+/// Configures every enabled plugin entity that is for requests.
+pub(super) fn compile(
+    plugins: &[Arc<Entity<PluginEntity>>],
+    registry: &Registry,
+    previous: Option<&Snapshot>,
+    errors: &mut Vec<CompileError>,
+) -> Vec<Instance> {
+    let before: HashMap<_, _> =
+        previous.iter().flat_map(|p| &p.instances).map(|i| (i.id, i)).collect();
+    let for_requests = |plugin: &&Arc<Entity<PluginEntity>>| {
+        plugin.enabled
+            && (plugin.protocols.is_empty() || plugin.protocols.iter().any(|p| !p.is_stream()))
+    };
+    let mut instances = Vec::new();
+    for entity in plugins.iter().filter(for_requests) {
+        let known = before.get(&entity.id).filter(|old| is_same(&old.record, entity.record()));
+        let phases = match known {
+            Some(old) => Ok(old.phases.clone()),
+            None => configure(entity, registry).map(Arc::new),
+        };
+        match phases {
+            Ok(phases) => instances.push(Instance {
+                id: entity.id,
+                plugin: entity.name.clone(),
+                record: entity.record().clone(),
+                scope: Scope {
+                    route: entity.route.map(|r| r.id),
+                    service: entity.service.map(|s| s.id),
+                    consumer: entity.consumer.map(|c| c.id),
+                },
+                phases,
+            }),
+            Err(error) => errors.push(error),
+        }
+    }
+    instances
+}
+
+fn configure(entity: &Entity<PluginEntity>, registry: &Registry) -> Result<Phases, CompileError> {
+    let (id, name) = (entity.id, &entity.name);
+    let plugin =
+        registry.get(name).ok_or_else(|| CompileError::UnknownPlugin { id, name: name.clone() })?;
+    (plugin.configure)(&Configuration { entity: entity.record() })
+        .map_err(|fault| CompileError::Plugin { id, name: name.clone(), fault: fault.to_string() })
+}
+
+/// Whether nothing that a plugin can see has changed.
+fn is_same(old: &Arc<Record>, new: &Arc<Record>) -> bool {
+    Arc::ptr_eq(old, new)
+        || (old.len() == new.len()
+            && old.iter().all(|(name, value)| {
+                name == "updated_at" || new.get(name).is_some_and(|now| now == value)
+            }))
+}

@@ -1,0 +1,90 @@
+//! A client's handshake: its hello is read, plugins have their say, a certificate is chosen.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Version};
+use rustls::{ProtocolVersion, server::Acceptor};
+use silverback_pdk::{Body, Client, Exchange, LogLevel, Phase, Request, RequestId, Scheme, Tls};
+use tokio::net::TcpStream;
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+
+use crate::{chain, http::Connection, tls::openssl_name, worker::Live};
+
+/// Shakes hands. None where it failed: there is nobody to tell.
+pub(crate) async fn handshake(
+    connection: &Connection,
+    stream: TcpStream,
+) -> Option<(TlsStream<TcpStream>, Tls)> {
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
+    let name = start.client_hello().server_name().map(str::to_owned);
+    let live = connection.worker.live();
+    let asking = certificate_phase(connection, &live, name.as_deref()).await?;
+    let Some(shown) = live.snapshot.certificates.find(name.as_deref()) else {
+        let text =
+            "no certificate for TLS: set ssl_cert and ssl_cert_key, or make one for the name";
+        silverback_pdk::log(LogLevel::Err, "", text);
+        return None;
+    };
+    let stream = start.into_stream(shown.config(asking)?.clone()).await.ok()?;
+    let (_, session) = stream.get_ref();
+    let chain = session.peer_certificates().unwrap_or_default();
+    let client_chain: Vec<_> = chain.iter().map(|c| Bytes::copy_from_slice(c)).collect();
+    let verified = if client_chain.is_empty() { "NONE" } else { "FAILED:not verified" };
+    let tls = Tls {
+        version: match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "",
+        },
+        cipher: session
+            .negotiated_cipher_suite()
+            .map(|suite| openssl_name(suite.suite()).to_owned())
+            .unwrap_or_default(),
+        server_name: name,
+        client_chain,
+        client_verify: verified.to_owned(),
+    };
+    Some((stream, tls))
+}
+
+/// Runs the certificate phase: whether the client is asked for a certificate, or none where a
+/// plugin ends the handshake.
+async fn certificate_phase(
+    connection: &Connection,
+    live: &Rc<Live>,
+    name: Option<&str>,
+) -> Option<bool> {
+    if !live.has_certificate_handlers() {
+        return Some(false);
+    }
+    let hello = Tls { server_name: name.map(str::to_owned), ..Tls::default() };
+    let client = Client {
+        peer: connection.peer,
+        local: connection.local,
+        forwarded_ip: connection.peer.ip(),
+        forwarded_port: connection.peer.port(),
+        trusted: false,
+        tls: Some(Rc::new(hello)),
+        consumer: None,
+        credential: None,
+        consumer_groups: None,
+    };
+    // There is no request yet: plugins find an empty one.
+    let request = Request {
+        id: RequestId::random(),
+        method: Method::GET,
+        version: Version::HTTP_11,
+        scheme: Scheme::Https,
+        target: String::new(),
+        query: None,
+        host: name.unwrap_or_default().to_owned(),
+        headers: HeaderMap::new(),
+        body: Body::Empty,
+        size: 0,
+    };
+    let mut exchange = Exchange::new(live.clone(), client, request);
+    exchange.phase = Phase::Certificate;
+    chain::certificate(live, &mut exchange).await.ok()?;
+    Some(exchange.handshake.request_certificate)
+}

@@ -1,0 +1,214 @@
+//! How upstreams are spoken to with TLS: whom to trust, and what to show when they ask.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use silverback_model::entities::{Protocol, Service};
+use uuid::Uuid;
+
+use crate::{
+    Config, Parts,
+    snapshot::{CompileError, CompiledUpstream},
+    tls,
+};
+
+/// TLS to upstreams. Services that ask for the same share what is made of it.
+#[derive(Default)]
+pub(crate) struct ClientConfigs {
+    known: HashMap<Wanted, ServiceTls>,
+}
+
+/// What a service asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Wanted {
+    /// The PEM texts of the authorities.
+    trusted: Vec<String>,
+    /// The PEM texts of chain and key to show.
+    shown: Option<(String, String)>,
+}
+
+/// TLS to the upstreams of a service.
+#[derive(Clone, Default)]
+pub(crate) struct ServiceTls {
+    verifies: bool,
+    both: Option<(Arc<ClientConfig>, Arc<ClientConfig>)>,
+}
+
+impl ServiceTls {
+    /// The configuration, verifying or not as the service says, or a plugin in its place. None
+    /// where the service does not speak TLS.
+    pub(crate) fn config(&self, verify: Option<bool>) -> Option<&Arc<ClientConfig>> {
+        let (verifying, trusting) = self.both.as_ref()?;
+        Some(if verify.unwrap_or(self.verifies) { verifying } else { trusting })
+    }
+}
+
+/// Makes the configurations of a snapshot's services.
+pub(crate) struct Maker<'a> {
+    config: &'a Config,
+    provider: Arc<CryptoProvider>,
+    certificates: HashMap<Uuid, (&'a str, &'a str)>,
+    authorities: HashMap<Uuid, &'a str>,
+    previous: Option<&'a ClientConfigs>,
+    made: ClientConfigs,
+}
+
+impl<'a> Maker<'a> {
+    pub(crate) fn new(
+        parts: &'a Parts,
+        config: &'a Config,
+        previous: Option<&'a ClientConfigs>,
+    ) -> Maker<'a> {
+        let pair = |c: &'a Arc<silverback_model::Entity<_>>| {
+            let c: &silverback_model::entities::Certificate = c;
+            (c.id, (c.cert.as_str(), c.key.as_str()))
+        };
+        Maker {
+            config,
+            provider: tls::provider(&config.tls),
+            certificates: parts.certificates.iter().map(pair).collect(),
+            authorities: parts.ca_certificates.iter().map(|c| (c.id, c.cert.as_str())).collect(),
+            previous,
+            made: ClientConfigs::default(),
+        }
+    }
+
+    /// TLS for a service. `upstream` is the one that its host names.
+    pub(crate) fn service(
+        &mut self,
+        service: &Service,
+        upstream: Option<&CompiledUpstream>,
+        errors: &mut Vec<CompileError>,
+    ) -> ServiceTls {
+        let settings = &self.config.tls;
+        if !matches!(service.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls) {
+            return ServiceTls::default();
+        }
+        let of_service = service.client_certificate.map(|c| c.id);
+        let of_upstream = upstream.and_then(|u| u.entity.client_certificate).map(|c| c.id);
+        let shown = of_service.or(of_upstream).and_then(|id| self.certificates.get(&id));
+        let authority = |id: &Uuid| self.authorities.get(id).map(|pem| (*pem).to_owned());
+        let wanted = Wanted {
+            trusted: match &service.ca_certificates {
+                Some(ids) => ids.iter().filter_map(authority).collect(),
+                None => settings.trusted.clone(),
+            },
+            shown: match shown {
+                Some((chain, key)) => Some(((*chain).to_owned(), (*key).to_owned())),
+                None => settings.client_certificate.clone(),
+            },
+        };
+        let verifies = service.tls_verify.unwrap_or(settings.verify_upstream);
+        let known = self.made.known.get(&wanted);
+        let known = known.or_else(|| self.previous?.known.get(&wanted));
+        let tls = known.cloned().unwrap_or_else(|| match self.make(&wanted) {
+            Ok(both) => ServiceTls { verifies, both: Some(both) },
+            Err(fault) => {
+                let what = format!("TLS of service {}", service.id);
+                errors.push(CompileError::Certificate { what, fault });
+                ServiceTls::default()
+            }
+        });
+        self.made.known.insert(wanted, tls.clone());
+        ServiceTls { verifies, ..tls }
+    }
+
+    /// What was made, to be found again by the next snapshot.
+    pub(crate) fn finish(self) -> ClientConfigs {
+        self.made
+    }
+
+    fn make(&self, wanted: &Wanted) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), String> {
+        let mut roots = RootCertStore::empty();
+        for pem in &wanted.trusted {
+            roots.add_parsable_certificates(tls::read_chain(pem)?);
+        }
+        let algorithms = self.provider.signature_verification_algorithms;
+        let nobody: Arc<dyn ServerCertVerifier> = Arc::new(Unverified { algorithms, fine: false });
+        let verifier = if roots.is_empty() {
+            nobody
+        } else {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                .build()
+                .map_err(|e| e.to_string())?
+        };
+        let shown = match &wanted.shown {
+            Some((chain, key)) => Some(tls::read_pair(&self.provider, chain, key)?),
+            None => None,
+        };
+        let anybody = Arc::new(Unverified { algorithms, fine: true });
+        Ok((self.build(verifier, shown.clone())?, self.build(anybody, shown)?))
+    }
+
+    fn build(
+        &self,
+        verifier: Arc<dyn ServerCertVerifier>,
+        shown: Option<Arc<CertifiedKey>>,
+    ) -> Result<Arc<ClientConfig>, String> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        Ok(Arc::new(match shown {
+            Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
+            None => builder.with_no_client_auth(),
+        }))
+    }
+}
+
+/// Verifies nothing but that the upstream holds the key of what it shows: takes anybody
+/// (`tls_verify` off, the default), or nobody, where there is no authority to trust.
+#[derive(Debug)]
+struct Unverified {
+    algorithms: WebPkiSupportedAlgorithms,
+    fine: bool,
+}
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.fine {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rustls::CertificateError::UnknownIssuer.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

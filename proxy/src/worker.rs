@@ -1,0 +1,255 @@
+//! A worker: a thread with a runtime, listeners, and connections of its own. It shares nothing
+//! that changes with others but the numbers it counts, which only it writes.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Cache};
+use silverback_model::{
+    Entity, Record,
+    entities::{Route, Service},
+};
+use silverback_pdk::{Found, Node, Phase, SecretRef, Statistics, View};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc, watch},
+    task::{LocalSet, spawn_local},
+    time::{Instant, interval, sleep_until},
+};
+
+use crate::{
+    Config, Listener, Snapshot, Stats, balancer::Balancers, chain, dns::Dns, lifecycle::Work,
+    listener, logs::AccessLog, pool::Pool, stats::Counters,
+};
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// What a worker is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Serve.
+    Serve,
+    /// Take no new connections, let requests come to their end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What all workers are given.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(crate) stats: Stats,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) orders: watch::Receiver<Order>,
+}
+
+/// A worker, as seen from its thread.
+pub(crate) struct Worker {
+    pub(crate) config: Arc<Config>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) dns: Rc<Dns>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Tells connections that it is draining.
+    pub(crate) draining: Notify,
+    is_draining: Cell<bool>,
+    stats: Stats,
+    snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    live: RefCell<Rc<Live>>,
+    to_log: mpsc::UnboundedSender<Box<Work>>,
+}
+
+/// A snapshot as one worker sees it.
+pub(crate) struct Live {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) balancers: Balancers,
+    config: Arc<Config>,
+    stats: Stats,
+}
+
+impl Worker {
+    /// The newest snapshot: a request takes it once and keeps it.
+    pub(crate) fn live(&self) -> Rc<Live> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let newest = snapshots.load();
+        let mut live = self.live.borrow_mut();
+        if !Arc::ptr_eq(newest, &live.snapshot) {
+            *live = Rc::new(Live::of(newest.clone(), &self.config, &self.stats));
+        }
+        live.clone()
+    }
+
+    /// Runs the log phase of a request, after what is being done now.
+    pub(crate) fn log_later(&self, work: Box<Work>) {
+        // A worker that has ended logs nothing more.
+        let _ = self.to_log.send(work);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Open connections of this worker.
+    pub(crate) fn connections(&self) -> u64 {
+        self.counters.accepted.get().saturating_sub(self.counters.closed.get())
+    }
+}
+
+impl Live {
+    fn of(snapshot: Arc<Snapshot>, config: &Arc<Config>, stats: &Stats) -> Live {
+        let balancers = Balancers::of(&snapshot);
+        Live { snapshot, balancers, config: config.clone(), stats: stats.clone() }
+    }
+}
+
+impl View for Live {
+    fn node(&self) -> &Node {
+        &self.config.node
+    }
+
+    fn route(&self, route: u32) -> Option<&Entity<Route>> {
+        self.snapshot.route(route).map(|route| &*route.entity)
+    }
+
+    fn service(&self, route: u32) -> Option<&Entity<Service>> {
+        self.snapshot.service_of(route).map(|service| &*service.entity)
+    }
+
+    fn instance(&self, instance: u32) -> Option<&Arc<Record>> {
+        self.snapshot.instances.get(instance as usize).map(|instance| &instance.record)
+    }
+
+    fn find(&self, kind: &str, field: &str, value: &str) -> Found {
+        self.snapshot.directory.find(kind, field, value)
+    }
+
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+        self.snapshot.directory.children(kind, parent, parent_id)
+    }
+
+    fn workspace_id(&self) -> Option<&str> {
+        self.snapshot.directory.workspace_id()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.stats.totals()
+    }
+
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        self.snapshot.directory.secret(reference)
+    }
+}
+
+/// Runs worker `number` on this thread until it is told to stop.
+pub(crate) fn run(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::TcpListener)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // What blocks is looking up names, now and then.
+        .max_blocking_threads(4)
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let local = LocalSet::new();
+            runtime.block_on(local.run_until(serve(number, shared, sockets)));
+            // What is still open is dropped with the runtime it belongs to.
+            runtime.block_on(async { drop(local) });
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        }
+        Err(error) => {
+            let text = format!("worker {number} has no runtime: {error}");
+            silverback_pdk::log(silverback_pdk::LogLevel::Emerg, "", &text);
+        }
+    }
+}
+
+async fn serve(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::TcpListener)>) {
+    let (to_log, logged) = mpsc::unbounded_channel();
+    let mut orders = shared.orders.clone();
+    let worker = Rc::new(Worker::new(number, shared, to_log));
+    spawn_local(run_log_phases(logged));
+    spawn_local(sweep(worker.clone()));
+    let mut accepting = Vec::new();
+    for (listener, socket) in sockets {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                accepting.push(spawn_local(listener::accept(worker.clone(), listener, socket)));
+            }
+            Err(error) => {
+                let text = format!("worker {number} can't listen on {}: {error}", listener.address);
+                silverback_pdk::log(silverback_pdk::LogLevel::Emerg, "", &text);
+            }
+        }
+    }
+    // An error is the handle's end, which is an order to stop.
+    let _ = orders.wait_for(|order| *order != Order::Serve).await;
+    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    drain(&worker, &mut orders).await;
+}
+
+/// Waits for open connections to end, for as long as that may take.
+async fn drain(worker: &Worker, orders: &mut watch::Receiver<Order>) {
+    worker.is_draining.set(true);
+    worker.draining.notify_waiters();
+    worker.pool.clear();
+    let until = Instant::now() + worker.config.drain_timeout;
+    let emptied = async {
+        while worker.connections() > 0 {
+            sleep_until(Instant::now() + Duration::from_millis(5)).await;
+            // A connection that was being accepted may have missed the call.
+            worker.draining.notify_waiters();
+        }
+        // The log phases of the last requests.
+        tokio::task::yield_now().await;
+    };
+    tokio::select! {
+        () = emptied => {}
+        () = sleep_until(until) => {}
+        _ = orders.wait_for(|order| *order == Order::Stop) => {}
+    }
+}
+
+impl Worker {
+    fn new(number: usize, shared: Shared, to_log: mpsc::UnboundedSender<Box<Work>>) -> Worker {
+        let Shared { config, snapshots, stats, access_log, .. } = shared;
+        let live = Live::of(snapshots.load_full(), &config, &stats);
+        Worker {
+            pool: Rc::new(Pool::new(config.keepalive)),
+            dns: Rc::new(Dns::new(config.dns_ttl)),
+            counters: stats.worker(number),
+            access_log,
+            draining: Notify::new(),
+            is_draining: Cell::new(false),
+            snapshots: RefCell::new(Cache::new(snapshots)),
+            live: RefCell::new(Rc::new(live)),
+            to_log,
+            stats,
+            config,
+        }
+    }
+}
+
+async fn run_log_phases(mut logged: mpsc::UnboundedReceiver<Box<Work>>) {
+    while let Some(mut work) = logged.recv().await {
+        spawn_local(async move {
+            work.exchange.phase = Phase::Log;
+            chain::log(&mut work).await;
+        });
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut clock = interval(SWEEP);
+    loop {
+        clock.tick().await;
+        worker.pool.sweep();
+        // An idle worker lets go of the snapshot before the last, too.
+        worker.live();
+    }
+}
