@@ -34,6 +34,8 @@ use crate::{
 pub(crate) const MAX_MESSAGE: usize = 128 << 20;
 /// How much room there is at least for each read.
 const READ_SIZE: usize = 8 << 10;
+/// How long a connection may lie idle while others are in use: as in Kong.
+const IDLE: Duration = Duration::from_secs(60);
 /// How long the end of a supervised server may go unnoticed.
 const RETURN: Duration = Duration::from_secs(1);
 /// A buffer that grew beyond this is given back after the event.
@@ -89,6 +91,8 @@ pub(crate) struct Connection {
     last_id: u32,
     timeout: Duration,
     timer: Pin<Box<Sleep>>,
+    /// When something was last written.
+    used: Instant,
 }
 
 impl Connection {
@@ -122,6 +126,7 @@ impl Connection {
             last_id: 0,
             timeout,
             timer: Box::pin(tokio::time::sleep(timeout)),
+            used: Instant::now(),
         }
     }
 
@@ -148,7 +153,8 @@ impl Connection {
     /// Writes what stands in the output.
     pub(crate) async fn send(&mut self) -> Result<(), Fault> {
         let write = self.stream.write_all(&self.output);
-        let deadline = Instant::now() + self.timeout;
+        self.used = Instant::now();
+        let deadline = self.used + self.timeout;
         let sent = within(&mut self.timer, deadline, write).await;
         self.output.clear();
         match sent {
@@ -310,6 +316,8 @@ impl Slot {
             if idle.is_usable(server) {
                 return Ok(idle);
             }
+            // Where one is stale, others are: after a restart all of them.
+            self.pool.idle.borrow_mut().retain(|idle| idle.is_usable(server));
         }
         let patience = Instant::now() + RETURN;
         loop {
@@ -331,6 +339,13 @@ impl Slot {
         if connection.output.capacity() > KEEP_BUFFER {
             connection.output = Vec::new();
         }
-        self.pool.idle.borrow_mut().push(connection);
+        let mut idle = self.pool.idle.borrow_mut();
+        // The last one given back is the first one taken, so the first of the list is idle longest.
+        if let Some(oldest) = idle.first()
+            && connection.used.saturating_duration_since(oldest.used) > IDLE
+        {
+            idle.remove(0);
+        }
+        idle.push(connection);
     }
 }

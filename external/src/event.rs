@@ -18,7 +18,7 @@ use silverback_pdk::{
 };
 
 use crate::{
-    connection::{Busy, Connection, Fault, Slot},
+    connection::{Connection, Fault, Slot},
     info::Protocol,
     instance::{Instance, Known},
     server::{Generation, Order, Server},
@@ -213,6 +213,10 @@ impl Event {
         if self.phase == Phase::Log {
             return Flow::Fail(text);
         }
+        if config.fail_open {
+            log(LogLevel::Err, &self.instance.plugin, &format!("{text}; going on without it"));
+            return Flow::Next;
+        }
         log(LogLevel::Err, &self.instance.plugin, &text);
         let body = json!({
             "message": "Service temporarily unavailable",
@@ -311,11 +315,5 @@ pub(crate) async fn probe(server: &Server, connection: &mut Connection) -> Resul
             Ok(())
         }
         Err(fault) => Err(fault),
-    }
-}
-
-impl From<Busy> for Fault {
-    fn from(_: Busy) -> Fault {
-        Fault::Down("too many events wait for it".to_owned())
     }
 }

@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 64 << 10;
 pub(crate) struct Said {
     pub(crate) level: LogLevel,
     pub(crate) text: String,
-    /// A thread of a Python server ended in an exception.
+    /// A thread of a Python server, green or not, ended in an exception.
     pub(crate) thread_died: bool,
 }
 
@@ -147,7 +147,8 @@ impl Pending {
             return None;
         }
         let (level, text) = level(lines);
-        let thread_died = lines.starts_with("Exception in thread ");
+        let thread_died = lines.starts_with("Exception in thread ")
+            || (lines.contains("<Greenlet at ") && lines.contains(" failed with "));
         let level = if kind == Kind::Line { level } else { Some(LogLevel::Err) };
         let level = level.unwrap_or(LogLevel::Info);
         Some(Said { level, text: text.to_owned(), thread_died })

@@ -135,6 +135,14 @@ impl Server {
         self.current.load().as_ref().map(|generation| generation.number)
     }
 
+    /// Waits until it is no longer starting; gives what is wrong then.
+    pub(crate) async fn settled(&self) -> Result<(), String> {
+        let mut condition = self.condition.subscribe();
+        // The sender lives as long as the server does.
+        let _ = condition.wait_for(|c| !matches!(c, Condition::Starting)).await;
+        if self.current.load().is_some() { Ok(()) } else { Err(self.why_down()) }
+    }
+
     fn why_down(&self) -> String {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
         match &facts.last_error {
@@ -204,7 +212,10 @@ impl Server {
         if let Some(instance) = instances.get(&key).and_then(Weak::upgrade) {
             return instance;
         }
-        instances.retain(|_, instance| instance.strong_count() > 0);
+        // Now and then: looking at all of them for each new one would take long with many.
+        if instances.len().is_power_of_two() {
+            instances.retain(|_, instance| instance.strong_count() > 0);
+        }
         let instance = Arc::new(Instance::new(Arc::clone(self), plugin.to_owned(), config));
         instances.insert(key, Arc::downgrade(&instance));
         instance

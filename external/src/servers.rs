@@ -105,6 +105,24 @@ impl Servers {
         join_all(ends.into_iter().map(|(server, end)| supervisor::supervise(server, end))).await;
     }
 
+    /// Waits until each server listens or has failed to, for `within` at most. Requests wait for a
+    /// server that is starting anyway; a gateway that asks before it opens its listeners spares the
+    /// first of them that.
+    ///
+    /// # Errors
+    /// What is wrong, by server. They are tried again all the same.
+    pub async fn up(&self, within: Duration) -> Result<(), Vec<(String, String)>> {
+        let settled = async |server: &Arc<Server>| {
+            let late = || format!("it has not come up in {within:?}");
+            let settled = timeout(within, server.settled()).await;
+            let error = settled.unwrap_or_else(|_| Err(late())).err()?;
+            Some((server.config.name.clone(), error))
+        };
+        let errors: Vec<_> =
+            join_all(self.servers.iter().map(settled)).await.into_iter().flatten().collect();
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// How each server is.
     pub fn status(&self) -> Vec<ServerStatus> {
         self.servers.iter().map(|server| server.status()).collect()

@@ -20,7 +20,7 @@ use crate::harness::{Prefix, Rig, access, block_on, failed, went_on};
 /// connection is closed if it says so.
 type Script = Arc<dyn Fn(usize, u8, &mut UnixStream) -> bool + Send + Sync>;
 
-struct FakeServer {
+pub(crate) struct FakeServer {
     prefix: Prefix,
     events: Arc<AtomicUsize>,
     starts: Arc<AtomicUsize>,
@@ -29,14 +29,14 @@ struct FakeServer {
 
 /// The dump, and how instances are started, of either protocol.
 #[derive(Clone, Copy, PartialEq)]
-enum Protocol {
+pub(crate) enum Protocol {
     MsgPack,
     ProtoBuf,
 }
 
 impl FakeServer {
     /// Runs the script on each event.
-    fn new(
+    pub(crate) fn new(
         protocol: Protocol,
         script: impl Fn(usize, u8, &mut UnixStream) -> bool + Send + Sync + 'static,
     ) -> FakeServer {
@@ -63,7 +63,7 @@ impl FakeServer {
         fake
     }
 
-    fn config(&self, protocol: Protocol) -> Config {
+    pub(crate) fn config(&self, protocol: Protocol) -> Config {
         let plugin = r#"{"Name":"fake","Phases":["access"],"Schema":{"name":"fake","fields":[{"config":{"type":"record","fields":[]}}]}}"#;
         let dump = match protocol {
             Protocol::MsgPack => format!("[{plugin}]"),
@@ -273,4 +273,38 @@ fn events_wait_in_line_and_too_many_are_refused() {
         assert_eq!(*fake.connections.lock().unwrap(), 2);
         assert_eq!(rig.status().refused, 5);
     });
+}
+
+#[test]
+fn any_answer_ends_the_event() {
+    for protocol in [Protocol::MsgPack, Protocol::ProtoBuf] {
+        block_on(async {
+            let fake = FakeServer::new(protocol, move |n, id, stream| {
+                // Random bytes, by turns after a beginning that is right.
+                let mut state = n as u64 * 0x9e37_79b9_7f4a_7c15 + 1;
+                let mut byte = || {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state as u8
+                };
+                let mut out = Vec::new();
+                if n % 2 == 0 && protocol == Protocol::MsgPack {
+                    out.extend_from_slice(&[0x94, 1, id, 0xc0]);
+                } else if n % 2 == 0 {
+                    out.extend_from_slice(b"\x0d\0\0\0kong.log.info\x14\0\0\0");
+                }
+                out.extend((0..byte() % 64).map(|_| byte()));
+                // The gateway may have hung up already.
+                let _ = stream.write_all(&out);
+                false
+            });
+            let rig = Rig::start(vec![fake.config(protocol)]).await;
+            let phases = rig.configure("fake", &json!({}));
+            for _ in 0..300 {
+                let (flow, _) = access(&phases).await;
+                assert!(matches!(flow, Flow::Fail(_) | Flow::Next), "{flow:?}");
+            }
+        });
+    }
 }

@@ -139,17 +139,21 @@ fn a_plugin_that_raises_fails_its_request_and_the_server_comes_back() {
 
 #[test]
 fn python_that_has_locked_itself_out_is_replaced() {
-    block_on(async {
-        let prefix = Prefix::new();
-        let rig = Rig::start(vec![python(&prefix, "")]).await;
-        let phases = rig.configure("py-fault", &json!({"phase": "access", "do": "raise"}));
-        let began = std::time::Instant::now();
-        failed(&access(&phases).await.0, "closed the connection");
-        assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
-        greets(&rig, "py-hello", "Python").await;
-        assert!(rig.status().last_error.unwrap().contains("a thread ended in an exception"));
-        rig.servers.stop().await;
-    });
+    for flag in ["", "-g"] {
+        block_on(async {
+            let prefix = Prefix::new();
+            let rig = Rig::start(vec![python(&prefix, flag)]).await;
+            rig.servers.up(std::time::Duration::from_secs(10)).await.unwrap();
+            let phases = rig.configure("py-fault", &json!({"phase": "access", "do": "raise"}));
+            let began = std::time::Instant::now();
+            failed(&access(&phases).await.0, "closed the connection");
+            assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+            greets(&rig, "py-hello", "Python").await;
+            let error = rig.status().last_error.unwrap();
+            assert!(error.contains("a thread ended in an exception"), "{error}");
+            rig.servers.stop().await;
+        });
+    }
 }
 
 #[test]
