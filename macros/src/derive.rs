@@ -144,3 +144,62 @@ fn renamed(attributes: &[Attribute]) -> Result<Option<String>> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    /// The error for a struct with this field.
+    fn error(field: &Field) -> String {
+        let input: DeriveInput = parse_quote!(
+            struct Plugin {
+                #field
+            }
+        );
+        config(&input).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn wrong_words_are_refused() {
+        let unknown = error(&parse_quote!(#[field(defualt = 5)] port: u16));
+        assert!(unknown.starts_with("unknown word `defualt`; allowed are: auto, between, check"));
+        assert!(unknown.contains(", default, "), "{unknown}");
+        let text = error(&parse_quote!(#[field(between = 5)] port: u16));
+        assert_eq!(text, "`between` is written `between(…)`");
+        let text = error(&parse_quote!(#[field(default(5))] port: u16));
+        assert_eq!(text, "`default` is written `default = …`");
+        let text = error(&parse_quote!(#[field(uuid = true)] port: u16));
+        assert_eq!(text, "`uuid` is written `uuid`");
+        let text = error(&parse_quote!(#[field(default =)] port: u16));
+        assert_eq!(text, "`default =` needs a value");
+        let nested = error(&parse_quote!(#[field(elements(len = 5))] ports: Vec<u16>));
+        assert!(nested.starts_with("unknown word `len`"), "{nested}");
+        assert_eq!(error(&parse_quote!(#[field(default = 5, required)] port: u16)), "");
+    }
+
+    #[test]
+    fn wrong_structs_are_refused() {
+        let error = |input: DeriveInput| entity(&input).err().map(|error| error.to_string());
+        assert_eq!(
+            error(parse_quote!(
+                struct Thing {}
+            ))
+            .as_deref(),
+            Some("an entity needs `#[entity(name = \"…\")]`")
+        );
+        assert_eq!(
+            error(parse_quote!(
+                #[entity(name = "a")]
+                enum Thing {}
+            ))
+            .as_deref(),
+            Some("only a struct has a schema")
+        );
+        let text = error(parse_quote!(
+            #[entity(name = "a", nmae = "b")]
+            struct Thing {}
+        ));
+        assert!(text.is_some_and(|text| text.starts_with("unknown word `nmae`")));
+    }
+}

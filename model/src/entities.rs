@@ -4,6 +4,10 @@
 //! they take its JSON, in which every field is present. Defaults come from the schemas, not
 //! from serde: `Default` and absent fields give empty values.
 
+use std::sync::{Arc, LazyLock};
+
+use crate::schema::{HasSchema, Schema};
+
 mod acl;
 mod acme_storage;
 mod basicauth_credential;
@@ -22,10 +26,6 @@ mod parameter;
 mod plugin;
 mod ratelimiting_metric;
 mod route;
-use std::sync::{Arc, LazyLock};
-
-use crate::schema::{HasSchema, Schema};
-
 mod service;
 mod session;
 mod sni;

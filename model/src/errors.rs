@@ -1,6 +1,7 @@
 //! What goes wrong with configuration, said in Kong's words: a tree of errors by field, and the
 //! numbered faults that the Admin API answers (kong/db/errors.lua).
 
+mod flatten;
 mod pretty;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Record;
 
+pub use flatten::flatten;
 pub use pretty::{pretty, pretty_line};
 
 /// The name under which errors stand that concern more than one field.

@@ -8,6 +8,7 @@
 mod check;
 mod defaults;
 mod field;
+mod foreign;
 mod json;
 mod merge;
 mod pattern;
@@ -30,6 +31,7 @@ use crate::errors::Errors;
 
 pub use check::{Condition, Conditional, ConditionalAtLeastOneOf, CustomCheck, EntityCheck};
 pub use field::{Field, Flag, Kind};
+pub use foreign::NamedReference;
 pub use json::SchemaError;
 pub use pattern::{Pattern, PatternError};
 pub use rule::{Meant, Rule, Validator};

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Set, null_default};
 
-/// A group that a consumer is in (kong/plugins/acl/daos.lua).
+/// A group that a consumer is in.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "acls", workspaceable, cache_key("consumer", "group"))]
 #[serde(default)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::null_default;
 
-/// What the acme plugin keeps (kong/plugins/acme/daos.lua).
+/// What the acme plugin keeps.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "acme_storage", cache_key("key"), ttl)]
 #[serde(default)]

@@ -9,9 +9,17 @@ use crate::Record;
 use crate::entities::{Consumer, Foreign, Set, null_default};
 use crate::schema::{Schema, Transformation};
 
-/// A name and password of a consumer (kong/plugins/basic-auth/daos.lua).
+/// A name and password of a consumer.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "basicauth_credentials", endpoint_key = "username", workspaceable, cache_key("username"), admin_api_name = "basic-auths", admin_api_nested_name = "basic-auth", with = rules)]
+#[entity(
+    name = "basicauth_credentials",
+    endpoint_key = "username",
+    workspaceable,
+    cache_key("username"),
+    admin_api_name = "basic-auths",
+    admin_api_nested_name = "basic-auth",
+    with = rules
+)]
 #[serde(default)]
 pub struct BasicauthCredential {
     /// The id.
@@ -36,7 +44,8 @@ pub struct BasicauthCredential {
     pub tags: Set<String>,
 }
 
-/// The password is kept as a hash, salted with the consumer's id (kong/plugins/basic-auth/crypto.lua).
+/// The password is kept as a hash, salted with the consumer's id
+/// (kong/plugins/basic-auth/crypto.lua).
 fn rules(schema: Schema) -> Schema {
     let hash = |args: &[Value]| {
         let [Value::String(password), Value::String(consumer)] = args else {

@@ -12,7 +12,7 @@ use crate::entities::{Set, null_default};
 use crate::schema::values::{certificate_info, sha256_hex};
 use crate::schema::{Schema, Transformation};
 
-/// A certificate authority to trust (kong/db/schema/entities/ca_certificates.lua).
+/// A certificate authority to trust.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "ca_certificates", with = rules)]
 #[serde(default)]

@@ -1,4 +1,5 @@
-//! A certificate with its key, shown to clients or upstreams (kong/db/schema/entities/certificates.lua).
+//! A certificate with its key, shown to clients or upstreams
+//! (kong/db/schema/entities/certificates.lua).
 
 use serde::Deserialize;
 use silverback_macros::Entity;
@@ -9,7 +10,7 @@ use crate::entities::{Set, null_default};
 use crate::schema::Schema;
 use crate::schema::values::{key_of_certificate, matching_keys, private_key};
 
-/// A certificate with its key, shown to clients or upstreams (kong/db/schema/entities/certificates.lua).
+/// A certificate with its key, shown to clients or upstreams.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "certificates", workspaceable, with = rules)]
 #[serde(default)]

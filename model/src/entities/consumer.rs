@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Set, null_default};
 
-/// A user of services (kong/db/schema/entities/consumers.lua).
+/// A user of services.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "consumers",

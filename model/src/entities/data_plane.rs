@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::entities::{Set, null_default};
 
-/// A data plane that a control plane has seen (kong/db/schema/entities/clustering_data_planes.lua).
+/// A data plane that a control plane has seen.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "clustering_data_planes",

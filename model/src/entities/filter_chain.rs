@@ -8,9 +8,16 @@ use uuid::Uuid;
 use crate::entities::{Foreign, Route, Service, Set, null_default};
 use crate::schema::{CustomCheck, Schema};
 
-/// A chain of WebAssembly filters (kong/db/schema/entities/filter_chains.lua).
+/// A chain of WebAssembly filters.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "filter_chains", endpoint_key = "name", workspaceable, admin_api_name = "filter-chains", cache_key("route", "service"), with = rules)]
+#[entity(
+    name = "filter_chains",
+    endpoint_key = "name",
+    workspaceable,
+    admin_api_name = "filter-chains",
+    cache_key("route", "service"),
+    with = rules
+)]
 #[serde(default)]
 pub struct FilterChain {
     /// The id.

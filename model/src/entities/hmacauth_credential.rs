@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Set, null_default};
 
-/// A name and secret that a consumer signs requests with (kong/plugins/hmac-auth/daos.lua).
+/// A name and secret that a consumer signs requests with.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "hmacauth_credentials",

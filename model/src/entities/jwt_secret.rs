@@ -8,9 +8,17 @@ use crate::entities::{Consumer, Foreign, Set, null_default};
 use crate::schema::values::{private_key, public_key};
 use crate::schema::{Field, Schema};
 
-/// A key that a consumer signs tokens with (kong/plugins/jwt/daos.lua).
+/// A key that a consumer signs tokens with.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "jwt_secrets", endpoint_key = "key", workspaceable, cache_key("key"), admin_api_name = "jwts", admin_api_nested_name = "jwt", with = rules)]
+#[entity(
+    name = "jwt_secrets",
+    endpoint_key = "key",
+    workspaceable,
+    cache_key("key"),
+    admin_api_name = "jwts",
+    admin_api_nested_name = "jwt",
+    with = rules
+)]
 #[serde(default)]
 pub struct JwtSecret {
     /// The id.

@@ -9,9 +9,15 @@ use crate::entities::{Foreign, KeySet, Set, null_default};
 use crate::schema::values::{matching_keys, private_key, public_key};
 use crate::schema::{Schema, is_reference};
 
-/// A key by itself, as JWK or PEM (kong/db/schema/entities/keys.lua).
+/// A key by itself, as JWK or PEM.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "keys", endpoint_key = "name", workspaceable, cache_key("kid", "set"), with = rules)]
+#[entity(
+    name = "keys",
+    endpoint_key = "name",
+    workspaceable,
+    cache_key("kid", "set"),
+    with = rules
+)]
 #[serde(default)]
 pub struct Key {
     /// The id.
@@ -90,7 +96,7 @@ fn check_jwk(jwk: &str, kid: Option<&Value>) -> Result<(), String> {
         let part = jwk.get(*name).and_then(Value::as_str);
         part.is_some_and(|text| !text.is_empty())
     };
-    if needed.iter().all(|name| is_part(name)) {
+    if needed.iter().all(is_part) {
         return Ok(());
     }
     Err("could not load JWK, likely not a valid key".to_owned())

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Set, null_default};
 
-/// A set of keys (kong/db/schema/entities/key_sets.lua).
+/// A set of keys.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "key_sets", endpoint_key = "name", workspaceable, admin_api_name = "key-sets")]
 #[serde(default)]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Set, null_default};
 
-/// A key of a consumer (kong/plugins/key-auth/daos.lua).
+/// A key of a consumer.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "keyauth_credentials",

@@ -17,7 +17,14 @@ use crate::schema::{Schema, Transformation};
 
 /// An application that asks for tokens on behalf of users.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "oauth2_credentials", endpoint_key = "client_id", workspaceable, cache_key("client_id"), admin_api_name = "oauth2", with = rules)]
+#[entity(
+    name = "oauth2_credentials",
+    endpoint_key = "client_id",
+    workspaceable,
+    cache_key("client_id"),
+    admin_api_name = "oauth2",
+    with = rules
+)]
 #[serde(default)]
 pub struct Oauth2Credential {
     /// The id.

@@ -5,7 +5,7 @@ use silverback_macros::Entity;
 
 use crate::entities::null_default;
 
-/// A value the cluster shares, such as its id (kong/db/schema/entities/parameters.lua).
+/// A value the cluster shares, such as its id.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "parameters", primary_key("key"), cache_key("key"), generate_admin_api = false)]
 #[serde(default)]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::entities::{Consumer, Foreign, Protocol, Route, Service, Set, null_default};
 
-/// A plugin put to use (kong/db/schema/entities/plugins.lua).
+/// A plugin put to use.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "plugins",

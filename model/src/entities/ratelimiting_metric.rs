@@ -4,7 +4,7 @@ use serde::Deserialize;
 use silverback_macros::Entity;
 use uuid::Uuid;
 
-/// A counter of requests (kong/plugins/rate-limiting/daos.lua).
+/// A counter of requests.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "ratelimiting_metrics",

@@ -14,9 +14,15 @@ use crate::schema::{
     Condition, ConditionalAtLeastOneOf, CustomCheck, EntityCheck, Field, Schema, is_nonempty,
 };
 
-/// Which requests go to a service (kong/db/schema/entities/routes.lua and routes_subschemas.lua).
+/// Which requests go to a service.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
-#[entity(name = "routes", endpoint_key = "name", workspaceable, subschema_key = "protocols", with = rules)]
+#[entity(
+    name = "routes",
+    endpoint_key = "name",
+    workspaceable,
+    subschema_key = "protocols",
+    with = rules
+)]
 #[serde(default)]
 pub struct Route {
     /// The id.

@@ -10,7 +10,7 @@ use crate::entities::{Certificate, Foreign, Protocol, Set, null_default};
 use crate::schema::values::parse_url;
 use crate::schema::{Field, Schema, Shorthand};
 
-/// An upstream API: where requests of its routes are sent (kong/db/schema/entities/services.lua).
+/// An upstream API: where requests of its routes are sent.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "services", endpoint_key = "name", workspaceable, with = rules)]
 #[serde(default)]

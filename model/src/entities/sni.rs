@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Certificate, Foreign, Set, null_default};
 
-/// A server name and its certificate (kong/db/schema/entities/snis.lua).
+/// A server name and its certificate.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "snis", endpoint_key = "name", workspaceable)]
 #[serde(default)]

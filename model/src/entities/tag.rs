@@ -4,7 +4,7 @@ use serde::Deserialize;
 use silverback_macros::Entity;
 use uuid::Uuid;
 
-/// A tag and an entity that bears it (kong/db/schema/entities/tags.lua).
+/// A tag and an entity that bears it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "tags", primary_key("tag"), endpoint_key = "tag", db_export = false)]
 #[serde(default)]

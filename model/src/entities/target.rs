@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::entities::{Foreign, Set, Upstream, null_default};
 
-/// A server of an upstream (kong/db/schema/entities/targets.lua).
+/// A server of an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "targets", endpoint_key = "target", workspaceable, cache_key("upstream", "target"))]
 #[serde(default)]

@@ -10,7 +10,7 @@ use crate::Record;
 use crate::entities::{Certificate, Foreign, Set, null_default};
 use crate::schema::{Field, Schema, Shorthand};
 
-/// A group of servers to choose from (kong/db/schema/entities/upstreams.lua).
+/// A group of servers to choose from.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "upstreams", endpoint_key = "name", workspaceable, with = rules)]
 #[serde(default)]

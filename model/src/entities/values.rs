@@ -98,8 +98,7 @@ impl<T> FromIterator<T> for Set<T> {
     }
 }
 
-/// A protocol that a route accepts, a service speaks or a plugin runs on
-/// (kong/constants.lua, `PROTOCOLS`).
+/// A protocol that a route accepts, a service speaks or a plugin runs on.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]

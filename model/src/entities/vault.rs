@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::entities::{Set, null_default};
 use crate::schema::{FieldType, Schema};
 
-/// A place that references are read from (kong/db/schema/entities/vaults.lua).
+/// A place that references are read from.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(
     name = "vaults",
@@ -50,7 +50,7 @@ pub struct Vault {
     pub tags: Set<String>,
 }
 
-/// The vault of environment variables, the only one bundled (kong/vaults/env/schema.lua).
+/// The vault of environment variables, the only one bundled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Config)]
 #[serde(default)]
 pub struct EnvVault {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::entities::null_default;
 
-/// A name space of entities, of which there is one (kong/db/schema/entities/workspaces.lua).
+/// A name space of entities, of which there is one.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
 #[entity(name = "workspaces", endpoint_key = "name", cache_key("name"), generate_admin_api = false)]
 #[serde(default)]

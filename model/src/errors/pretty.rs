@@ -55,12 +55,12 @@ impl Writer<'_> {
 
     fn table(&mut self, fields: &Map<String, Value>, depth: usize) {
         self.out.push('{');
-        let mut names: Vec<_> = fields.keys().collect();
-        names.sort();
+        let mut fields: Vec<_> = fields.iter().collect();
+        fields.sort_by_key(|(name, _)| *name);
         let mut first = true;
-        for name in names {
+        for (name, value) in fields {
             let key = if is_identifier(name) { name.clone() } else { format!("[{}]", quote(name)) };
-            self.entry(Some(&key), &fields[name.as_str()], depth, &mut first);
+            self.entry(Some(&key), value, depth, &mut first);
         }
         self.close(depth);
     }
@@ -145,7 +145,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(value: Value, lines: &str, line: &str) {
+    fn check(value: impl Into<Value>, lines: &str, line: &str) {
+        let value = value.into();
         assert_eq!(pretty(&value), lines);
         assert_eq!(pretty_line(&value), line);
     }

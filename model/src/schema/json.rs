@@ -45,6 +45,7 @@ impl Schema {
 fn schema(name: &str, json: &Value, depth: usize) -> Result<Schema, SchemaError> {
     let depth = depth.checked_sub(1).ok_or_else(|| SchemaError::new("nested too deep"))?;
     let mut out = Schema::named(name);
+    words(&mut out, json)?;
     let fields = json
         .get("fields")
         .ok_or_else(|| SchemaError::new("error in schema definition: no 'fields' table"))?;
@@ -62,6 +63,33 @@ fn schema(name: &str, json: &Value, depth: usize) -> Result<Schema, SchemaError>
         out.shorthand_fields.insert(name.clone(), Shorthand::renamed(field));
     }
     Ok(out)
+}
+
+/// What a schema says of the whole: as the schemas of Lua plugins' own entities do.
+fn words(out: &mut Schema, json: &Value) -> Result<(), SchemaError> {
+    let text = |name: &str| json.get(name).and_then(Value::as_str).map(str::to_owned);
+    let flag = |name: &str| json.get(name).and_then(Value::as_bool);
+    let texts = |name: &str| match json.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(list) => serde_json::from_value::<Vec<String>>(list.clone())
+            .map(Some)
+            .map_err(|_| SchemaError::new("expected an array of field names").within(name)),
+    };
+    if let Some(key) = texts("primary_key")? {
+        out.primary_key = key;
+    }
+    out.cache_key = texts("cache_key")?.unwrap_or_default();
+    out.endpoint_key = text("endpoint_key");
+    out.admin_api_name = text("admin_api_name");
+    out.admin_api_nested_name = text("admin_api_nested_name");
+    out.table_name = text("table_name");
+    out.subschema_key = text("subschema_key");
+    out.subschema_error = text("subschema_error");
+    out.ttl = flag("ttl").unwrap_or(false);
+    out.workspaceable = flag("workspaceable").unwrap_or(false);
+    out.generate_admin_api = flag("generate_admin_api").unwrap_or(true);
+    out.db_export = flag("db_export").unwrap_or(true);
+    Ok(())
 }
 
 /// The entries of `[{"a": …}, {"b": …}]`; an empty Lua table comes as `{}`.

@@ -178,7 +178,7 @@ impl Search<'_> {
                 }
                 (b'%', Some(b'f')) => {
                     let end = set_end(self.pattern, p + 2).ok()?;
-                    let set = &self.pattern[p + 2..end];
+                    let set = self.pattern.get(p + 2..end)?;
                     let before = s.checked_sub(1).and_then(|i| self.text.get(i)).copied();
                     let here = self.text.get(s).copied();
                     if in_set(before.unwrap_or(0), set) || !in_set(here.unwrap_or(0), set) {

@@ -21,7 +21,7 @@ impl Schema {
     pub fn for_plugin(name: &str, json: &Value) -> Result<Schema, SchemaError> {
         let mut schema = Schema::from_json(name, json)?;
         let config = schema.fields.get("config");
-        if !config.is_some_and(|field| field.as_record().is_some()) {
+        if config.and_then(Field::as_record).is_none() {
             return Err(SchemaError::new("config: expected a field of type record"));
         }
         for (field_name, field) in &schema.fields {

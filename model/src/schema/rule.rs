@@ -13,7 +13,9 @@ use super::values;
 
 /// A check written in Rust: why a value is refused.
 #[derive(Clone)]
-pub struct Validator(Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>);
+pub struct Validator(Arc<Check>);
+
+type Check = dyn Fn(&Value) -> Result<(), String> + Send + Sync;
 
 impl Validator {
     /// A check of any value.
@@ -395,7 +397,8 @@ fn exclusive(value: &Value, subsets: &[Vec<String>]) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn check(name: &str, arg: Value, value: Value, expect: Result<(), &str>) {
+    fn check(name: &str, arg: impl Into<Value>, value: impl Into<Value>, expect: Result<(), &str>) {
+        let (arg, value) = (arg.into(), value.into());
         let rule = Rule::from_json(name, &arg).expect(name).expect(name);
         assert_eq!(rule.check(&value), expect.map_err(str::to_owned), "{name} {arg} {value}");
         assert_eq!(rule.to_json(), Some(arg));

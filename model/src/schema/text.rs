@@ -4,10 +4,10 @@ use serde_json::{Number, Value};
 
 /// A number as Lua prints it: whole ones without a fraction, others with 14 digits (`%.14g`).
 pub(crate) fn number(n: &Number) -> String {
-    if let Some(n) = n.as_i64() {
-        if n.unsigned_abs() < 100_000_000_000_000 {
-            return n.to_string();
-        }
+    if let Some(n) = n.as_i64()
+        && n.unsigned_abs() < 100_000_000_000_000
+    {
+        return n.to_string();
     }
     float(n.as_f64().unwrap_or(f64::NAN))
 }
@@ -65,8 +65,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(value: Value, expect: &str) {
-        assert_eq!(show(&value), expect);
+    fn check(value: impl Into<Value>, expect: &str) {
+        assert_eq!(show(&value.into()), expect);
     }
 
     #[test]
