@@ -7,6 +7,8 @@ mod record;
 
 pub use record::{Entity, Record};
 
+pub mod declarative;
 pub mod entities;
 pub mod errors;
 pub mod schema;
+pub mod set;

@@ -1,0 +1,265 @@
+//! The entities of a file as they stand in it, some inside of others, with their ids
+//! (`generate_ids` of kong/db/schema/others/declarative_config.lua).
+
+use serde_json::Value;
+use uuid::{Uuid, uuid};
+
+use crate::Record;
+use crate::schema::{Flag, Rule};
+use crate::set::{Kind, Kinds};
+
+/// The name space of the ids that follow from names.
+const NAMESPACE: Uuid = uuid!("fd02801f-0957-4a15-a55a-c8d9606f30b5");
+
+/// Stands for the workspace in keys: files know only one.
+const WORKSPACE: &str = "*";
+
+/// Kinds that a file does not hold: tags are made of what entities have.
+const NOT_IN_FILES: [&str; 1] = ["tags"];
+
+/// A list of entities of one kind, at the top of a file or inside of another entity.
+pub(crate) struct List<'a> {
+    pub(crate) kind: &'a Kind,
+    /// Which field refers to the entity that the list stands in; none at the top.
+    pub(crate) field: Option<&'a str>,
+    pub(crate) value: &'a Value,
+    pub(crate) nodes: Vec<Node<'a>>,
+}
+
+/// An entity of a file.
+pub(crate) struct Node<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) item: &'a Value,
+    /// The id: given, following from the name, or new where the kind's ids are UUIDs.
+    pub(crate) id: Option<String>,
+    /// Its fields: first as they stand in the file, once checked with all defaults.
+    pub(crate) record: Record,
+    /// What stands inside of it.
+    pub(crate) lists: Vec<List<'a>>,
+}
+
+/// Whether a file can have a list of this name at its top.
+pub(crate) fn kind_of_list<'a>(kinds: &'a Kinds, name: &str) -> Option<&'a Kind> {
+    kinds.get(name).filter(|_| !NOT_IN_FILES.contains(&name))
+}
+
+/// The lists of a file.
+pub(crate) fn lists<'a>(kinds: &'a Kinds, file: &'a Record) -> Vec<List<'a>> {
+    let kinds_of_file =
+        kinds.iter().filter(|kind| !NOT_IN_FILES.contains(&kind.schema.name.as_str()));
+    kinds_of_file
+        .filter_map(|kind| Some(list(kinds, kind, None, file.get(&kind.schema.name)?, None)))
+        .collect()
+}
+
+fn list<'a>(
+    kinds: &'a Kinds,
+    kind: &'a Kind,
+    field: Option<&'a str>,
+    value: &'a Value,
+    parent: Option<&str>,
+) -> List<'a> {
+    let items = value.as_array().map_or(&[][..], Vec::as_slice);
+    let nodes = items.iter().map(|item| node(kinds, kind, item, field, parent)).collect();
+    List { kind, field, value, nodes }
+}
+
+fn node<'a>(
+    kinds: &'a Kinds,
+    kind: &'a Kind,
+    item: &'a Value,
+    field: Option<&str>,
+    parent: Option<&str>,
+) -> Node<'a> {
+    let mut record = own_fields(kind, item);
+    let derived = derive(kind, &record, field, parent);
+    let given = record.get(id_field(kind)).and_then(Value::as_str).map(str::to_owned);
+    let fixed = derived.is_some() || given.is_some();
+    let id = given.or(derived).or_else(|| fresh(kind, &record));
+    set_id(kind, &mut record, id.as_deref());
+    let parent = id.as_deref().filter(|_| fixed);
+    let lists = match item {
+        Value::Object(fields) => kind
+            .children
+            .iter()
+            .filter(|child| kind.nests(&child.kind) == Some(&child.field))
+            .filter_map(|child| {
+                let value = fields.get(&child.kind)?;
+                Some(list(kinds, kinds.get(&child.kind)?, Some(&child.field), value, parent))
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    Node { kind, item, id, record, lists }
+}
+
+impl Node<'_> {
+    /// Its fields as they stand in the file, with its id.
+    pub(crate) fn input(&self) -> Record {
+        let mut record = own_fields(self.kind, self.item);
+        set_id(self.kind, &mut record, self.id.as_deref());
+        record
+    }
+}
+
+/// The fields that are not about the file and hold no other entities. A list is a table, too: its
+/// items are named by their positions, an empty one has no fields.
+fn own_fields(kind: &Kind, item: &Value) -> Record {
+    match item {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !name.starts_with('_') || !is_note(name))
+            .filter(|(name, _)| kind.nests(name).is_none())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        Value::Array(list) => {
+            let items = list.iter().enumerate();
+            items.map(|(i, item)| ((i + 1).to_string(), item.clone())).collect()
+        }
+        _ => Record::new(),
+    }
+}
+
+/// Whether a field is a remark for readers of the file.
+pub(crate) fn is_note(name: &str) -> bool {
+    matches!(name, "_comment" | "_ignore")
+}
+
+fn id_field(kind: &Kind) -> &str {
+    match kind.schema.primary_key.as_slice() {
+        [name] => name,
+        _ => "",
+    }
+}
+
+fn set_id(kind: &Kind, record: &mut Record, id: Option<&str>) {
+    let name = id_field(kind);
+    if let Some(id) = id
+        && !name.is_empty()
+        && !record.contains_key(name)
+    {
+        record.insert(name.to_owned(), id.into());
+    }
+}
+
+/// Whether an entity gets a UUID, as it has no key itself.
+fn wants_id(kind: &Kind, record: &Record) -> bool {
+    let name = id_field(kind);
+    let field = kind.schema.fields.get(name);
+    field.is_some_and(|field| field.rules().iter().any(|rule| matches!(rule, Rule::Uuid)))
+        && !record.contains_key(name)
+}
+
+fn fresh(kind: &Kind, record: &Record) -> Option<String> {
+    wants_id(kind, record).then(|| Uuid::new_v4().to_string())
+}
+
+/// The id that follows from what makes the entity unique, where that is all there.
+fn derive(
+    kind: &Kind,
+    record: &Record,
+    field: Option<&str>,
+    parent: Option<&str>,
+) -> Option<String> {
+    if !wants_id(kind, record) {
+        return None;
+    }
+    let key = if kind.schema.cache_key.is_empty() {
+        endpoint_key(kind, record, field, parent)?
+    } else {
+        cache_key(kind, record, field, parent)?
+    };
+    let namespace = Uuid::new_v5(&NAMESPACE, kind.schema.name.as_bytes());
+    Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
+}
+
+fn cache_key(
+    kind: &Kind,
+    record: &Record,
+    field: Option<&str>,
+    parent: Option<&str>,
+) -> Option<String> {
+    let schema = &kind.schema;
+    let mut key = format!("{}:{WORKSPACE}", schema.name);
+    for name in &schema.cache_key {
+        let of_key = schema.fields.get(name)?;
+        let part = match record.get(name) {
+            _ if of_key.is(Flag::Auto) => return None,
+            Some(Value::String(text)) => text,
+            // What is no text has no part in the key.
+            Some(_) => continue,
+            None if field == Some(name.as_str()) => parent?,
+            None if of_key.is(Flag::Required) => return None,
+            None => "",
+        };
+        key.push(':');
+        key.push_str(part);
+    }
+    Some(key)
+}
+
+fn endpoint_key(
+    kind: &Kind,
+    record: &Record,
+    field: Option<&str>,
+    parent: Option<&str>,
+) -> Option<String> {
+    let schema = &kind.schema;
+    let name = schema.endpoint_key.as_ref()?;
+    let mut key = record.get(name)?.as_str()?.to_owned();
+    let of_key = schema.fields.get(name)?;
+    if of_key.is(Flag::Unique) {
+        return Some(key);
+    }
+    // The name is taken to be unique among those with the same parent.
+    for (foreign, _, cascades) in schema.foreign_fields() {
+        if cascades {
+            key.push(':');
+            key.push_str(match field {
+                Some(_) => parent?,
+                None => record.get(foreign)?.as_str()?,
+            });
+        }
+    }
+    if !of_key.is(Flag::UniqueAcrossWs) {
+        key.push(':');
+        key.push_str(WORKSPACE);
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The ids recorded in the scenarios of DB-less mode.
+    #[test]
+    fn ids_follow_from_names() {
+        let kinds = Kinds::bundled([]);
+        let check = |file: Value, path: &[usize], expect: &str| {
+            let Value::Object(file) = file else { unreachable!() };
+            let lists = lists(&kinds, &file);
+            let mut node = &lists[0].nodes[path[0]];
+            for at in &path[1..] {
+                node = &node.lists[0].nodes[*at];
+            }
+            assert_eq!(node.id.as_deref(), Some(expect), "{file:?}");
+        };
+        let echo = json!({"services": [{"name": "echo", "routes": [{"name": "r1"}]}]});
+        check(echo.clone(), &[0], "adbd70b3-4224-5183-a52a-179d7b34ab5b");
+        check(echo, &[0, 0], "4726a05a-d550-537e-9fc3-a07c7a1188c7");
+        let bob = json!({"consumers": [{"username": "bob", "acls": [{"group": "g"}]}]});
+        check(bob.clone(), &[0], "def4f7d3-9863-5ad2-8fa9-c949bf26f55e");
+        check(bob, &[0, 0], "f363fae2-e46e-560c-8df0-6fb2e9cacfcb");
+        let upstream =
+            json!({"upstreams": [{"name": "u.test", "targets": [{"target": "127.0.0.1:9800"}]}]});
+        check(upstream, &[0, 0], "251ccd06-e1af-5089-b7b1-f6ac8a35bd22");
+        let target = json!({"targets": [{"target": "127.0.0.1:9800", "upstream": "v.test"}]});
+        check(target, &[0], "c6b4e5a4-98f7-5455-b093-132b04bddeca");
+        let plugin = json!({"plugins": [{"name": "cors"}]});
+        check(plugin, &[0], "48ee727e-8b90-5faa-bda1-a3c6bc3c9daa");
+        let plugin = json!({"plugins": [{"name": "key-auth", "route": "by-id"}]});
+        check(plugin, &[0], "71e81f94-611e-535a-96e6-dc28ed247bc2");
+    }
+}
