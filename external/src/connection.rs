@@ -93,6 +93,8 @@ pub(crate) struct Connection {
     timer: Pin<Box<Sleep>>,
     /// When something was last written.
     used: Instant,
+    /// Whether a message was larger than buffers that are kept.
+    grown: bool,
 }
 
 impl Connection {
@@ -127,6 +129,7 @@ impl Connection {
             timeout,
             timer: Box::pin(tokio::time::sleep(timeout)),
             used: Instant::now(),
+            grown: false,
         }
     }
 
@@ -192,6 +195,7 @@ impl Connection {
 
     /// Reads what there is; the message needs `least` bytes.
     async fn fill(&mut self, least: usize, deadline: Instant) -> Result<(), Fault> {
+        self.grown |= least > KEEP_BUFFER;
         if least > MAX_MESSAGE {
             let text = format!("a message of more than {MAX_MESSAGE} bytes");
             return Err(Fault::Protocol(text));
@@ -338,6 +342,10 @@ impl Slot {
     pub(crate) fn give_back(&self, mut connection: Connection) {
         if connection.output.capacity() > KEEP_BUFFER {
             connection.output = Vec::new();
+        }
+        if connection.grown && connection.input.is_empty() {
+            connection.input = BytesMut::with_capacity(READ_SIZE);
+            connection.grown = false;
         }
         let mut idle = self.pool.idle.borrow_mut();
         // The last one given back is the first one taken, so the first of the list is idle longest.

@@ -68,6 +68,10 @@ impl Instance {
         if let Some(id) = self.id_for(connection) {
             return Ok(Known { id, fresh: false });
         }
+        // The process has been replaced since the connection was taken: go to the new one.
+        if self.server.generation() != Some(connection.generation.number) {
+            return Err(Fault::Unsent);
+        }
         if self.failures.load(Ordering::Acquire) != seen {
             let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             return Err(Fault::Server(failure.clone()));

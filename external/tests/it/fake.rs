@@ -308,3 +308,50 @@ fn any_answer_ends_the_event() {
         });
     }
 }
+
+#[test]
+fn another_pid_means_another_process() {
+    block_on(async {
+        let fake = FakeServer::new(Protocol::MsgPack, |n, id, stream| {
+            let pid = if n == 0 { 1 } else { 2 };
+            let told = [&[0x93, 2, 0xa9], &b"serverPid"[..], &[pid]].concat();
+            stream.write_all(&[told, returned(id)].concat()).unwrap();
+            n > 0
+        });
+        let rig = Rig::start(vec![fake.config(Protocol::MsgPack)]).await;
+        let phases = rig.configure("fake", &json!({}));
+        for starts in [1, 1, 2, 2] {
+            went_on(&access(&phases).await.0);
+            assert_eq!(fake.starts.load(Ordering::SeqCst), starts);
+        }
+    });
+}
+
+#[test]
+fn workers_share_an_instance() {
+    let fake = FakeServer::new(Protocol::MsgPack, |_, id, stream| {
+        stream.write_all(&returned(id)).unwrap();
+        true
+    });
+    let mut phases = None;
+    block_on(async {
+        let rig = Rig::start(vec![fake.config(Protocol::MsgPack)]).await;
+        phases = Some(Arc::new(rig.configure("fake", &json!({}))));
+    });
+    let phases = phases.unwrap();
+    let worker = |_| {
+        let phases = Arc::clone(&phases);
+        std::thread::spawn(move || {
+            block_on(async {
+                let many = (0..50).map(|_| access(&phases));
+                for (flow, _) in futures_util::future::join_all(many).await {
+                    went_on(&flow);
+                }
+            });
+        })
+    };
+    let workers: Vec<_> = (0..4).map(worker).collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    assert_eq!(fake.starts.load(Ordering::SeqCst), 1);
+    assert_eq!(fake.events.load(Ordering::SeqCst), 200);
+}
