@@ -18,8 +18,6 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
@@ -28,12 +26,13 @@ use crate::{
     msgpack::{self, Scanner},
     protobuf,
     server::{Generation, Server},
+    stream::Stream,
 };
 
 /// The largest message that is read, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 128 << 20;
 /// How much room there is at least for each read.
-const READ_SIZE: usize = 8 << 10;
+const READ_SIZE: usize = 4 << 10;
 /// How long a connection may lie idle while others are in use: as in Kong.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the end of a supervised server may go unnoticed.
@@ -83,7 +82,7 @@ impl From<protobuf::Malformed> for Fault {
 
 /// A connection that serves one event, or one order to a server, at a time.
 pub(crate) struct Connection {
-    stream: UnixStream,
+    stream: Stream,
     pub(crate) generation: Arc<Generation>,
     input: BytesMut,
     /// What the next write sends.
@@ -105,7 +104,7 @@ impl Connection {
     ) -> Result<Connection, Fault> {
         let deadline = Instant::now() + timeout;
         loop {
-            match UnixStream::connect(&generation.path).await {
+            match Stream::connect(&generation.path).await {
                 Ok(stream) => return Ok(Connection::new(stream, generation, timeout)),
                 // The server's queue of connections is full: it will come to this one.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
@@ -119,7 +118,7 @@ impl Connection {
         }
     }
 
-    fn new(stream: UnixStream, generation: Arc<Generation>, timeout: Duration) -> Connection {
+    fn new(stream: Stream, generation: Arc<Generation>, timeout: Duration) -> Connection {
         Connection {
             stream,
             generation,
@@ -149,8 +148,7 @@ impl Connection {
     fn is_usable(&self, server: &Server) -> bool {
         self.input.is_empty()
             && server.generation() == Some(self.generation.number)
-            && matches!(self.stream.try_read(&mut [0; 1]),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+            && self.stream.is_quiet()
     }
 
     /// Writes what stands in the output.
@@ -202,9 +200,13 @@ impl Connection {
         }
         // What a server only announces takes no memory before it comes.
         let missing = least.saturating_sub(self.input.len()).clamp(READ_SIZE, KEEP_BUFFER);
-        self.input.reserve(missing);
-        let read = self.stream.read_buf(&mut self.input);
-        match within(&mut self.timer, deadline, read).await {
+        let held = self.input.len();
+        self.input.resize(held + missing, 0);
+        let room = self.input.get_mut(held..).unwrap_or_default();
+        let read = within(&mut self.timer, deadline, self.stream.read(room)).await;
+        let came = if let Some(Ok(came)) = read { came } else { 0 };
+        self.input.truncate(held + came);
+        match read {
             None => Err(Fault::Timeout(self.timeout)),
             Some(Ok(0)) => Err(Fault::Closed),
             Some(Err(e)) if is_closed(&e) => Err(Fault::Closed),

@@ -17,6 +17,7 @@ mod info;
 mod instance;
 mod server;
 mod status;
+mod stream;
 
 mod output;
 mod process;

@@ -1,9 +1,12 @@
 //! What only the operating system can do, and the standard library does not offer: the one place
 //! of this crate with `unsafe`.
 
-use std::io;
+use std::{io, os::unix::net::UnixStream};
 
-use tokio::process::Command;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    process::Command,
+};
 
 /// Has the process killed when the thread that starts it ends: the control thread, which lives as
 /// long as the gateway. Plugin servers do not look after that themselves, so that a gateway that
@@ -37,6 +40,14 @@ pub(crate) fn kill_group(group: u32, signal: libc::c_int) {
             libc::kill(-group, signal);
         }
     }
+}
+
+/// Has the runtime tell when a socket is ready for what is of interest. The socket must not block.
+#[allow(unsafe_code)]
+pub(crate) fn watch(socket: UnixStream, interest: Interest) -> io::Result<AsyncFd<UnixStream>> {
+    // SAFETY: a UnixStream owns its descriptor, keeps it open until it is dropped, and always
+    // tells the same one; the AsyncFd owns the UnixStream.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
 }
 
 /// Whether a process is the leader of that group, or one of it.
