@@ -1,1 +1,18 @@
 //! The Admin API and the Status API.
+//!
+//! Reading order: a [`Service`] answers a request; [`paths`] makes the table of paths from the
+//! schemas; [`collection`] serves what every entity has; `routes/` holds the rest, a file each.
+
+mod answer;
+mod request;
+
+mod collection;
+mod paths;
+mod routes;
+mod service;
+
+pub mod server;
+
+pub use answer::Answer;
+pub use request::Request;
+pub use service::{Facts, Given, Load, LoadError, Service};

@@ -26,10 +26,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub(crate) use env_file::ENV_FILE;
-pub(crate) use listen::{Host, Listener, SoKeepalive, Subsystem};
+pub(crate) use listen::{Listener, SoKeepalive};
 pub(crate) use load::LoadArgs;
 pub(crate) use pluginserver::PluginServer;
-pub(crate) use settings::{ConfError, ConfErrors, Origin, Settings};
+pub(crate) use settings::{ConfErrors, Settings};
 pub(crate) use template::commented_file;
 pub(crate) use tls::{Material, Pairs, Tls, TlsVersion};
 

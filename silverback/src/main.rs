@@ -1,6 +1,17 @@
 //! The `silverback` binary.
 
-#[allow(dead_code, unused_imports, reason = "the commands that read it come next")]
 mod conf;
 
-fn main() {}
+mod cli;
+
+mod certificate;
+mod logs;
+mod prefix;
+
+mod node;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

@@ -358,7 +358,7 @@ fn proxy_server(s: &Settings, findings: &mut Findings) -> Option<(String, bool)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::{ConfErrors, Host, LoadArgs, Material, TlsVersion, UntrustedLua};
+    use crate::conf::{ConfErrors, LoadArgs, Material, TlsVersion, UntrustedLua, listen::Host};
 
     fn load(pairs: &[(&str, &str)]) -> Result<Conf, ConfErrors> {
         let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

@@ -87,7 +87,7 @@ fn line(setting: &Setting) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::{LoadArgs, Origin};
+    use crate::conf::{LoadArgs, settings::Origin};
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 

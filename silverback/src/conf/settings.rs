@@ -80,13 +80,19 @@ impl Findings {
     }
 }
 
-/// One effective value.
-#[derive(Debug, Clone, PartialEq)]
+/// One effective value. Two are equal if they have the same effect, wherever they come from.
+#[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) value: Value,
     pub(super) origin: Origin,
     /// The value as it was given, where that refers to a vault: what is shown and kept instead.
     pub(super) reference: Option<Value>,
+}
+
+impl PartialEq for Setting {
+    fn eq(&self, other: &Setting) -> bool {
+        self.value == other.value
+    }
 }
 
 /// All effective values by name.

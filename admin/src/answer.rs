@@ -1,0 +1,89 @@
+//! What the Admin API answers: a status and JSON.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use silverback_model::errors::Fault;
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers beyond those that every answer has.
+    pub headers: HeaderMap,
+    /// The body; none for 204 and 304.
+    pub body: Option<Body>,
+}
+
+/// A body with its media type.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// JSON.
+    Json(Value),
+    /// Any other text.
+    Text(&'static str, String),
+}
+
+impl Answer {
+    /// JSON with a status.
+    pub fn json(status: StatusCode, body: Value) -> Answer {
+        Answer { status, headers: HeaderMap::new(), body: Some(Body::Json(body)) }
+    }
+
+    /// 200 with JSON.
+    pub fn ok(body: Value) -> Answer {
+        Answer::json(StatusCode::OK, body)
+    }
+
+    /// A status and no body.
+    pub fn empty(status: StatusCode) -> Answer {
+        Answer { status, headers: HeaderMap::new(), body: None }
+    }
+
+    /// `{"message": text}` with a status.
+    pub fn message(status: StatusCode, text: &str) -> Answer {
+        Answer::json(status, json!({ "message": text }))
+    }
+
+    /// 404.
+    pub fn not_found() -> Answer {
+        Answer::message(StatusCode::NOT_FOUND, "Not found")
+    }
+
+    /// 405.
+    pub fn method_not_allowed() -> Answer {
+        Answer::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// What is wrong, as Kong shows it.
+    pub fn fault(fault: &Fault) -> Answer {
+        let status = StatusCode::from_u16(fault.status());
+        Answer::json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), fault.to_json())
+    }
+
+    /// Text of another media type.
+    pub fn text(status: StatusCode, media_type: &'static str, text: String) -> Answer {
+        Answer { status, headers: HeaderMap::new(), body: Some(Body::Text(media_type, text)) }
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: &str) -> Answer {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The bytes of the body and their media type.
+    pub(crate) fn into_bytes(self) -> (StatusCode, HeaderMap, Vec<u8>) {
+        let Answer { status, mut headers, body } = self;
+        let (media_type, bytes) = match body {
+            None => return (status, headers, Vec::new()),
+            Some(Body::Json(json)) => ("application/json; charset=utf-8", json.to_string().into()),
+            Some(Body::Text(media_type, text)) => (media_type, text.into_bytes()),
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        (status, headers, bytes)
+    }
+}

@@ -1,0 +1,279 @@
+//! What every kind of entity has: lists, single entities, and what stands below or behind them
+//! (`kong/api/endpoints.lua`).
+//!
+//! Writing needs a database; without one it is refused as Kong refuses it, after the body has
+//! been validated and the parents have been found (`kong/db/strategies/off/init.lua`).
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use silverback_model::{
+    Record,
+    errors::{Errors, Fault},
+    schema::{Mode, Schema},
+    set::{PageQuery, TagFilter, TagFilterError},
+};
+use uuid::Uuid;
+
+use crate::{
+    Answer, Request, Service,
+    paths::{Endpoint, Relation},
+};
+
+/// How many entities a page may have at the most.
+const PAGE_SIZE_MAX: f64 = 1000.0;
+
+/// Answers at a generated path.
+pub(crate) fn answer(
+    service: &Service,
+    endpoint: &Endpoint,
+    request: &Request,
+    method: &Method,
+    parameters: &[String],
+) -> Answer {
+    let outcome = match endpoint {
+        Endpoint::Collection(schema) => collection(service, schema, request, method),
+        Endpoint::Entity(schema) => entity(service, schema, request, method, &parameters[0]),
+        Endpoint::Nested(relation) => nested(service, relation, request, method, &parameters[0]),
+        Endpoint::NestedEntity(relation) => {
+            nested_entity(service, relation, request, method, parameters)
+        }
+        Endpoint::Foreign(relation) => foreign(service, relation, request, method, &parameters[0]),
+        Endpoint::Own(_) => Err(Answer::not_found()),
+    };
+    outcome.unwrap_or_else(|refusal| refusal)
+}
+
+/// An answer, or one that says what is wrong.
+type Outcome = Result<Answer, Answer>;
+
+fn collection(
+    service: &Service,
+    schema: &Arc<Schema>,
+    request: &Request,
+    method: &Method,
+) -> Outcome {
+    if method == Method::POST {
+        validate(schema, request.fields()?)?;
+        return Err(unsupported("create", schema, None));
+    }
+    page(service, schema, request, &format!("/{}", schema.collection()), None)
+}
+
+fn entity(
+    service: &Service,
+    schema: &Arc<Schema>,
+    request: &Request,
+    method: &Method,
+    key: &str,
+) -> Outcome {
+    let found = select(service, schema, key)?;
+    write_or_show(schema, request, method, key, found)
+}
+
+/// Shows an entity; says what a write of it would come to.
+fn write_or_show(
+    schema: &Arc<Schema>,
+    request: &Request,
+    method: &Method,
+    key: &str,
+    found: Option<Arc<Record>>,
+) -> Outcome {
+    let by = if is_uuid(key) { None } else { schema.endpoint_key.as_deref() };
+    match *method {
+        Method::GET => Ok(found.map_or_else(Answer::not_found, |e| Answer::ok(show(&e)))),
+        Method::DELETE if found.is_none() => Ok(Answer::empty(StatusCode::NO_CONTENT)),
+        Method::DELETE => Err(unsupported("remove", schema, by)),
+        Method::PATCH => {
+            let fields = request.fields()?;
+            let existing = found.ok_or_else(|| missing(schema, key))?;
+            schema.process(fields, Mode::Update(&existing)).map_err(violation)?;
+            Err(unsupported("update", schema, by))
+        }
+        _ => {
+            let mut fields = request.fields()?;
+            let named = by.unwrap_or("id");
+            fields.insert(named.to_owned(), Value::from(key));
+            validate(schema, fields)?;
+            Err(unsupported("create or update", schema, by))
+        }
+    }
+}
+
+fn nested(
+    service: &Service,
+    relation: &Relation,
+    request: &Request,
+    method: &Method,
+    parent_key: &str,
+) -> Outcome {
+    let parent = select(service, &relation.parent, parent_key)?.ok_or_else(Answer::not_found)?;
+    let id = parent.get("id").and_then(Value::as_str).unwrap_or_default();
+    if method == Method::POST {
+        let mut fields = request.fields()?;
+        fields.insert(relation.field.clone(), json!({ "id": id }));
+        validate(&relation.child, fields)?;
+        return Err(unsupported("create", &relation.child, None));
+    }
+    let path = format!(
+        "/{}/{}/{}",
+        relation.parent.collection(),
+        utf8_percent_encode(parent_key, NON_ALPHANUMERIC),
+        nested_name(&relation.child)
+    );
+    page(service, &relation.child, request, &path, Some((&relation.field, id)))
+}
+
+fn nested_entity(
+    service: &Service,
+    relation: &Relation,
+    request: &Request,
+    method: &Method,
+    keys: &[String],
+) -> Outcome {
+    let parent = select(service, &relation.parent, &keys[0])?.ok_or_else(Answer::not_found)?;
+    let found = select(service, &relation.child, &keys[1])?
+        .filter(|child| foreign_id(child, &relation.field) == parent.get("id"));
+    // Below the wrong parent there is nothing, not even to be removed.
+    if found.is_none() && method != Method::PUT {
+        return Err(Answer::not_found());
+    }
+    write_or_show(&relation.child, request, method, &keys[1], found)
+}
+
+fn foreign(
+    service: &Service,
+    relation: &Relation,
+    request: &Request,
+    method: &Method,
+    key: &str,
+) -> Outcome {
+    let child = select(service, &relation.child, key)?.ok_or_else(Answer::not_found)?;
+    let id = foreign_id(&child, &relation.field).and_then(Value::as_str);
+    let id = id.ok_or_else(Answer::not_found)?;
+    if method == Method::DELETE {
+        return Err(Answer::method_not_allowed());
+    }
+    let found = service.entities().of(&relation.parent.name).get(id).cloned();
+    write_or_show(&relation.parent, request, method, id, found)
+}
+
+// === looking up ===
+
+fn nested_name(schema: &Schema) -> &str {
+    schema.admin_api_nested_name.as_deref().unwrap_or_else(|| schema.collection())
+}
+
+fn foreign_id<'a>(child: &'a Record, field: &str) -> Option<&'a Value> {
+    child.get(field)?.get("id")
+}
+
+fn is_uuid(key: &str) -> bool {
+    key.len() == 36 && Uuid::parse_str(key).is_ok()
+}
+
+/// The entity that a path's segment names: by id, or by the kind's endpoint key.
+fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Record>>, Answer> {
+    let entities = service.entities();
+    if is_uuid(key) {
+        return Ok(entities.of(&schema.name).get(&key.to_lowercase()).cloned());
+    }
+    match &schema.endpoint_key {
+        Some(field) => Ok(entities.of(&schema.name).by(field, key).cloned()),
+        None => {
+            let wrong = Record::from_iter([("id".to_owned(), "expected a valid UUID".into())]);
+            Err(Answer::fault(&Fault::invalid_primary_key(wrong)))
+        }
+    }
+}
+
+fn missing(schema: &Schema, key: &str) -> Answer {
+    let by_name = if is_uuid(key) { None } else { schema.endpoint_key.as_deref() };
+    let key = |field: &str| Record::from_iter([(field.to_owned(), Value::from(key))]);
+    Answer::fault(&match by_name {
+        Some(field) => Fault::not_found_by_field(key(field)),
+        None => Fault::not_found(key("id")),
+    })
+}
+
+/// An entity as the API shows it.
+pub(crate) fn show(record: &Record) -> Value {
+    Value::Object(record.clone())
+}
+
+fn validate(schema: &Schema, fields: Record) -> Result<(), Answer> {
+    schema.process(fields, Mode::Insert).map(|_| ()).map_err(violation)
+}
+
+fn violation(errors: Errors) -> Answer {
+    Answer::fault(&Fault::schema_violation(errors))
+}
+
+fn unsupported(operation: &str, schema: &Schema, by: Option<&str>) -> Answer {
+    let by = by.map(|field| format!(" by '{field}'")).unwrap_or_default();
+    Answer::fault(&Fault::operation_unsupported(format!(
+        "cannot {operation} '{}' entities{by} when not using a database",
+        schema.name
+    )))
+}
+
+// === lists ===
+
+/// A page of a kind's entities, and where the next one is. Below a parent, tags are not looked
+/// at, as in Kong.
+fn page(
+    service: &Service,
+    schema: &Schema,
+    request: &Request,
+    path: &str,
+    parent: Option<(&str, &str)>,
+) -> Outcome {
+    let tags = if parent.is_none() { tag_filter(schema, request)? } else { None };
+    let query = PageQuery {
+        size: page_size(request)?,
+        offset: request.argument("offset"),
+        tags: tags.as_ref(),
+        parent,
+    };
+    let entities = service.entities();
+    let page = entities.of(&schema.name).page(&query);
+    let page = page
+        .map_err(|error| Answer::fault(&Fault::invalid_offset(&error.0, "bad base64 encoding")))?;
+    let data: Vec<Value> = page.records.iter().map(|record| show(record)).collect();
+    let mut answer = json!({ "data": data, "next": null });
+    if let Some(offset) = page.next {
+        let mut next = format!("{path}?offset={offset}");
+        for name in ["size", "tags"] {
+            if let Some(value) = request.argument(name) {
+                next += &format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+            }
+        }
+        answer["next"] = Value::from(next);
+        answer["offset"] = Value::from(offset);
+    }
+    Ok(Answer::ok(answer))
+}
+
+fn page_size(request: &Request) -> Result<usize, Answer> {
+    let Some(text) = request.argument("size") else { return Ok(PageQuery::default().size) };
+    let refuse = |text: &str| Answer::fault(&Fault::invalid_size(text));
+    let size: f64 = text.trim().parse().map_err(|_| refuse("size must be a number"))?;
+    if !(1.0..=PAGE_SIZE_MAX).contains(&size) || size.fract() != 0.0 {
+        return Err(refuse("size must be an integer between 1 and 1000"));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    Ok(size as usize)
+}
+
+fn tag_filter(schema: &Schema, request: &Request) -> Result<Option<TagFilter>, Answer> {
+    if !schema.fields.contains_key("tags") {
+        return Ok(None);
+    }
+    let text = request.argument("tags").or_else(|| request.argument("tags[]"));
+    let refuse = |error: TagFilterError| {
+        Answer::fault(&Fault::invalid_options(Errors::of("tags", error.to_string())))
+    };
+    text.map(|text| TagFilter::parse(text).map_err(refuse)).transpose()
+}

@@ -1,0 +1,94 @@
+//! The service itself: what it knows, and how it answers.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::{Map, Value};
+use silverback_model::{Record, schema::Schema, set::Entities};
+use silverback_pdk::Registry;
+use silverback_store::Store;
+
+use crate::{
+    Answer, Request,
+    paths::{self, Path},
+};
+
+/// What the Admin API knows of its node. The binary fills it in.
+pub struct Facts {
+    /// The version of Kong that is spoken: "3.10.0".
+    pub version: &'static str,
+    /// Silverback's own version.
+    pub silverback_version: &'static str,
+    /// The node's id.
+    pub node_id: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// Every setting by name, secrets masked.
+    pub configuration: Map<String, Value>,
+    /// `log_level`.
+    pub log_level: String,
+    /// Connection counts, memory, plugin servers: what `/status` shows beside the hash. It is
+    /// asked anew for each request.
+    pub status: Box<dyn Fn() -> Map<String, Value>>,
+    /// The pids of the gateway and of its plugin servers.
+    pub pids: Box<dyn Fn() -> Value>,
+}
+
+/// Loads a declarative configuration: validates, compiles and serves it, or changes nothing.
+/// What comes is the answer's body.
+pub type Load = Box<dyn Fn(Given) -> Result<Value, LoadError>>;
+
+/// A declarative configuration as it was sent.
+pub enum Given {
+    /// As a text, YAML or JSON.
+    Text(String),
+    /// As the fields of a JSON body.
+    Fields(Record),
+}
+
+/// Why a declarative configuration was not loaded.
+pub struct LoadError {
+    /// The answer as Kong gives it.
+    pub fault: Value,
+    /// The same with `flattened_errors`.
+    pub flattened: Value,
+}
+
+/// Answers requests to the Admin API. It does no I/O of its own.
+pub struct Service {
+    pub(crate) facts: Facts,
+    pub(crate) registry: Registry,
+    pub(crate) store: Arc<Store>,
+    pub(crate) load: Load,
+    pub(crate) schemas: Vec<Arc<Schema>>,
+    paths: Vec<Path>,
+}
+
+impl Service {
+    /// A service over a store.
+    pub fn new(facts: Facts, registry: Registry, store: Arc<Store>, load: Load) -> Service {
+        let schemas: Vec<_> =
+            store.entities().kinds().iter().map(|kind| Arc::clone(&kind.schema)).collect();
+        let paths = paths::table(&schemas);
+        Service { facts, registry, store, load, schemas, paths }
+    }
+
+    /// Answers a request.
+    pub fn answer(&self, request: &Request) -> Answer {
+        paths::dispatch(self, &self.paths, request)
+    }
+
+    /// Every path, as `/endpoints` lists them.
+    pub(crate) fn patterns(&self) -> BTreeSet<&str> {
+        self.paths.iter().map(|path| path.pattern.as_str()).collect()
+    }
+
+    /// What is configured now.
+    pub(crate) fn entities(&self) -> Arc<Entities> {
+        self.store.entities()
+    }
+
+    /// The schema of a kind.
+    pub(crate) fn schema(&self, kind: &str) -> Option<&Arc<Schema>> {
+        self.schemas.iter().find(|schema| schema.name == kind)
+    }
+}

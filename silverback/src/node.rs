@@ -1,0 +1,158 @@
+//! A node: everything wired together, from start to stop.
+//!
+//! Reading order is that of a start: [`plugins`] finds out which plugins there are, [`entities`]
+//! loads what is configured and compiles it, [`settings`] tells each crate what it needs to know,
+//! [`api`] opens the Admin API, and the loop at the end waits for signals.
+
+mod api;
+mod console;
+pub(crate) mod entities;
+pub(crate) mod plugins;
+mod settings;
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use anyhow::{Context, Result, anyhow};
+use silverback_pdk::LogLevel;
+use silverback_proxy as proxy;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::LocalSet,
+};
+
+pub(crate) use self::console::Console;
+use self::{api::Api, entities::Configuration, plugins::Plugins};
+use crate::{
+    conf::{Conf, ENV_FILE, LoadArgs},
+    logs,
+    prefix::Prefix,
+};
+
+/// The version of Kong whose interfaces are spoken: clients check it.
+pub(crate) const KONG_VERSION: &str = "3.10.0";
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Why it can't start: nothing is left running then.
+pub(crate) fn run(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
+    prefix.claim()?;
+    let outcome = control(conf, prefix, console);
+    prefix.release();
+    outcome
+}
+
+/// The control plane: one thread, everything on it.
+fn control(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
+    logs::start(&conf.logs.proxy_error, conf.log_level)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(LocalSet::new().run_until(async {
+        let began = Instant::now();
+        let node = Node::start(conf, prefix).await?;
+        say(&format!("started in {} ms", began.elapsed().as_millis()));
+        console.ready();
+        node.serve(prefix).await
+    }))
+}
+
+fn say(text: &str) {
+    silverback_pdk::log(LogLevel::Notice, "", text);
+}
+
+/// What runs: one generation of everything. A reload that changes settings starts the next one
+/// beside it, then lets this one finish.
+struct Node {
+    conf: Conf,
+    plugins: Plugins,
+    configuration: Rc<Configuration>,
+    proxy: proxy::Handle,
+    api: Api,
+}
+
+impl Node {
+    async fn start(conf: Conf, prefix: &Prefix) -> Result<Node> {
+        let plugins = Plugins::find(&conf).await?;
+        let settings = settings::proxy(&conf, prefix)?;
+        let configuration = Rc::new(Configuration::load(&conf, &plugins.registry, &settings)?);
+        // Workers ask for plugins as soon as they listen: their servers are started first.
+        plugins.start();
+        let proxy = proxy::start(settings, Arc::clone(&configuration.snapshot))
+            .context("can't start the proxy")?;
+        let api = Api::start(&conf, prefix, &plugins, &configuration, &proxy).await?;
+        Ok(Node { conf, plugins, configuration, proxy, api })
+    }
+
+    /// Waits for signals: TERM and INT stop, QUIT lets requests finish, HUP reloads, USR1 opens
+    /// the logs again.
+    async fn serve(mut self, prefix: &Prefix) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut quit = signal(SignalKind::quit())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break self.stop(false).await,
+                _ = interrupt.recv() => break self.stop(false).await,
+                _ = quit.recv() => break self.stop(true).await,
+                _ = hangup.recv() => self.reload(prefix).await?,
+                _ = reopen.recv() => logs::reopen(),
+            };
+        }
+    }
+
+    async fn stop(mut self, gracefully: bool) -> Result<()> {
+        say(if gracefully { "quitting: requests are finished first" } else { "stopping" });
+        self.api.stop();
+        // Waiting for workers blocks, and plugin servers need this thread until they are done.
+        let proxy = self.proxy;
+        let end = move || if gracefully { proxy.drain() } else { proxy.stop() };
+        tokio::task::spawn_blocking(end).await.context("a worker could not be stopped")?;
+        self.plugins.servers.stop().await;
+        Ok(())
+    }
+
+    /// Reads the settings again. Only the declarative file is loaded anew where nothing else has
+    /// changed; other settings take a new generation. What is wrong changes nothing.
+    async fn reload(&mut self, prefix: &Prefix) -> Result<()> {
+        let outcome = match reread(prefix) {
+            Ok(conf) if conf == self.conf => self.reload_configuration().await,
+            Ok(conf) => self.replace(conf, prefix).await,
+            Err(error) => Err(error),
+        };
+        let error = outcome.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        if error.is_empty() {
+            say("reloaded");
+        } else {
+            let text = format!("not reloaded, the old configuration stays: {error}");
+            silverback_pdk::log(LogLevel::Err, "", &text);
+        }
+        prefix.record_reload(&error)
+    }
+
+    async fn reload_configuration(&mut self) -> Result<()> {
+        self.configuration.reload(&self.conf)?;
+        self.plugins.servers.reload(None).await.map_err(|errors| {
+            let errors = errors.into_iter().map(|(name, error)| format!("{name}: {error}"));
+            anyhow!("plugin servers: {}", errors.collect::<Vec<_>>().join("; "))
+        })
+    }
+
+    async fn replace(&mut self, conf: Conf, prefix: &Prefix) -> Result<()> {
+        let next = Node::start(conf, prefix).await?;
+        let last = std::mem::replace(self, next);
+        tokio::task::spawn_local(last.stop(true));
+        Ok(())
+    }
+}
+
+/// The settings as `reload` has left them in the prefix.
+fn reread(prefix: &Prefix) -> Result<Conf> {
+    let file = prefix.path().join(ENV_FILE);
+    let args = LoadArgs {
+        conf: Some(file),
+        prefix: Some(prefix.path().to_owned()),
+        ..LoadArgs::default()
+    };
+    Ok(Conf::load(&args)?.conf)
+}

@@ -1,0 +1,172 @@
+//! The Admin and Status APIs of this node: listeners, and what they know.
+
+use std::{rc::Rc, sync::Arc};
+
+use anyhow::{Context, Result};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use serde_json::{Map, Value, json};
+use silverback_admin::{
+    Facts, Given, Service,
+    server::{self, Scope},
+};
+use silverback_proxy as proxy;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
+
+use super::{KONG_VERSION, entities::Configuration, plugins::Plugins, settings};
+use crate::{
+    conf::{Conf, Listener, Pairs},
+    prefix::Prefix,
+};
+
+/// The listeners of the Admin and Status APIs.
+pub(crate) struct Api {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Api {
+    /// Opens the listeners of `admin_listen` and `status_listen`.
+    ///
+    /// # Errors
+    /// If one can't be opened.
+    pub(crate) async fn start(
+        conf: &Conf,
+        prefix: &Prefix,
+        plugins: &Plugins,
+        configuration: &Rc<Configuration>,
+        proxy: &proxy::Handle,
+    ) -> Result<Api> {
+        let facts = facts(conf, prefix, plugins, proxy)?;
+        let load = {
+            let configuration = Rc::clone(configuration);
+            Box::new(move |given: Given| configuration.replace_for_admin(&given))
+        };
+        let registry = plugins.registry.clone();
+        let store = Arc::clone(&configuration.store);
+        let service = Rc::new(Service::new(facts, registry, store, load));
+        let mut api = Api { tasks: Vec::new() };
+        let admin = (&conf.admin_listen, Scope::Admin, &conf.admin_certificates, "admin-kong");
+        let status = (&conf.status_listen, Scope::Status, &conf.status_certificates, "status-kong");
+        for (listeners, scope, certificates, use_for) in [admin, status] {
+            for listener in listeners {
+                let tls = if listener.ssl {
+                    Some(acceptor(certificates, prefix, use_for)?)
+                } else {
+                    None
+                };
+                let socket = open(listener).await?;
+                warn_if_open(listener, scope);
+                let serve = server::serve(socket, tls, scope, Rc::clone(&service));
+                api.tasks.push(tokio::task::spawn_local(serve));
+            }
+        }
+        Ok(api)
+    }
+
+    /// Accepts nothing more.
+    pub(crate) fn stop(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+    }
+}
+
+async fn open(listener: &Listener) -> Result<TcpListener> {
+    let address = listener
+        .address()
+        .with_context(|| format!("admin_listen: {:?} is no IP address", listener.host))?;
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    // Two generations of a node listen at one time while it reloads.
+    socket.set_reuseport(true)?;
+    socket.bind(address).with_context(|| format!("can't listen on {address}"))?;
+    socket
+        .listen(listener.backlog.unwrap_or(1024))
+        .with_context(|| format!("can't listen on {address}"))
+}
+
+/// Whoever reaches the Admin API owns the gateway.
+fn warn_if_open(listener: &Listener, scope: Scope) {
+    let open = listener.address().is_some_and(|address| !address.ip().is_loopback());
+    if scope == Scope::Admin && open {
+        let text = format!(
+            "admin_listen: the Admin API is open to other machines at {:?}; it has no \
+             authentication of its own",
+            listener.address()
+        );
+        silverback_pdk::log(silverback_pdk::LogLevel::Warn, "", &text);
+    }
+}
+
+fn acceptor(configured: &Pairs, prefix: &Prefix, use_for: &str) -> Result<TlsAcceptor> {
+    let mut pairs = settings::certificates(configured, prefix, use_for)?;
+    let (certificate, key) = pairs.swap_remove(0);
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn facts(conf: &Conf, prefix: &Prefix, plugins: &Plugins, proxy: &proxy::Handle) -> Result<Facts> {
+    let servers = Arc::clone(&plugins.servers);
+    let stats = proxy.stats().clone();
+    let pids_of = Arc::clone(&plugins.servers);
+    Ok(Facts {
+        version: KONG_VERSION,
+        silverback_version: env!("CARGO_PKG_VERSION"),
+        node_id: prefix.node_id(conf.node_id.as_deref())?,
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        configuration: conf.configuration(),
+        log_level: format!("{:?}", conf.log_level).to_lowercase(),
+        status: Box::new(move || status(&stats, &servers.status())),
+        pids: Box::new(move || {
+            let pid = std::process::id();
+            let servers: Map<String, Value> = pids_of
+                .status()
+                .into_iter()
+                .filter_map(|server| Some((server.name, json!(server.pid?))))
+                .collect();
+            json!({ "master": pid, "workers": [pid], "plugin_servers": servers })
+        }),
+    })
+}
+
+/// What `/status` shows: nginx's counters, memory, and the plugin servers.
+fn status(
+    stats: &proxy::Stats,
+    servers: &[silverback_external::ServerStatus],
+) -> Map<String, Value> {
+    let seen = stats.totals();
+    let server = json!({
+        "connections_accepted": seen.accepted,
+        "connections_active": seen.active,
+        "connections_handled": seen.handled,
+        "connections_reading": seen.reading,
+        "connections_waiting": seen.waiting,
+        "connections_writing": seen.writing,
+        "total_requests": seen.requests,
+    });
+    let memory = json!({
+        "workers_lua_vms": [],
+        "lua_shared_dicts": {},
+        "resident_bytes": resident_bytes(),
+    });
+    let mut status = Map::new();
+    status.insert("server".into(), server);
+    status.insert("memory".into(), memory);
+    status.insert("plugin_servers".into(), json!(servers));
+    status
+}
+
+/// The process's resident memory, in bytes; none where the system does not say.
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

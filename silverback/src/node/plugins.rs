@@ -1,0 +1,109 @@
+//! Which plugins there are: the bundled ones and those of plugin servers, as far as `plugins`
+//! enables them.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use silverback_external::{Config as ServerConfig, Servers};
+use silverback_pdk::{Plugin, Registry};
+
+use crate::conf::{Conf, PluginServer};
+
+/// The word in `plugins` that stands for all bundled plugins.
+const BUNDLED: &str = "bundled";
+
+/// The enabled plugins, and the servers that some of them live in.
+pub(crate) struct Plugins {
+    /// Every enabled plugin.
+    pub(crate) registry: Registry,
+    /// Every plugin server.
+    pub(crate) servers: Arc<Servers>,
+}
+
+impl Plugins {
+    /// Asks every plugin server what it has, and puts the enabled plugins together.
+    ///
+    /// # Errors
+    /// If a server can't be asked, or a plugin is enabled that nobody has.
+    pub(crate) async fn find(conf: &Conf) -> Result<Plugins> {
+        let configs = conf.pluginservers.iter().map(server_config).collect();
+        let (servers, offered) = Servers::query(configs).await?;
+        let registry = registry(&conf.plugins, silverback_plugins::bundled(), offered)?;
+        Ok(Plugins { registry, servers: Arc::new(servers) })
+    }
+
+    /// Starts the servers and watches over them.
+    pub(crate) fn start(&self) {
+        let servers = Arc::clone(&self.servers);
+        tokio::task::spawn_local(async move { servers.supervise().await });
+    }
+}
+
+fn server_config(server: &PluginServer) -> ServerConfig {
+    let mut config = ServerConfig::new(&server.name, &server.socket, &server.query_cmd);
+    config.start_cmd.clone_from(&server.start_cmd);
+    config.timeout = server.timeout;
+    config.fail_open = server.fail_open;
+    config.connections = server.connections;
+    config
+}
+
+/// The enabled ones of all there are.
+fn registry(enabled: &[String], bundled: Vec<Plugin>, offered: Vec<Plugin>) -> Result<Registry> {
+    let all_bundled = enabled.iter().any(|name| name == BUNDLED);
+    let mut missing: BTreeSet<&str> =
+        enabled.iter().map(String::as_str).filter(|name| *name != BUNDLED).collect();
+    let mut registry = Registry::default();
+    let bundled = bundled.into_iter().map(|plugin| (plugin, all_bundled));
+    for (plugin, always) in bundled.chain(offered.into_iter().map(|plugin| (plugin, false))) {
+        if missing.remove(plugin.name.as_str()) || always || enabled.contains(&plugin.name) {
+            registry.add(plugin)?;
+        }
+    }
+    if missing.is_empty() {
+        return Ok(registry);
+    }
+    let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
+    bail!(
+        "plugins: {missing} enabled but not installed: neither bundled nor offered by a plugin \
+         server (pluginserver_names)"
+    )
+}
+
+/// The registry alone, for commands that only check a file.
+///
+/// # Errors
+/// As [`Plugins::find`].
+pub(crate) fn registry_of(conf: &Conf) -> Result<Registry> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let plugins = runtime.block_on(Plugins::find(conf)).context("can't find the plugins")?;
+    Ok(plugins.registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(enabled: &[&str], expect: Result<&[&str], &str>) {
+        let enabled: Vec<String> = enabled.iter().map(|name| (*name).to_owned()).collect();
+        let got = registry(&enabled, silverback_plugins::bundled(), Vec::new());
+        match (got, expect) {
+            (Ok(registry), Ok(expect)) => {
+                let names: Vec<&str> =
+                    registry.in_order().into_iter().map(|p| p.name.as_str()).collect();
+                assert_eq!(names, expect);
+            }
+            (Err(error), Err(expect)) => assert!(error.to_string().contains(expect), "{error}"),
+            (Ok(_), Err(expect)) => unreachable!("no error about {expect}"),
+            (Err(error), Ok(_)) => unreachable!("{error}"),
+        }
+    }
+
+    #[test]
+    fn plugins_are_enabled_by_name() {
+        check(&["key-auth"], Ok(&["key-auth"]));
+        check(&["bundled"], Ok(&["correlation-id", "key-auth", "request-termination"]));
+        check(&[], Ok(&[]));
+        check(&["bundled", "key-auth", "nowhere"], Err("nowhere enabled but not installed"));
+    }
+}

@@ -1,0 +1,187 @@
+//! From kong.conf to what the data plane needs to know.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use http::HeaderName;
+use silverback_pdk::Node;
+use silverback_proxy::{self as proxy, Config};
+use silverback_router::Flavor;
+
+use crate::{
+    certificate::default_certificate,
+    conf::{Conf, Listener, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive, TlsVersion},
+    prefix::Prefix,
+};
+
+/// What the data plane needs to know.
+///
+/// # Errors
+/// If the prefix can't be written, or a setting asks for what is not there yet.
+pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
+    refuse_missing_parts(conf)?;
+    let mut config = Config::new(node(conf, prefix)?);
+    config.listeners = conf.proxy_listen.iter().map(listener).collect::<Result<_>>()?;
+    config.flavor = flavor(conf);
+    config.headers = headers(conf);
+    config.request_id_upstream = conf.upstream_request_id;
+    config.real_ip = real_ip(conf)?;
+    config.port_maps.clone_from(&conf.port_maps);
+    config.keepalive = keepalive(conf);
+    config.limits = limits(conf);
+    config.tls = tls(conf, prefix)?;
+    config.access_log = match &conf.logs.proxy_access.target {
+        LogTarget::Off => None,
+        LogTarget::File(path) => Some(path.clone()),
+        LogTarget::Stdout => Some("/dev/stdout".into()),
+        LogTarget::Stderr => Some("/dev/stderr".into()),
+        LogTarget::Syslog(_) => bail!("proxy_access_log: syslog is not available yet"),
+    };
+    if let Some(ttl) = conf.dns.valid_ttl {
+        config.dns_ttl = ttl;
+    }
+    Ok(config)
+}
+
+/// What kong.conf may ask for and Silverback does not have yet is refused, never left out in
+/// silence.
+fn refuse_missing_parts(conf: &Conf) -> Result<()> {
+    if !conf.stream_listen.is_empty() {
+        bail!("stream_listen: streams are not available yet; set it to 'off'");
+    }
+    Ok(())
+}
+
+fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
+    let workers = match conf.workers {
+        Some(workers) => workers,
+        None => std::thread::available_parallelism()?.get(),
+    };
+    Ok(Node {
+        id: prefix.node_id(conf.node_id.as_deref())?,
+        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        prefix: prefix.path().to_owned(),
+        body_buffer_max: conf.limits.body.body_buffer,
+        body_max: conf.limits.body.max_body.unwrap_or(0),
+        trusted_ips: conf.trusted.networks.clone(),
+        error_default_type: conf.errors.default_type.clone(),
+        workers: u16::try_from(workers).unwrap_or(u16::MAX),
+    })
+}
+
+/// A listener of the proxy.
+///
+/// # Errors
+/// If its host is a name.
+fn listener(listener: &Listener) -> Result<proxy::Listener> {
+    let address = listener
+        .address()
+        .with_context(|| format!("proxy_listen: {:?} is no IP address", listener.host))?;
+    let mut own = proxy::Listener::new(address);
+    own.ssl = listener.ssl;
+    own.http2 = listener.http2;
+    own.proxy_protocol = listener.proxy_protocol;
+    own.backlog = listener.backlog;
+    own.ipv6only = listener.ipv6only.unwrap_or(true);
+    let seconds = |s: Option<u32>| s.map(|s| Duration::from_secs(s.into()));
+    own.so_keepalive = match listener.so_keepalive {
+        SoKeepalive::Default => proxy::SoKeepalive::Default,
+        SoKeepalive::Off => proxy::SoKeepalive::Off,
+        SoKeepalive::On => proxy::SoKeepalive::On { idle: None, interval: None, count: None },
+        SoKeepalive::Times { idle_s, interval_s, count } => {
+            proxy::SoKeepalive::On { idle: seconds(idle_s), interval: seconds(interval_s), count }
+        }
+    };
+    Ok(own)
+}
+
+fn flavor(conf: &Conf) -> Flavor {
+    match conf.router_flavor {
+        RouterFlavor::Traditional => Flavor::Traditional,
+        _ => Flavor::TraditionalCompatible,
+    }
+}
+
+fn headers(conf: &Conf) -> proxy::Headers {
+    proxy::Headers {
+        server: conf.headers.server,
+        via: conf.headers.via,
+        upstream_latency: conf.headers.upstream_latency,
+        proxy_latency: conf.headers.proxy_latency,
+        response_latency: conf.headers.response_latency,
+        upstream_status: conf.headers.upstream_status,
+        request_id: conf.headers.request_id,
+    }
+}
+
+fn real_ip(conf: &Conf) -> Result<proxy::RealIp> {
+    let name = conf.trusted.real_ip_header.as_str();
+    let header = match name {
+        "proxy_protocol" => None,
+        _ => Some(
+            HeaderName::try_from(name.to_lowercase())
+                .with_context(|| format!("real_ip_header: '{name}' is no header name"))?,
+        ),
+    };
+    Ok(proxy::RealIp { header, recursive: conf.trusted.real_ip_recursive })
+}
+
+fn keepalive(conf: &Conf) -> proxy::Keepalive {
+    proxy::Keepalive {
+        pool_size: conf.upstream_keepalive.pool_size as usize,
+        max_requests: conf.upstream_keepalive.max_requests.map_or(0, u64::from),
+        idle_timeout: conf.upstream_keepalive.idle_timeout.unwrap_or_default(),
+    }
+}
+
+fn limits(conf: &Conf) -> proxy::Limits {
+    proxy::Limits {
+        header_timeout: conf.limits.head_timeout.max(conf.limits.keepalive_timeout),
+        body_timeout: conf.limits.body_timeout,
+        head_size: usize::try_from(conf.limits.max_head).unwrap_or(usize::MAX),
+        requests_per_connection: conf.limits.keepalive_requests,
+        ..proxy::Limits::default()
+    }
+}
+
+fn tls(conf: &Conf, prefix: &Prefix) -> Result<proxy::TlsSettings> {
+    let needed = conf.proxy_listen.iter().any(|listener| listener.ssl);
+    let default_certificates =
+        if needed { certificates(&conf.tls.certificates, prefix, "kong")? } else { Vec::new() };
+    let client = conf.client_certificate.as_ref();
+    Ok(proxy::TlsSettings {
+        default_certificates,
+        tls12: conf.tls.versions.contains(&TlsVersion::V1_2),
+        ciphers: conf.tls.ciphers.clone().unwrap_or_default(),
+        trusted: conf.lua.trusted_certificates.iter().map(pem).collect::<Result<_>>()?,
+        client_certificate: client
+            .map(|(certificate, key)| anyhow::Ok((pem(certificate)?, pem(key)?)))
+            .transpose()?,
+        verify_upstream: false,
+    })
+}
+
+/// The certificates of a kind of listener, PEM; a self-signed one where none is configured.
+///
+/// # Errors
+/// If a file can't be read, or the prefix can't be written.
+pub(crate) fn certificates(
+    configured: &Pairs,
+    prefix: &Prefix,
+    use_for: &str,
+) -> Result<Vec<(String, String)>> {
+    if configured.is_empty() {
+        let files = default_certificate(prefix, use_for)?;
+        return Ok(vec![(fs::read_to_string(files.certificate)?, fs::read_to_string(files.key)?)]);
+    }
+    configured.iter().map(|(certificate, key)| Ok((pem(certificate)?, pem(key)?))).collect()
+}
+
+fn pem(material: &Material) -> Result<String> {
+    match material {
+        Material::Pem(text) => Ok(text.clone()),
+        Material::File(path) => {
+            fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+        }
+    }
+}
