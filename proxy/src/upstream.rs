@@ -298,6 +298,11 @@ async fn wait<T>(
 
 fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Request<Body> {
     let exchange = &work.exchange;
+    let whole = match &body {
+        Body::Empty => Some(0),
+        Body::Bytes(bytes) => Some(bytes.len() as u64),
+        Body::Incoming(_) | Body::Stream(_) => None,
+    };
     let mut request = Request::new(body);
     *request.method_mut() = exchange.request.method.clone();
     *request.uri_mut() = plan.uri.clone();
@@ -311,18 +316,12 @@ fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Requ
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    match exchange.request.body.at_hand().or_else(|| request.body().at_hand()) {
-        // What plugins made of the body counts, not what the client said of it.
-        Some(_) if matches!(request.body(), Body::Bytes(_)) => {
-            let length = request.body().size_hint().exact().unwrap_or(0);
-            request.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    // What plugins made of the body counts, not what the client said of it.
+    if let Some(length) = whole {
+        let headers = request.headers_mut();
+        if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        Some(_) => {
-            if let Some(length) = request.headers_mut().get_mut(header::CONTENT_LENGTH) {
-                *length = HeaderValue::from_static("0");
-            }
-        }
-        None => {}
     }
     // Another try writes names as it sees fit: this is seldom, and a copy each time is not.
     *request.extensions_mut() = std::mem::take(&mut work.request_case);

@@ -1,0 +1,12 @@
+//! The data plane at work: workers on a free port, handlers written here, upstreams in the same
+//! process.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may end where it fails")]
+
+mod kit;
+
+mod faults;
+mod load;
+mod plugins;
+mod proxying;
+mod tls;

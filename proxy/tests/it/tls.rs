@@ -1,0 +1,138 @@
+//! TLS on both sides.
+
+use std::{sync::Arc, time::Duration};
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use serde_json::json;
+use silverback_e2e::{http::Connection, http::Request, upstream::Upstream};
+use silverback_model::{Entity, Record, entities::CaCertificate};
+use silverback_pdk::{Answer, Flow, Handler, Phases};
+use silverback_proxy::Listener;
+
+use crate::kit::{Gateway, Setup, id};
+
+/// A self-signed certificate and its key, PEM.
+fn pair(names: &[&str]) -> (String, String) {
+    let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+    let mut params = CertificateParams::new(names.clone()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, names[0].clone());
+    let key = KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
+}
+
+fn with_tls(setup: &mut Setup) -> (String, String) {
+    let mut listener = Listener::new(([127, 0, 0, 1], 0).into());
+    listener.ssl = true;
+    setup.config.listeners = vec![listener];
+    let default = pair(&["localhost"]);
+    setup.config.tls.default_certificates = vec![default.clone()];
+    default
+}
+
+fn ask(gateway: &Gateway, sni: Option<&str>) -> (silverback_e2e::http::Answer, Vec<u8>) {
+    let limit = Duration::from_secs(5);
+    let (mut connection, certificate) = Connection::open_tls(&gateway.address, sni, limit).unwrap();
+    (connection.ask(&Request::get("/x"), false).unwrap(), certificate)
+}
+
+#[test]
+fn the_certificate_goes_by_the_name() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    let (default, _) = with_tls(&mut setup);
+    let mut shown = Vec::new();
+    for (n, name) in (500..).zip(["a.test", "*.wild.test", "b.*"]) {
+        let (cert, key) = pair(&["x.test"]);
+        shown.push(der(&cert));
+        setup.certificate(n, name, &cert, &key);
+    }
+    let gateway = setup.start();
+    let check = |sni: Option<&str>, expect: &[u8]| {
+        let (answer, certificate) = ask(&gateway, sni);
+        assert_eq!(answer.status, 200);
+        assert_eq!(certificate, expect, "{sni:?}");
+    };
+    check(Some("a.test"), &shown[0]);
+    check(Some("x.wild.test"), &shown[1]);
+    check(Some("b.any"), &shown[2]);
+    check(Some("c.any"), &der(&default));
+    check(None, &der(&default));
+    let (answer, _) = ask(&gateway, None);
+    let account = answer.json().to_string();
+    assert!(account.contains(r#"["X-Forwarded-Proto","https"]"#), "{account}");
+}
+
+#[test]
+fn plugins_have_a_say_in_the_handshake() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    with_tls(&mut setup);
+    setup.plugin("picky", 1, |_| Phases {
+        certificate: Some(Handler::now(|exchange| {
+            let name = exchange.client.tls.as_ref().and_then(|tls| tls.server_name.clone());
+            match name.as_deref() {
+                Some("bad.test") => Flow::Exit(Answer::new(http::StatusCode::FORBIDDEN, "")),
+                _ => Flow::Next,
+            }
+        })),
+        ..Phases::default()
+    });
+    setup.using(json!({"name": "picky"}));
+    let gateway = setup.start();
+    assert_eq!(ask(&gateway, Some("good.test")).0.status, 200);
+    let limit = Duration::from_secs(5);
+    assert!(Connection::open_tls(&gateway.address, Some("bad.test"), limit).is_err());
+}
+
+#[test]
+fn upstreams_are_verified_where_the_service_says_so() {
+    let (cert, key) = pair(&["localhost"]);
+    let (other, _) = pair(&["localhost"]);
+    let server = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![CertificateDer::from(der(&cert))],
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+    )
+    .unwrap();
+    let upstream = Upstream::listen(0, Some(Arc::new(server)), true).unwrap();
+    let mut setup = Setup::new();
+    for (n, pem) in (600..).zip([&cert, &other]) {
+        let mut record = Record::new();
+        record.insert("id".into(), id(n).into());
+        record.insert("cert".into(), pem.as_str().into());
+        let authority: Entity<CaCertificate> = Entity::new(Arc::new(record)).unwrap();
+        setup.parts.ca_certificates.push(Arc::new(authority));
+    }
+    let cases = [
+        ("/unsaid", json!({}), 200),
+        ("/ignored", json!({"tls_verify": false, "ca_certificates": [id(601)]}), 200),
+        ("/nobody", json!({"tls_verify": true}), 502),
+        ("/trusted", json!({"tls_verify": true, "ca_certificates": [id(600)]}), 200),
+        ("/other", json!({"tls_verify": true, "ca_certificates": [id(601)]}), 502),
+    ];
+    for (path, fields, _) in &cases {
+        let mut fields = fields.clone();
+        fields["port"] = upstream.port().into();
+        fields["protocol"] = "https".into();
+        fields["host"] = "localhost".into();
+        fields["retries"] = 0.into();
+        let service = setup.service(fields);
+        setup.route(json!({"paths": [path], "service": service}));
+    }
+    let gateway = setup.start();
+    for (path, _, status) in cases {
+        for _ in 0..2 {
+            assert_eq!(gateway.get(path).status, status, "{path}");
+        }
+    }
+}
