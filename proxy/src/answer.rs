@@ -15,10 +15,15 @@ const UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-la
 const PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
 const RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 
+/// The gateway's answer to what it refuses or can't serve, in the form that the client accepts.
+pub(crate) fn error(exchange: &Exchange, status: StatusCode, text: Option<&str>) -> Box<Answer> {
+    Box::new(kong::error_answer(exchange, status, text))
+}
+
 /// Puts an answer in the place of whatever would have been answered. Headers that plugins have
 /// set stay, but for those that describe the body that is gone.
-pub(crate) fn put(exchange: &mut Exchange, answer: Answer) {
-    let answer = kong::complete_answer(exchange, answer);
+pub(crate) fn put(exchange: &mut Exchange, answer: Box<Answer>) {
+    let answer = kong::complete_answer(exchange, *answer);
     let response = &mut exchange.response;
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_ENCODING] {
         response.headers.remove(name);

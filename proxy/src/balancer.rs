@@ -10,10 +10,10 @@ use std::{
 };
 
 use http::{HeaderValue, StatusCode};
-use silverback_pdk::{Answer, Exchange, Scheme, Target, kong};
+use silverback_pdk::{Answer, Exchange, Scheme, Target};
 
 use crate::{
-    forward,
+    answer, forward,
     lifecycle::Work,
     snapshot::{CompiledUpstream, Snapshot},
 };
@@ -77,7 +77,7 @@ impl Balancers {
 ///
 /// # Errors
 /// 503 where there is no service.
-pub(crate) fn aim(work: &Work) -> Result<Aim, Answer> {
+pub(crate) fn aim(work: &Work) -> Result<Aim, Box<Answer>> {
     let live = &work.live;
     let exchange = &work.exchange;
     let no_service = || refuse(exchange, "no Service found with those values");
@@ -104,7 +104,7 @@ pub(crate) fn aim(work: &Work) -> Result<Aim, Answer> {
 ///
 /// # Errors
 /// 503 where there is none.
-pub(crate) async fn choose(work: &Work, aim: &Aim) -> Result<Peer, Answer> {
+pub(crate) async fn choose(work: &Work, aim: &Aim) -> Result<Peer, Box<Answer>> {
     let scheme = work.exchange.upstream.scheme;
     let no_peer = || refuse(&work.exchange, "failure to get a peer from the ring-balancer");
     let (place, header) = match aim {
@@ -130,8 +130,8 @@ pub(crate) async fn choose(work: &Work, aim: &Aim) -> Result<Peer, Answer> {
     Ok(Peer { address: SocketAddr::new(ip, place.port), host })
 }
 
-fn refuse(exchange: &Exchange, text: &str) -> Answer {
-    kong::error_answer(exchange, StatusCode::SERVICE_UNAVAILABLE, Some(text))
+fn refuse(exchange: &Exchange, text: &str) -> Box<Answer> {
+    answer::error(exchange, StatusCode::SERVICE_UNAVAILABLE, Some(text))
 }
 
 impl Place {

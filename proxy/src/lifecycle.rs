@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 use futures_util::FutureExt;
 use http::{Extensions, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use silverback_pdk::{Answer, Exchange, LogLevel, Phase, kong};
+use silverback_pdk::{Answer, Exchange, LogLevel, Phase};
 
 use crate::{
     answer, chain,
@@ -63,7 +63,7 @@ pub(crate) async fn lead(work: &mut Work) {
 }
 
 /// From the request to the head of the upstream's answer.
-async fn ask(work: &mut Work) -> Result<(), Answer> {
+async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     refuse(work)?;
     chain::rewrite(work).await?;
     route::find(work)?;
@@ -72,7 +72,7 @@ async fn ask(work: &mut Work) -> Result<(), Answer> {
 }
 
 /// Plugins that want the whole answer get it, whoever made it.
-async fn respond(work: &mut Work) -> Result<(), Answer> {
+async fn respond(work: &mut Work) -> Result<(), Box<Answer>> {
     answer::arrive(work);
     if work.exchange.upstream.buffered || work.live.has_handlers(&work.ran, Phase::Response) {
         upstream::read_answer(work).await?;
@@ -82,9 +82,9 @@ async fn respond(work: &mut Work) -> Result<(), Answer> {
 }
 
 /// Answers what is wrong with the request itself.
-fn refuse(work: &mut Work) -> Result<(), Answer> {
+fn refuse(work: &mut Work) -> Result<(), Box<Answer>> {
     match work.refusal {
-        Some(status) => Err(kong::error_answer(&work.exchange, status, None)),
+        Some(status) => Err(answer::error(&work.exchange, status, None)),
         None => Ok(()),
     }
 }
@@ -101,7 +101,7 @@ pub(crate) async fn lead_unharmed(work: &mut Work) {
         exchange.response = silverback_pdk::Response::default();
         exchange.phase = Phase::Access;
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        answer::put(exchange, kong::error_answer(exchange, status, None));
+        answer::put(exchange, answer::error(exchange, status, None));
         answer::sign(work);
     }
 }

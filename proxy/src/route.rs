@@ -3,10 +3,11 @@
 
 use http::{HeaderValue, StatusCode, header};
 use silverback_model::entities::Protocol;
-use silverback_pdk::{Answer, Captures, Matched, Phase, Scheme, Source, kong};
+use silverback_pdk::{Answer, Captures, Matched, Phase, Scheme, Source};
 use silverback_router::{Lookup, Match, normalize};
 
 use crate::{
+    answer,
     forward::Forwarded,
     lifecycle::Work,
     snapshot::{CompiledRoute, CompiledService},
@@ -16,14 +17,14 @@ use crate::{
 ///
 /// # Errors
 /// With the answer where there is no route, or it is not for this kind of request.
-pub(crate) fn find(work: &mut Work) -> Result<(), Answer> {
+pub(crate) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
     work.exchange.phase = Phase::Access;
     let live = work.live.clone();
     let exchange = &mut work.exchange;
     let no_route = "no Route matched with those values";
     let raw_path = exchange.request.raw_path();
     let Ok(path) = normalize(raw_path) else {
-        return Err(kong::error_answer(exchange, StatusCode::NOT_FOUND, Some(no_route)));
+        return Err(answer::error(exchange, StatusCode::NOT_FOUND, Some(no_route)));
     };
     let host = exchange.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let found = live.snapshot.router.find(&Lookup {
@@ -41,7 +42,7 @@ pub(crate) fn find(work: &mut Work) -> Result<(), Answer> {
     });
     let found = found.and_then(|found| Some((live.snapshot.route(found.route)?, found)));
     let Some((route, found)) = found else {
-        return Err(kong::error_answer(exchange, StatusCode::NOT_FOUND, Some(no_route)));
+        return Err(answer::error(exchange, StatusCode::NOT_FOUND, Some(no_route)));
     };
     let service = live.snapshot.service_of(found.route);
     let service_path = service.and_then(|s| s.entity.path.as_deref());
@@ -77,28 +78,25 @@ fn aim(work: &mut Work, route: &CompiledRoute, service: Option<&CompiledService>
 }
 
 /// Refuses or redirects requests that the route's protocols are not for.
-fn check_protocol(work: &mut Work, route: &CompiledRoute) -> Result<(), Answer> {
+fn check_protocol(work: &mut Work, route: &CompiledRoute) -> Result<(), Box<Answer>> {
     let Some(forwarded) = &work.forwarded else { return Ok(()) };
     let exchange = &work.exchange;
     if route.https_only && forwarded.proto != "https" {
         let status = route.entity.https_redirect_status_code;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
         if status == StatusCode::UPGRADE_REQUIRED {
-            let answer = kong::error_answer(exchange, status, Some("Please use HTTPS protocol"));
-            let upgrade = HeaderValue::from_static("TLS/1.2, HTTP/1.1");
-            return Err(answer
-                .with(header::CONNECTION, HeaderValue::from_static("Upgrade"))
-                .with(header::UPGRADE, upgrade));
+            let answer = answer::error(exchange, status, Some("Please use HTTPS protocol"));
+            return Err(upgrade(*answer, "TLS/1.2, HTTP/1.1"));
         }
         let mut location = b"https://".to_vec();
         location.extend_from_slice(forwarded.host.as_bytes());
         location.extend_from_slice(exchange.request.target.as_bytes());
         let mut answer = Answer::new(status, "");
         (answer.body, answer.source) = (None, Source::Exit);
-        return Err(match HeaderValue::from_bytes(&location) {
-            Ok(location) => answer.with(header::LOCATION, location),
-            Err(_) => answer,
-        });
+        if let Ok(location) = HeaderValue::from_bytes(&location) {
+            answer = answer.with(header::LOCATION, location);
+        }
+        return Err(Box::new(answer));
     }
     if route.grpc {
         return check_grpc(work);
@@ -106,20 +104,24 @@ fn check_protocol(work: &mut Work, route: &CompiledRoute) -> Result<(), Answer> 
     Ok(())
 }
 
-fn check_grpc(work: &Work) -> Result<(), Answer> {
+fn check_grpc(work: &Work) -> Result<(), Box<Answer>> {
     let exchange = &work.exchange;
     let content_type = exchange.request.headers.get(header::CONTENT_TYPE);
     if !content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/grpc")) {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let text = "Non-gRPC request matched gRPC route";
-        return Err(kong::error_answer(exchange, status, Some(text)));
+        return Err(answer::error(exchange, status, Some(text)));
     }
     if exchange.request.version != http::Version::HTTP_2 {
         let text = "Please use HTTP2 protocol";
-        let answer = kong::error_answer(exchange, StatusCode::UPGRADE_REQUIRED, Some(text));
-        return Err(answer
-            .with(header::CONNECTION, HeaderValue::from_static("Upgrade"))
-            .with(header::UPGRADE, HeaderValue::from_static("HTTP/2")));
+        let answer = answer::error(exchange, StatusCode::UPGRADE_REQUIRED, Some(text));
+        return Err(upgrade(*answer, "HTTP/2"));
     }
     Ok(())
+}
+
+/// The answer with what the client should speak instead.
+fn upgrade(answer: Answer, protocol: &'static str) -> Box<Answer> {
+    let answer = answer.with(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    Box::new(answer.with(header::UPGRADE, HeaderValue::from_static(protocol)))
 }

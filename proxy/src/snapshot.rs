@@ -246,6 +246,14 @@ pub enum CompileError {
     /// Routes that no router can be built from.
     #[error(transparent)]
     Routes(#[from] BuildErrors),
+    /// An entity that does not have the fields of its kind.
+    #[error("{what}: {fault}")]
+    Entity {
+        /// Which one: "routes UUID".
+        what: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// A plugin entity whose plugin is not there.
     #[error("plugin {id}: '{name}' is not enabled; add it to 'plugins' in kong.conf or remove it")]
     UnknownPlugin {

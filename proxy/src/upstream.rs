@@ -15,12 +15,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use silverback_pdk::{
-    Answer, Body, BodyError, LogLevel, Phase, Scheme, Source, Timeouts, Try, kong,
-};
+use silverback_pdk::{Answer, Body, BodyError, LogLevel, Phase, Scheme, Source, Timeouts, Try};
 use tokio::time::timeout_at;
 
 use crate::{
+    answer,
     balancer::{self, Peer},
     forward,
     lifecycle::Work,
@@ -54,7 +53,7 @@ struct Failure {
 ///
 /// # Errors
 /// With the answer where no upstream answered.
-pub(crate) async fn ask(work: &mut Work) -> Result<(), Answer> {
+pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     work.exchange.timing.access_ended = Some(Instant::now());
     let aim = balancer::aim(work)?;
     let plan = Plan::of(work)?;
@@ -75,7 +74,7 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Answer> {
         };
         note(work, &failure);
         if !failure.may_retry || left == 0 {
-            return Err(kong::error_answer(&work.exchange, failure.status, None));
+            return Err(answer::error(&work.exchange, failure.status, None));
         }
         left -= 1;
         peer = balancer::choose(work, &aim).await?;
@@ -83,7 +82,7 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Answer> {
 }
 
 impl Plan {
-    fn of(work: &Work) -> Result<Plan, Answer> {
+    fn of(work: &Work) -> Result<Plan, Box<Answer>> {
         let exchange = &work.exchange;
         let service = exchange.service();
         let time = |given: Option<u32>| Duration::from_millis(given.unwrap_or(60_000).into());
@@ -104,7 +103,7 @@ impl Plan {
         let uri = Uri::from_maybe_shared(Bytes::from(target)).map_err(|error| {
             let text = format!("no request can be made for the upstream's path: {error}");
             silverback_pdk::log(LogLevel::Err, "", &text);
-            kong::error_answer(exchange, StatusCode::INTERNAL_SERVER_ERROR, None)
+            answer::error(exchange, StatusCode::INTERNAL_SERVER_ERROR, None)
         })?;
         Ok(Plan { timeouts, retries, uri, websocket })
     }
@@ -112,7 +111,7 @@ impl Plan {
 
 /// Reads a body of unknown length, or a small one, before the upstream is asked: then it can be
 /// sent again. What is larger is streamed.
-async fn buffer_request(work: &mut Work) -> Result<(), Answer> {
+async fn buffer_request(work: &mut Work) -> Result<(), Box<Answer>> {
     let exchange = &mut work.exchange;
     if exchange.request.body.at_hand().is_some()
         || exchange.route().is_some_and(|route| !route.request_buffering)
@@ -130,7 +129,7 @@ async fn buffer_request(work: &mut Work) -> Result<(), Answer> {
             Ok(())
         }
         Ok(None) => Ok(()),
-        Err(error) => Err(kong::error_answer(exchange, status_of(&error), None)),
+        Err(error) => Err(answer::error(exchange, status_of(&error), None)),
     }
 }
 
@@ -435,7 +434,7 @@ fn tunnel(work: &mut Work, response: &mut Response<Incoming>) {
 ///
 /// # Errors
 /// With the answer where the upstream's breaks off.
-pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Answer> {
+pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Box<Answer>> {
     let silence = work.read_timeout.unwrap_or(Duration::from_secs(60));
     let body = &mut work.exchange.response.body;
     if let Body::Incoming(_) = body {
@@ -460,7 +459,7 @@ pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Answer> {
             work.exchange.response.body = Body::Empty;
             let text = format!("the upstream's answer broke off: {error}");
             silverback_pdk::log(LogLevel::Err, "", &text);
-            Err(kong::error_answer(&work.exchange, StatusCode::BAD_GATEWAY, None))
+            Err(answer::error(&work.exchange, StatusCode::BAD_GATEWAY, None))
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Running a chain: a phase's handlers in order, until one exits or fails.
 
-use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Phase, kong};
+use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Phase};
 use uuid::Uuid;
 
 use super::{Chain, Chains, Slot};
-use crate::{lifecycle::Work, worker::Live};
+use crate::{answer, lifecycle::Work, worker::Live};
 
 /// Whose handlers the later phases run.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) enum Ran {
 ///
 /// # Errors
 /// If a plugin ends the handshake.
-pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Answer> {
+pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Box<Answer>> {
     run_list(live, exchange, &live.snapshot.chains.globals.certificate, Phase::Certificate).await
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<
 ///
 /// # Errors
 /// With the answer of a plugin that exits or fails.
-pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Answer> {
+pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let list = &live.snapshot.chains.globals.rewrite;
     run_list(&live, &mut work.exchange, list, Phase::Rewrite).await
@@ -40,7 +40,7 @@ pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Answer> {
 ///
 /// # Errors
 /// With the answer of a plugin that exits or fails. Those after it are chosen all the same.
-pub(crate) async fn access(work: &mut Work) -> Result<(), Answer> {
+pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let chains = &live.snapshot.chains;
     let Some(chain) = chains.get(work.chain) else { return Ok(()) };
@@ -52,7 +52,7 @@ pub(crate) async fn access(work: &mut Work) -> Result<(), Answer> {
 }
 
 /// Chooses the instance of each plugin at its turn, by the consumer that is known then.
-async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Answer> {
+async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Box<Answer>> {
     work.ran = Ran::Collected(Vec::with_capacity(chain.slots.len()));
     work.exchange.phase = Phase::Access;
     let mut outcome = Ok(());
@@ -112,7 +112,7 @@ impl Live {
 ///
 /// # Errors
 /// With the answer of a plugin that exits or fails.
-pub(crate) async fn run_phase(work: &mut Work, phase: Phase) -> Result<(), Answer> {
+pub(crate) async fn run_phase(work: &mut Work, phase: Phase) -> Result<(), Box<Answer>> {
     let Work { exchange, live, ran, .. } = work;
     run_list(live, exchange, live.snapshot.chains.later(ran, phase), phase).await
 }
@@ -137,7 +137,7 @@ async fn run_list(
     exchange: &mut Exchange,
     list: &[u32],
     phase: Phase,
-) -> Result<(), Answer> {
+) -> Result<(), Box<Answer>> {
     exchange.phase = phase;
     for &number in list {
         run_one(live, exchange, number, phase).await?;
@@ -151,18 +151,18 @@ async fn run_one(
     exchange: &mut Exchange,
     number: u32,
     phase: Phase,
-) -> Result<(), Answer> {
+) -> Result<(), Box<Answer>> {
     let Some(instance) = live.snapshot.instances.get(number as usize) else { return Ok(()) };
     let Some(handler) = instance.phases.get(phase) else { return Ok(()) };
     exchange.running = Some(number);
     match handler.run(exchange).await {
         Flow::Next => Ok(()),
-        Flow::Exit(answer) => Err(answer),
+        Flow::Exit(answer) => Err(Box::new(answer)),
         Flow::Fail(text) => {
             let text = format!("{phase}: {text}, request_id: {}", exchange.request.id.as_str());
             silverback_pdk::log(LogLevel::Err, &instance.plugin, &text);
             let status = http::StatusCode::INTERNAL_SERVER_ERROR;
-            Err(kong::error_answer(exchange, status, None))
+            Err(answer::error(exchange, status, None))
         }
     }
 }

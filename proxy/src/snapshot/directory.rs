@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use silverback_model::Record;
+use silverback_model::{Record, set::Entities};
 use silverback_pdk::{Found, SecretRef};
 
 /// Answers what plugins ask of the configuration beyond routes and services.
@@ -43,5 +43,26 @@ impl Directory for NoDirectory {
 
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
         Err(format!("could not find vault ({})", reference.name))
+    }
+}
+
+/// A set of entities in memory is a directory of them. It knows no secrets.
+impl Directory for Entities {
+    fn find(&self, kind: &str, field: &str, value: &str) -> Found {
+        let of_kind = self.of(kind);
+        let found = if field == "id" { of_kind.get(value) } else { of_kind.by(field, value) };
+        Found::Now(found.cloned())
+    }
+
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+        self.of(kind).children(parent, parent_id).cloned().collect()
+    }
+
+    fn workspace_id(&self) -> Option<&str> {
+        self.of("workspaces").by("name", "default")?.get("id")?.as_str()
+    }
+
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        NoDirectory.secret(reference)
     }
 }

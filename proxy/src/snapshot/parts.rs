@@ -1,13 +1,16 @@
 //! What a snapshot is compiled from.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+use serde::de::DeserializeOwned;
 use silverback_model::{
     Entity,
     entities::{CaCertificate, Certificate, PluginEntity, Route, Service, Sni, Target, Upstream},
+    schema::EntityName,
+    set::Entities,
 };
 
-use super::{Directory, NoDirectory};
+use super::{CompileError, CompileErrors, Directory, NoDirectory, Snapshot};
 
 /// The entities that a snapshot is compiled from, validated, and where plugins look up others.
 #[derive(Clone)]
@@ -30,6 +33,60 @@ pub struct Parts {
     pub ca_certificates: Vec<Arc<Entity<CaCertificate>>>,
     /// Where plugins look up entities of any kind.
     pub directory: Arc<dyn Directory>,
+}
+
+impl Parts {
+    /// Reads what a set of entities holds. What `previous` has read already is taken from there.
+    ///
+    /// # Errors
+    /// If a record was not validated by the schema of its kind.
+    pub fn read(
+        entities: &Entities,
+        directory: Arc<dyn Directory>,
+        previous: Option<&Snapshot>,
+    ) -> Result<Parts, CompileErrors> {
+        let routes = previous.iter().flat_map(|p| &p.routes).map(|r| &r.entity);
+        let services = previous.iter().flat_map(|p| &p.services).map(|s| &s.entity);
+        let upstreams = previous.iter().flat_map(|p| &p.upstreams).map(|u| &u.entity);
+        let mut errors = Vec::new();
+        let parts = Parts {
+            routes: typed(entities, routes, &mut errors),
+            services: typed(entities, services, &mut errors),
+            upstreams: typed(entities, upstreams, &mut errors),
+            targets: typed(entities, [], &mut errors),
+            plugins: typed(entities, [], &mut errors),
+            certificates: typed(entities, [], &mut errors),
+            snis: typed(entities, [], &mut errors),
+            ca_certificates: typed(entities, [], &mut errors),
+            directory,
+        };
+        if errors.is_empty() { Ok(parts) } else { Err(CompileErrors(errors)) }
+    }
+}
+
+/// The entities of a kind with their typed views.
+fn typed<'a, T: EntityName + DeserializeOwned + 'a>(
+    entities: &Entities,
+    known: impl IntoIterator<Item = &'a Arc<Entity<T>>>,
+    errors: &mut Vec<CompileError>,
+) -> Vec<Arc<Entity<T>>> {
+    let known: HashMap<_, _> =
+        known.into_iter().map(|entity| (Arc::as_ptr(entity.record()), entity)).collect();
+    let mut read = |record: &Arc<silverback_model::Record>| {
+        if let Some(entity) = known.get(&Arc::as_ptr(record)) {
+            return Some(Arc::clone(entity));
+        }
+        match Entity::new(Arc::clone(record)) {
+            Ok(entity) => Some(Arc::new(entity)),
+            Err(error) => {
+                let id = record.get("id").and_then(|id| id.as_str()).unwrap_or_default();
+                let what = format!("{} {id}", T::NAME);
+                errors.push(CompileError::Entity { what, fault: error.to_string() });
+                None
+            }
+        }
+    };
+    entities.of(T::NAME).iter().filter_map(&mut read).collect()
 }
 
 impl Default for Parts {
