@@ -155,7 +155,7 @@ impl Connection {
     pub(crate) async fn send(&mut self) -> Result<(), Fault> {
         let write = self.stream.write_all(&self.output);
         self.used = Instant::now();
-        let deadline = self.used + self.timeout;
+        let deadline = self.deadline();
         let sent = within(&mut self.timer, deadline, write).await;
         self.output.clear();
         match sent {
@@ -165,9 +165,14 @@ impl Connection {
         }
     }
 
+    /// When what was last written must have been answered.
+    fn deadline(&self) -> Instant {
+        self.used + self.timeout
+    }
+
     /// Reads a MessagePack value, whole and not yet decoded.
     pub(crate) async fn read_value(&mut self) -> Result<Bytes, Fault> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = self.deadline();
         let mut scanner = Scanner::default();
         loop {
             if let Some(length) = scanner.scan(&self.input)? {
@@ -179,7 +184,7 @@ impl Connection {
 
     /// Reads a frame: its length in four bytes, the least significant first, and its content.
     pub(crate) async fn read_frame(&mut self) -> Result<Bytes, Fault> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = self.deadline();
         loop {
             let length = self.input.first_chunk().map(|n| u32::from_le_bytes(*n) as usize);
             let least = 4 + length.unwrap_or(0);

@@ -5,6 +5,8 @@
 //! plugins have come to rely on it. What is read is bounded in depth and number of values, so that
 //! a faulty server can't make the gateway allocate more than what it sends justifies.
 
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes};
 use serde_json::Value as Json;
 use silverback_pdk::Value;
@@ -124,19 +126,21 @@ impl Scanner {
 /// Reads values out of one whole message. Text shares the message's bytes.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    rest: Bytes,
+    message: Bytes,
+    /// Where the next value begins.
+    at: usize,
     values: u64,
 }
 
 impl Reader {
     /// A reader of these bytes.
     pub fn new(message: Bytes) -> Reader {
-        Reader { rest: message, values: 0 }
+        Reader { message, at: 0, values: 0 }
     }
 
     /// Whether all has been read.
     pub fn is_done(&self) -> bool {
-        self.rest.is_empty()
+        self.at >= self.message.len()
     }
 
     /// The next value.
@@ -151,25 +155,28 @@ impl Reader {
         if depth > MAX_DEPTH {
             return Err(Malformed::Depth);
         }
-        let (tag, count, mut body) = self.next()?;
+        let Item { tag, values: count, body } = self.next()?;
+        let number = || unsigned(self.message.get(body.clone()).unwrap_or_default());
         Ok(match tag {
             0x00..=0x7f => Value::Int(tag.into()),
             0xe0..=0xff => Value::Int(i64::from(tag.cast_signed())),
             0xc2 => Value::Bool(false),
             0xc3 => Value::Bool(true),
-            0xa0..=0xbf | 0xd9..=0xdb => Value::Text(body),
-            0xc4..=0xc6 => Value::Binary(body),
-            0xca => Value::Number(f32::from_bits(unsigned(&body) as u32).into()),
-            0xcb => Value::Number(f64::from_bits(unsigned(&body))),
-            0xcc..=0xcf => integer(unsigned(&body)),
-            0xd0 => Value::Int((unsigned(&body) as u8).cast_signed().into()),
-            0xd1 => Value::Int((unsigned(&body) as u16).cast_signed().into()),
-            0xd2 => Value::Int((unsigned(&body) as u32).cast_signed().into()),
-            0xd3 => Value::Int(unsigned(&body).cast_signed()),
+            0xa0..=0xbf | 0xd9..=0xdb => Value::Text(self.message.slice(body)),
+            0xc4..=0xc6 => Value::Binary(self.message.slice(body)),
+            0xca => Value::Number(f32::from_bits(number() as u32).into()),
+            0xcb => Value::Number(f64::from_bits(number())),
+            0xcc..=0xcf => integer(number()),
+            0xd0 => Value::Int((number() as u8).cast_signed().into()),
+            0xd1 => Value::Int((number() as u16).cast_signed().into()),
+            0xd2 => Value::Int((number() as u32).cast_signed().into()),
+            0xd3 => Value::Int(number().cast_signed()),
             0x90..=0x9f | 0xdc | 0xdd => self.items(count, depth)?,
             0x80..=0x8f | 0xde | 0xdf => self.pairs(count / 2, depth)?,
             // Of extensions (times and the like) only the bytes mean something to a plugin.
-            0xc7..=0xc9 | 0xd4..=0xd8 => Value::Binary(body.split_off(1.min(body.len()))),
+            0xc7..=0xc9 | 0xd4..=0xd8 => {
+                Value::Binary(self.message.slice((body.start + 1).min(body.end)..body.end))
+            }
             _ => Value::Nil,
         })
     }
@@ -192,7 +199,7 @@ impl Reader {
 
     /// A value takes a byte at least, so no more can follow than bytes are left.
     fn bounded(&self, count: u64) -> usize {
-        usize::try_from(count).unwrap_or(usize::MAX).min(self.rest.len())
+        usize::try_from(count).unwrap_or(usize::MAX).min(self.message.len())
     }
 
     /// The number of items of an array that comes next.
@@ -200,8 +207,9 @@ impl Reader {
     /// # Errors
     /// If something else comes next.
     pub fn array(&mut self) -> Result<usize, Malformed> {
-        match self.next()? {
-            (0x90..=0x9f | 0xdc | 0xdd, count, _) => Ok(usize::try_from(count).unwrap_or(0)),
+        let Item { tag, values: count, .. } = self.next()?;
+        match (tag, count) {
+            (0x90..=0x9f | 0xdc | 0xdd, count) => Ok(usize::try_from(count).unwrap_or(0)),
             _ => Err(Malformed::Expected("an array")),
         }
     }
@@ -211,9 +219,10 @@ impl Reader {
     /// # Errors
     /// If something else comes next.
     pub fn map(&mut self) -> Result<usize, Malformed> {
-        match self.next()? {
-            (0x80..=0x8f | 0xde | 0xdf, count, _) => Ok(usize::try_from(count / 2).unwrap_or(0)),
-            (0x90 | 0xdc | 0xdd, 0, _) => Ok(0),
+        let Item { tag, values: count, .. } = self.next()?;
+        match (tag, count) {
+            (0x80..=0x8f | 0xde | 0xdf, count) => Ok(usize::try_from(count / 2).unwrap_or(0)),
+            (0x90 | 0xdc | 0xdd, 0) => Ok(0),
             _ => Err(Malformed::Expected("a map")),
         }
     }
@@ -231,38 +240,55 @@ impl Reader {
     /// # Errors
     /// If something else comes next.
     pub fn text(&mut self) -> Result<Bytes, Malformed> {
+        let body = self.text_range()?;
+        Ok(self.message.slice(body))
+    }
+
+    /// The place among `keys` of the text that comes next; none if it is another text.
+    ///
+    /// # Errors
+    /// If something else than text comes next.
+    pub fn key(&mut self, keys: &[&str]) -> Result<Option<usize>, Malformed> {
+        let body = self.text_range()?;
+        let text = self.message.get(body).unwrap_or_default();
+        Ok(keys.iter().position(|key| key.as_bytes() == text))
+    }
+
+    fn text_range(&mut self) -> Result<Range<usize>, Malformed> {
         match self.next()? {
-            (0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, _, body) => Ok(body),
+            Item { tag: 0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, body, .. } => Ok(body),
             _ => Err(Malformed::Expected("text")),
         }
     }
 
-    /// Whether an array or a map comes next.
-    pub fn at_table(&self) -> bool {
-        matches!(self.rest.first(), Some(0x80..=0x9f | 0xdc..=0xdf))
-    }
-
     /// Whether a map comes next.
     pub fn at_map(&self) -> bool {
-        matches!(self.rest.first(), Some(0x80..=0x8f | 0xde | 0xdf))
+        matches!(self.message.get(self.at), Some(0x80..=0x8f | 0xde | 0xdf))
     }
 
-    fn next(&mut self) -> Result<(u8, u64, Bytes), Malformed> {
-        let head = head(&self.rest)?.ok_or(Malformed::Short)?;
-        let end = head.head.saturating_add(head.body);
-        let tag = *self.rest.first().ok_or(Malformed::Short)?;
-        if end > self.rest.len() {
+    fn next(&mut self) -> Result<Item, Malformed> {
+        let rest = self.message.get(self.at..).unwrap_or_default();
+        let head = head(rest)?.ok_or(Malformed::Short)?;
+        let tag = *rest.first().ok_or(Malformed::Short)?;
+        if head.head.saturating_add(head.body) > rest.len() {
             return Err(Malformed::Short);
         }
         self.values += head.values;
         if self.values > MAX_VALUES {
             return Err(Malformed::Values);
         }
-        let mut item = self.rest.split_to(end);
-        // Only text and the like has content worth a share of the message.
-        let body = if head.body == 0 { Bytes::new() } else { item.split_off(head.head) };
-        Ok((tag, head.values, body))
+        let start = self.at + head.head;
+        self.at = start + head.body;
+        Ok(Item { tag, values: head.values, body: start..self.at })
     }
+}
+
+/// A value's head, and where its content is in the message.
+struct Item {
+    tag: u8,
+    /// Values that follow and belong to it.
+    values: u64,
+    body: Range<usize>,
 }
 
 /// Up to eight bytes, the most significant first.

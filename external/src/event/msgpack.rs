@@ -60,8 +60,8 @@ pub(crate) async fn start(
     let mut reader = answer(connection, server).await?;
     let mut id = None;
     for _ in 0..reader.map()? {
-        match reader.text()?.as_ref() {
-            b"Id" => id = Some(reader.int()?),
+        match reader.key(&["Id"])? {
+            Some(_) => id = Some(reader.int()?),
             _ => drop(reader.value()?),
         }
     }
@@ -155,9 +155,9 @@ async fn exchange_step(connection: &mut Connection, server: &Server) -> Result<S
     let mut reader = answer(connection, server).await?;
     let (mut event, mut data) = (None, None);
     for _ in 0..reader.map()? {
-        match reader.text()?.as_ref() {
-            b"EventId" => event = Some(reader.int()?),
-            b"Data" => data = Some(read_data(&mut reader)?),
+        match reader.key(&["EventId", "Data"])? {
+            Some(0) => event = Some(reader.int()?),
+            Some(_) => data = Some(read_data(&mut reader)?),
             _ => drop(reader.value()?),
         }
     }
@@ -176,9 +176,9 @@ fn read_data(reader: &mut Reader) -> Result<Data, Fault> {
     }
     let (mut method, mut args) = (None, Vec::new());
     for _ in 0..reader.map()? {
-        match reader.text()?.as_ref() {
-            b"Method" => method = Some(reader.text()?),
-            b"Args" => args = read_args(reader)?,
+        match reader.key(&["Method", "Args"])? {
+            Some(0) => method = Some(reader.text()?),
+            Some(_) => args = read_args(reader)?,
             _ => drop(reader.value()?),
         }
     }
