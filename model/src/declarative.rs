@@ -214,3 +214,212 @@ fn add_default_workspace(kinds: &Kinds, sets: &mut Vec<(String, Vec<Arc<Record>>
 fn reference(id: &str) -> Value {
     json!({"id": id})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Field;
+
+    fn kinds() -> Arc<Kinds> {
+        let config = Schema::default().with_field("key", Field::string());
+        let plain = Schema::plugin("plain", Field::record(config.clone()));
+        let alone = Schema::plugin("alone", Field::record(config)).no_consumer();
+        let plugins = [("plain", plain), ("alone", alone)];
+        Arc::new(Kinds::bundled(plugins.map(|(name, schema)| (name.to_owned(), Arc::new(schema)))))
+    }
+
+    fn refused(text: &str) -> DeclarativeErrors {
+        load(text, Format::Any, &kinds()).expect_err(text)
+    }
+
+    fn check(text: &str, errors: &Value) {
+        assert_eq!(&Value::from(refused(text).errors().clone()), errors, "{text}");
+    }
+
+    const PASSWORD_NEEDS_CONSUMER: &str =
+        "all or none of these fields must be set: 'password', 'consumer.id'";
+
+    #[test]
+    fn references_inside_of_entities_must_not_be_there() {
+        check(
+            "{_format_version: '3.0', consumers: [{username: a, basicauth_credentials: \
+             [{username: b, password: c, consumer: none}]}]}",
+            &json!({"consumers": [{"basicauth_credentials": [{
+                "@entity": [PASSWORD_NEEDS_CONSUMER],
+                "consumer": "value must be null",
+            }]}]}),
+        );
+        check(
+            "{_format_version: '3.0', basicauth_credentials: \
+             [{username: b, password: c, consumer: 00000000-0000-4000-8000-000000000000}]}",
+            &json!({"basicauth_credentials": [{
+                "@entity": [PASSWORD_NEEDS_CONSUMER],
+                "consumer": {"id": "missing primary key"},
+            }]}),
+        );
+    }
+
+    /// A reference that is there, and leads to what is there, is found in the second pass.
+    #[test]
+    fn references_are_filled_in() {
+        let loads = |text: &str| load(text, Format::Any, &kinds()).expect(text);
+        for consumer in ["consumer: a", "consumer: {id: 00000000-0000-4000-8000-000000000001}"] {
+            let loaded = loads(&format!(
+                "{{_format_version: '3.0', consumers: [{{username: a, id: \
+                 00000000-0000-4000-8000-000000000001, basicauth_credentials: \
+                 [{{username: b, password: c, {consumer}}}]}}]}}"
+            ));
+            let credential = loaded.entities.of("basicauth_credentials").by("username", "b");
+            let credential = credential.expect("credential");
+            assert_eq!(
+                credential.get("consumer"),
+                Some(&reference("00000000-0000-4000-8000-000000000001"))
+            );
+            // The stored password is hashed, the answer shows it as it was sent.
+            assert_ne!(credential.get("password"), Some(&json!("c")));
+            let answer = loaded.answer();
+            let shown = answer["basicauth_credentials"].as_object().expect("credentials");
+            assert!(shown.values().all(|credential| credential["password"] == "c"));
+        }
+    }
+
+    /// What a plugin cannot be for is told of a reference, not of the place in the file.
+    #[test]
+    fn plugins_narrow_references() {
+        let consumer =
+            "{_format_version: '3.0', consumers: [{username: a, plugins: [{name: alone}]}]}";
+        assert!(load(consumer, Format::Any, &kinds()).is_ok());
+        check(
+            "{_format_version: '3.0', consumers: [{username: a}], \
+             plugins: [{name: alone, consumer: a}]}",
+            &json!({"plugins": [{"consumer": "value must be null"}]}),
+        );
+    }
+
+    #[test]
+    fn references_must_lead_somewhere() {
+        check(
+            "{_format_version: '3.0', services: [{name: s, host: h, routes: [{name: r, paths: [/], \
+             service: {id: 769bdf51-16df-5476-9830-ef26800b5448}}]}]}",
+            &json!({"routes": {"r": ["invalid reference 'service: \
+                {\"id\":\"769bdf51-16df-5476-9830-ef26800b5448\"}' (no such entry in 'services')"]}}),
+        );
+    }
+
+    #[test]
+    fn remarks_are_texts_and_lists() {
+        check(
+            "{_format_version: '3.0', _comment: 1, services: [{host: h, _ignore: x, _comment: c}]}",
+            &json!({
+                "_comment": "expected a string",
+                "services": [{"_ignore": "expected an array"}],
+            }),
+        );
+        check(
+            "{_format_version: '3.0', services: [text, ~, {host: h}], routes: {a: 1}}",
+            &json!({
+                "services": ["expected a record", "required field missing"],
+                "routes": "expected an array",
+            }),
+        );
+    }
+
+    #[test]
+    fn empty_configurations_have_a_hash_of_zeroes() {
+        let loaded = load("_format_version: '3.0'\nservices:\n", Format::Yaml, &kinds());
+        let loaded = loaded.expect("valid");
+        assert_eq!(loaded.hash, EMPTY_HASH);
+        assert_eq!(loaded.answer(), json!({}));
+        let workspace = loaded.entities.of("workspaces").by("name", "default");
+        assert_eq!(
+            workspace.and_then(|record| record.get("id")),
+            Some(&json!(DEFAULT_WORKSPACE_ID))
+        );
+    }
+
+    #[test]
+    fn errors_say_where_they_are() {
+        let text = "_format_version: '3.0'\nservices:\n- name: one\n  host: h\n  routes:\n  \
+                    - name: r\n    paths:\n    - /a\n    - b\n- name: two\n";
+        assert_eq!(
+            refused(text).describe("kong.yml"),
+            [
+                "kong.yml:9: services[1] 'one'.routes[1] 'r'.paths[2]: should start with: / (fixed \
+                 path) or ~/ (regex path)",
+                "kong.yml:10: services[2] 'two'.host: required field missing",
+            ]
+        );
+        assert_eq!(
+            refused("a: [").describe("kong.yml"),
+            ["kong.yml: failed parsing declarative configuration: 1:4: did not find expected \
+              node content"]
+        );
+        assert_eq!(
+            refused("{_format_version: '3.0', plugins: [{name: none}]}").describe("kong.yml"),
+            ["kong.yml:1: plugins[1] 'none'.name: plugin 'none' not enabled; add it to the \
+              'plugins' configuration property"]
+        );
+    }
+
+    #[test]
+    fn exports_load_again() {
+        let kinds = kinds();
+        let text = "{_format_version: '3.0', services: [{name: s, host: h, retries: ~, \
+                    routes: [{name: r, paths: ['~/a$'], plugins: [{name: plain}]}]}], \
+                    consumers: [{username: a, basicauth_credentials: [{username: b, password: c}]}]}";
+        let first = load(text, Format::Any, &kinds).expect("valid");
+        let yaml = to_yaml(&export(&first.entities));
+        let second = load(&yaml, Format::Yaml, &kinds).expect("valid");
+        // Times of change are those of the load.
+        let times = regex::Regex::new("\"updated_at\":[0-9.]+").expect("regex");
+        let shown = |loaded: &Loaded| {
+            times.replace_all(&export(&loaded.entities).to_string(), "").into_owned()
+        };
+        assert_eq!(shown(&second), shown(&first));
+    }
+
+    /// Bytes of every kind, and damaged files, are refused or loaded, but never break the loader.
+    #[test]
+    fn nothing_breaks_the_loader() {
+        let kinds = kinds();
+        let file = "_format_version: \"3.0\"\nservices:\n- &s {name: s, url: http://h:1/p, \
+                    routes: [{paths: [\"/a\"], hosts: [h.test], plugins: [{name: plain}]}]}\n\
+                    upstreams:\n- name: u\n  targets: [{target: 1.2.3.4}]\ncertificates:\n\
+                    - {cert: |-\n    x\n  , snis: [{name: a}]}\nconsumers: [<<: *s, custom_id: ~]\n";
+        let parts = [
+            "- ", "\n", "  ", "{", "}", "[", "]", ": ", "&a", "*a", "<<: *a", "'", "\"", "|", ">",
+            "#", "!!int", "%", "---", "...", "?", ",", "~", "0x", "1:2", "\t", "\u{0}", "\u{feff}",
+            "é", "services", "routes", "id", "name", "_ignore", "snis", "-1e999", "\\",
+        ];
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..3000 {
+            let mut text: Vec<char> = file.chars().collect();
+            if random(4) == 0 {
+                text.clear();
+            }
+            for _ in 0..=random(8) {
+                let part = parts[random(parts.len())];
+                let from = random(text.len() + 1);
+                let to = (from + random(6)).min(text.len());
+                text.splice(from..to, part.chars());
+            }
+            let text: String = text.into_iter().collect();
+            match load(&text, Format::Any, &kinds) {
+                Ok(loaded) => {
+                    let yaml = to_yaml(&export(&loaded.entities));
+                    assert!(yaml::parse(&yaml).is_ok(), "{yaml}");
+                }
+                Err(errors) => {
+                    errors.describe("file");
+                    errors.flattened(&kinds);
+                }
+            }
+        }
+    }
+}

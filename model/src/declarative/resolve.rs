@@ -27,6 +27,9 @@ pub(crate) fn resolve<'a>(lists: Vec<List<'a>>) -> Result<Flat<'a>, Errors> {
     let mut flat = resolver.flat;
     let keys = resolver.keys;
     for (_, (kind, records)) in &mut flat {
+        // What is not stored stands for entities of its own.
+        let fields = kind.schema.fields.iter().filter(|(_, field)| field.is(Flag::Transient));
+        let transient: Vec<&String> = fields.map(|(name, _)| name).collect();
         for record in records.values_mut() {
             for (field, other, _) in kind.schema.foreign_fields() {
                 if let Some(Value::String(name)) = record.get(field) {
@@ -35,10 +38,9 @@ pub(crate) fn resolve<'a>(lists: Vec<List<'a>>) -> Result<Flat<'a>, Errors> {
                     record.insert(field.to_owned(), reference);
                 }
             }
-            // What is not stored stands for entities of its own.
-            record.retain(|name, _| {
-                kind.schema.fields.get(name).is_none_or(|field| !field.is(Flag::Transient))
-            });
+            for name in &transient {
+                record.shift_remove(*name);
+            }
         }
     }
     let errors = check_unique(&flat);

@@ -106,12 +106,16 @@ impl Node<'_> {
 /// items are named by their positions, an empty one has no fields.
 fn own_fields(kind: &Kind, item: &Value) -> Record {
     match item {
-        Value::Object(fields) => fields
-            .iter()
-            .filter(|(name, _)| !name.starts_with('_') || !is_note(name))
-            .filter(|(name, _)| kind.nests(name).is_none())
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
+        Value::Object(fields) => {
+            // One more for the id.
+            let mut own = Record::with_capacity(fields.len() + 1);
+            for (name, value) in fields {
+                if !is_note(name) && kind.nests(name).is_none() {
+                    own.insert(name.clone(), value.clone());
+                }
+            }
+            own
+        }
         Value::Array(list) => {
             let items = list.iter().enumerate();
             items.map(|(i, item)| ((i + 1).to_string(), item.clone())).collect()

@@ -29,10 +29,12 @@ impl Schema {
     /// schema; unknown ones come last, or not at all out of the store.
     pub(crate) fn auto_fields(&self, mut data: Record, context: Context) -> Result<Record, Errors> {
         self.spread_shorthands(&mut data)?;
-        let mut out = Record::new();
-        let fields: Vec<(&String, &Field)> = self.each_field(&data).collect();
-        let mut values = data.clone();
-        for (name, field) in fields {
+        let mut out = Record::with_capacity(self.fields.len());
+        let subschema = self.subschema(&data).cloned();
+        let mut values = data;
+        for (name, own) in &self.fields {
+            let special = subschema.as_ref().and_then(|schema| schema.fields.get(name));
+            let field = special.unwrap_or(own);
             let value = values.shift_remove(name);
             let value = field.auto_value(name, value, context);
             if let Some(value) = field.adjusted(value, context)? {

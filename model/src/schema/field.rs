@@ -280,14 +280,19 @@ impl Field {
     /// This field as a condition sees it: what the condition says takes the place of what the
     /// field says.
     pub fn overlaid(&self, condition: &Field) -> Field {
-        let mut field = self.clone();
-        match (&mut field.kind, &condition.kind) {
-            (Kind::Array(own) | Kind::Set(own), Kind::Partial { elements: Some(elements) }) => {
-                own.clone_from(elements);
+        // Conditions are checked for every entity: nothing is copied that is not asked for.
+        let kind = match (&self.kind, &condition.kind) {
+            (Kind::Array(_), Kind::Partial { elements: Some(elements) }) => {
+                Kind::Array(elements.clone())
             }
-            (_, Kind::Partial { .. }) => {}
-            (own, kind) => own.clone_from(kind),
-        }
+            (Kind::Set(_), Kind::Partial { elements: Some(elements) }) => {
+                Kind::Set(elements.clone())
+            }
+            (own, Kind::Partial { .. }) => own.clone(),
+            (_, kind) => kind.clone(),
+        };
+        let (flags, rules) = (self.flags.clone(), self.rules.clone());
+        let mut field = Field { err: self.err.clone(), flags, rules, ..Field::new(kind) };
         for (flag, yes) in &condition.flags {
             field = field.with(*flag, *yes);
         }

@@ -157,12 +157,12 @@ impl Kind {
     /// Which field of the child refers to this kind, if lists of such children can stand in
     /// entities of this kind. Where the field of their name is stored, it is not such a list.
     pub(crate) fn nests(&self, child: &str) -> Option<&str> {
+        let found = self.children.iter().rfind(|other| other.kind == child)?;
         let own = self.schema.fields.get(child);
         if own.is_some_and(|field| !field.is(Flag::Transient)) {
             return None;
         }
-        let child = self.children.iter().rfind(|other| other.kind == child)?;
-        Some(&child.field)
+        Some(&found.field)
     }
 }
 
