@@ -200,7 +200,7 @@ fn missing(schema: &Schema, key: &str) -> Answer {
 
 /// An entity as the API shows it.
 pub(crate) fn show(record: &Record) -> Value {
-    Value::Object(record.clone())
+    Value::Object(silverback_model::shown(record))
 }
 
 fn validate(schema: &Schema, fields: Record) -> Result<(), Answer> {

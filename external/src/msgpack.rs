@@ -386,7 +386,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A value. Members that are nil are left out of maps, and a table without any is an array.
+    /// A value. A table without members is an array. A member that is nil stands for a null in
+    /// JSON; where nil means absent, whoever made the map has left it out.
     pub fn value(&mut self, value: &Value) {
         match value {
             Value::Nil => self.nil(),
@@ -400,9 +401,8 @@ impl<'a> Writer<'a> {
                 items.iter().for_each(|item| self.value(item));
             }
             Value::Map(pairs) => {
-                let count = pairs.iter().filter(|(_, v)| !v.is_nil()).count();
-                self.table(count);
-                for (key, value) in pairs.iter().filter(|(_, v)| !v.is_nil()) {
+                self.table(pairs.len());
+                for (key, value) in pairs {
                     self.value(key);
                     self.value(value);
                 }
@@ -526,7 +526,7 @@ mod tests {
         for (value, expect) in [
             (Value::Number(2.0), "02"),
             (Value::Map(vec![]), "90"),
-            (Value::Map(vec![(Value::constant("a"), Value::Nil)]), "90"),
+            (Value::Map(vec![(Value::constant("a"), Value::Nil)]), "81a161c0"),
             (Value::Text(Bytes::from_static(b"\xff")), "a1ff"),
         ] {
             assert_eq!(write(&value, false), hex(expect));

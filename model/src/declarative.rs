@@ -19,10 +19,10 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
 
-use crate::Record;
 use crate::errors::Errors;
 use crate::schema::Schema;
 use crate::set::{Entities, Kinds};
+use crate::{Record, WORKSPACE};
 
 pub use errors::DeclarativeErrors;
 pub use export::{export, to_yaml};
@@ -76,13 +76,13 @@ impl Loaded {
             }
             let of_kind: Record = collection
                 .iter()
-                .map(|record| (kind.key(record), Value::Object(Record::clone(record))))
+                .map(|record| (kind.key(record), Value::Object(crate::shown(record))))
                 .collect();
             answer.insert(kind.schema.name.clone(), Value::Object(of_kind));
         }
         for (kind, key, record) in &self.untransformed {
             if let Some(Value::Object(of_kind)) = answer.get_mut(kind) {
-                of_kind.insert(key.clone(), Value::Object(record.clone()));
+                of_kind.insert(key.clone(), Value::Object(crate::shown(record)));
             }
         }
         Value::Object(answer)
@@ -167,7 +167,10 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     let mut errors = Errors::new();
     for (name, (kind, records)) in flat {
         let mut set = Vec::with_capacity(records.len());
-        for (key, record) in records {
+        for (key, mut record) in records {
+            if kind.schema.workspaceable {
+                record.insert(WORKSPACE.to_owned(), DEFAULT_WORKSPACE_ID.into());
+            }
             if transform && has_transformations(&kind.schema, &record) {
                 match kind.schema.transform(record.clone(), &record) {
                     Ok(changed) => {

@@ -5,7 +5,7 @@ extern crate self as silverback_model;
 
 mod record;
 
-pub use record::{Entity, Record};
+pub use record::{Entity, Record, WORKSPACE, shown};
 
 pub mod declarative;
 pub mod entities;

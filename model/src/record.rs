@@ -8,6 +8,16 @@ use serde_json::{Map, Value};
 /// An entity as it stands in the store: its fields by name, in the order of its schema.
 pub type Record = Map<String, Value>;
 
+/// The field that says which workspace an entity belongs to. It is kept with the entity, plugins
+/// see it, and the Admin API and exports leave it out (kong/db/dao/init.lua).
+pub const WORKSPACE: &str = "ws_id";
+
+/// A record as the Admin API and exports show it.
+pub fn shown(record: &Record) -> Record {
+    let fields = record.iter().filter(|(name, _)| *name != WORKSPACE);
+    fields.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// A record with its typed view; both are immutable and shared.
 #[derive(Debug, Clone)]
 pub struct Entity<T> {

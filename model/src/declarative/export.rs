@@ -18,7 +18,7 @@ pub fn export(entities: &Entities) -> Value {
             continue;
         }
         let flat = |record: &Record| -> Value {
-            let mut record = record.clone();
+            let mut record = crate::shown(record);
             for (field, _, _) in schema.foreign_fields() {
                 if let Some(id) = record.get(field).and_then(|value| value.get("id")).cloned() {
                     record.insert(field.to_owned(), id);

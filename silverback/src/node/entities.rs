@@ -4,11 +4,10 @@ use std::{cell::RefCell, fs, sync::Arc};
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use silverback_admin::{Given, LoadError};
 use silverback_model::{
-    Entity, Record,
+    Record,
     declarative::{self, DeclarativeErrors, Format},
     set::{Entities, Kinds},
 };
@@ -83,9 +82,12 @@ impl Configuration {
         }
         .map_err(Refusal::Invalid)?;
         let previous = self.snapshot.load();
-        let parts = parts(&loaded.entities).map_err(Refusal::Broken)?;
-        let snapshot = Snapshot::compile(parts, &self.registry, &self.settings, Some(&previous))
-            .map_err(|errors| Refusal::Broken(anyhow!("{errors}")))?;
+        let directory = Arc::new(Memory { entities: Arc::clone(&loaded.entities) });
+        let snapshot = Parts::read(&loaded.entities, directory, Some(&previous))
+            .and_then(|parts| {
+                Snapshot::compile(parts, &self.registry, &self.settings, Some(&previous))
+            })
+            .map_err(|errors| Refusal::Broken(errors.into()))?;
         let answer = loaded.answer();
         self.store.replace(loaded.entities, loaded.hash);
         self.snapshot.store(Arc::new(snapshot));
@@ -125,50 +127,22 @@ pub(crate) fn kinds(registry: &Registry) -> Arc<Kinds> {
     Arc::new(Kinds::bundled(schemas))
 }
 
-/// What a snapshot is compiled from.
-fn parts(entities: &Arc<Entities>) -> Result<Parts> {
-    Ok(Parts {
-        routes: typed(entities, "routes")?,
-        services: typed(entities, "services")?,
-        upstreams: typed(entities, "upstreams")?,
-        targets: typed(entities, "targets")?,
-        plugins: typed(entities, "plugins")?,
-        certificates: typed(entities, "certificates")?,
-        snis: typed(entities, "snis")?,
-        ca_certificates: typed(entities, "ca_certificates")?,
-        directory: Arc::new(Memory { entities: Arc::clone(entities) }),
-    })
-}
-
-fn typed<T: DeserializeOwned>(entities: &Entities, kind: &str) -> Result<Vec<Arc<Entity<T>>>> {
-    entities
-        .of(kind)
-        .iter()
-        .map(|record| Ok(Arc::new(Entity::new(Arc::clone(record))?)))
-        .collect::<Result<_, serde_json::Error>>()
-        .with_context(|| format!("{kind}: an entity does not fit its schema"))
-}
-
-/// Look-ups in memory.
+/// Look-ups in memory, and secrets of the environment.
 struct Memory {
     entities: Arc<Entities>,
 }
 
 impl Directory for Memory {
     fn find(&self, kind: &str, field: &str, value: &str) -> Found {
-        let found = match field {
-            "id" => self.entities.of(kind).get(value),
-            _ => self.entities.of(kind).by(field, value),
-        };
-        Found::Now(found.cloned())
+        Directory::find(&*self.entities, kind, field, value)
     }
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
-        self.entities.of(kind).children(parent, parent_id).cloned().collect()
+        Directory::children(&*self.entities, kind, parent, parent_id)
     }
 
     fn workspace_id(&self) -> Option<&str> {
-        None
+        Directory::workspace_id(&*self.entities)
     }
 
     /// The environment, as Kong's env vault reads it (`kong/vaults/env`): the name in capitals,
