@@ -42,7 +42,7 @@ impl Config {
             fail_open: false,
             connections: 256,
             queue: 1024,
-            start_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(10),
         }
     }
 

@@ -98,10 +98,7 @@ impl Servers {
     /// thread that lives as long as the gateway: the servers die with it. A second call has nothing
     /// to do and is done at once.
     pub async fn supervise(&self) {
-        let ends = {
-            let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *ends)
-        };
+        let ends = self.take_ends();
         join_all(ends.into_iter().map(|(server, end)| supervisor::supervise(server, end))).await;
     }
 
@@ -123,6 +120,10 @@ impl Servers {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
+    fn take_ends(&self) -> Vec<(Arc<Server>, Ends)> {
+        std::mem::take(&mut *self.ends.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// How each server is.
     pub fn status(&self) -> Vec<ServerStatus> {
         self.servers.iter().map(|server| server.status()).collect()
@@ -133,8 +134,12 @@ impl Servers {
     /// the gateway started are not found this way.
     ///
     /// # Errors
-    /// What went wrong, by server. The old process then goes on.
+    /// What went wrong, by server. The old process then goes on. Before [`Self::supervise`] there
+    /// is nothing to reload, and that is no error.
     pub async fn reload(&self, name: Option<&str>) -> Result<(), Vec<(String, String)>> {
+        if !self.ends.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            return Ok(());
+        }
         let chosen = self.servers.iter().filter(|s| name.is_none_or(|n| n == s.config.name));
         let reload = |server: &Arc<Server>| {
             let server = Arc::clone(server);
@@ -151,12 +156,14 @@ impl Servers {
 
     /// Stops all servers: they are asked to end, and killed when they don't within seconds.
     pub async fn stop(&self) {
+        // Those that nobody supervises yet have not been started: nothing answers for them.
+        drop(self.take_ends());
         let stop = |server: &Arc<Server>| {
             let (done, stopped) = oneshot::channel();
             server.order(Order::Stop(done));
             stopped
         };
-        // One that is not supervised has nothing to stop.
+        // An error: its supervisor has gone already.
         join_all(self.servers.iter().map(stop)).await;
     }
 }

@@ -27,6 +27,8 @@ use crate::{
 const ASK_EVERY: Duration = Duration::from_millis(5);
 /// When to warn that it does not.
 const WARN_AFTER: Duration = Duration::from_secs(10);
+/// How long a server's replacement has for coming up.
+const REPLACE_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server has to end before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 /// How long a replaced server has for the events that run on it.
@@ -356,9 +358,9 @@ impl Up<'_> {
         tokio::select! {
             path = listening(self.server, next.pid) => Ok((next, path)),
             error = next.ended() => Err(error),
-            () = sleep(WARN_AFTER) => {
+            () = sleep(REPLACE_WITHIN) => {
                 next.stop(Duration::ZERO).await;
-                Err(format!("the replacement did not listen within {WARN_AFTER:?}"))
+                Err(format!("the replacement did not listen within {REPLACE_WITHIN:?}"))
             }
         }
     }

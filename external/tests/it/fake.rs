@@ -73,7 +73,7 @@ impl FakeServer {
         };
         let socket = self.prefix.join("fake.socket");
         let mut config = Config::new("fake", socket, format!("echo '{dump}'"));
-        config.timeout = Duration::from_millis(300);
+        config.timeout = Duration::from_secs(1);
         config
     }
 }
@@ -132,7 +132,7 @@ fn check(
         let phases = rig.configure("fake", &json!({}));
         let began = Instant::now();
         failed(&access(&phases).await.0, expect);
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert_eq!(rig.status().failures, 1);
         rig.servers.stop().await;
     });
@@ -153,8 +153,8 @@ fn messagepack_faults_fail_the_request() {
     check(MsgPack, "the answer to 99 instead of", send(b"\x94\x01\x63\xc0\xc0", true));
     check(MsgPack, "closed the connection", send(b"\x94\x01", false));
     check(MsgPack, "closed the connection", send(b"", false));
-    check(MsgPack, "no answer within 300ms", send(b"\x94\x01", true));
-    check(MsgPack, "no answer within 300ms", send(b"", true));
+    check(MsgPack, "no answer within 1s", send(b"\x94\x01", true));
+    check(MsgPack, "no answer within 1s", send(b"", true));
     check(MsgPack, "more than 4000000 values", send(b"\x94\x01\x01\xdd\xff\xff\xff\xff", true));
     check(MsgPack, "a message of more than", send(b"\x94\x01\x01\xc6\xff\xff\xff\xff", true));
     check(MsgPack, "the server answered: oh", |_, id, stream| {

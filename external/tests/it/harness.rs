@@ -102,7 +102,9 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    pub(crate) async fn start(configs: Vec<Config>) -> Rig {
+    pub(crate) async fn start(mut configs: Vec<Config>) -> Rig {
+        // The machine may be busy with other tests.
+        configs.iter_mut().for_each(|config| config.start_timeout = Duration::from_secs(60));
         let (servers, plugins) = Servers::query(configs).await.unwrap();
         let servers = Rc::new(servers);
         let supervised = Rc::clone(&servers);
@@ -131,7 +133,7 @@ impl Rig {
             if seen(&status) {
                 return status;
             }
-            assert!(began.elapsed() < Duration::from_secs(15), "still {status:?}");
+            assert!(began.elapsed() < Duration::from_secs(60), "still {status:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -143,11 +143,11 @@ fn python_that_has_locked_itself_out_is_replaced() {
         block_on(async {
             let prefix = Prefix::new();
             let rig = Rig::start(vec![python(&prefix, flag)]).await;
-            rig.servers.up(std::time::Duration::from_secs(10)).await.unwrap();
+            rig.servers.up(std::time::Duration::from_secs(60)).await.unwrap();
             let phases = rig.configure("py-fault", &json!({"phase": "access", "do": "raise"}));
             let began = std::time::Instant::now();
             failed(&access(&phases).await.0, "closed the connection");
-            assert!(began.elapsed().as_secs() < 8, "{:?}", began.elapsed());
+            assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
             greets(&rig, "py-hello", "Python").await;
             let error = rig.status().last_error.unwrap();
             assert!(error.contains("a thread ended in an exception"), "{error}");
@@ -161,11 +161,11 @@ fn a_plugin_that_hangs_is_given_up() {
     block_on(async {
         let prefix = Prefix::new();
         let mut config = js(&prefix);
-        config.timeout = std::time::Duration::from_millis(300);
+        config.timeout = std::time::Duration::from_millis(1000);
         let rig = Rig::start(vec![config]).await;
         rig.running().await;
         let phases = rig.configure("js-fault", &json!({"phase": "access", "do": "hang"}));
-        failed(&access(&phases).await.0, "no answer within 300ms");
+        failed(&access(&phases).await.0, "no answer within 1s");
         // The server itself is well, and stays.
         greets(&rig, "js-hello", "JavaScript").await;
         let status = rig.status();

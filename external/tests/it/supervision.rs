@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use silverback_external::{Condition, Config};
+use silverback_external::{Condition, Config, Servers};
 
 use crate::harness::{Prefix, Rig, access, block_on, failed, go, js, went_on};
 
@@ -20,7 +20,7 @@ fn lives(pid: Option<u32>) -> bool {
 }
 
 #[test]
-fn a_killed_server_is_back_within_a_second() {
+fn a_killed_server_is_back_at_once() {
     block_on(async {
         let prefix = Prefix::new();
         let rig = Rig::start(vec![go(&prefix, "go-hello")]).await;
@@ -30,9 +30,11 @@ fn a_killed_server_is_back_within_a_second() {
         kill(before.pid);
         let began = Instant::now();
         // Not one request fails: nothing has been sent when the end of the server is noticed.
-        while began.elapsed() < Duration::from_millis(500) {
+        while rig.status().restarts == 0 || rig.status().state != Condition::Running {
             went_on(&access(&phases).await.0);
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", rig.status());
         }
+        went_on(&access(&phases).await.0);
         let status = rig.status();
         assert_eq!((status.state, status.restarts), (Condition::Running, 1));
         assert_ne!(status.pid, before.pid);
@@ -57,7 +59,7 @@ fn a_server_that_keeps_ending_is_tried_ever_more_seldom() {
         let phases = rig.configure("a", &json!({}));
         let began = Instant::now();
         failed(&access(&phases).await.0, "it is down: it ended with exit status 9");
-        assert!(began.elapsed() < Duration::from_millis(500));
+        assert!(began.elapsed() < Duration::from_secs(3));
         rig.servers.stop().await;
     });
 }
@@ -87,7 +89,7 @@ fn reload_replaces_the_process_under_load() {
         assert_eq!((status.state, status.failures), (Condition::Running, 0));
         let began = Instant::now();
         while lives(before.pid) {
-            assert!(began.elapsed() < Duration::from_secs(5), "the old process stays");
+            assert!(began.elapsed() < Duration::from_secs(20), "the old process stays");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         rig.servers.stop().await;
@@ -108,7 +110,7 @@ fn a_server_of_somebody_else_is_only_connected_to() {
             let mut server = run().unwrap();
             let began = Instant::now();
             while failing(&access(&phases).await.0) {
-                assert!(began.elapsed() < Duration::from_secs(3), "it is not found");
+                assert!(began.elapsed() < Duration::from_secs(20), "it is not found");
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             server.kill().unwrap();
@@ -123,4 +125,45 @@ fn a_server_of_somebody_else_is_only_connected_to() {
 
 fn failing(flow: &silverback_pdk::Flow) -> bool {
     matches!(flow, silverback_pdk::Flow::Fail(_))
+}
+
+#[test]
+fn servers_that_were_never_started_stop_at_once() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    block_on(async {
+        let prefix = Prefix::new();
+        let (servers, _) = Servers::query(vec![go(&prefix, "go-hello")]).await.unwrap();
+        shared(&servers);
+        servers.reload(None).await.unwrap();
+        servers.stop().await;
+        servers.supervise().await;
+        servers.stop().await;
+    });
+}
+
+#[test]
+fn a_gateway_that_is_killed_leaves_no_server_behind() {
+    let prefix = Prefix::new();
+    let pid = std::thread::scope(|scope| {
+        let gateway = scope.spawn(|| {
+            let mut pid = None;
+            block_on(async {
+                let rig = Rig::start(vec![js(&prefix)]).await;
+                pid = rig.running().await.pid;
+                // The supervisor is dropped with the runtime, without having stopped anything.
+            });
+            pid
+        });
+        gateway.join().unwrap()
+    });
+    let began = Instant::now();
+    while lives(pid) && !zombie(pid) {
+        assert!(began.elapsed() < Duration::from_secs(20), "the server stays");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn zombie(pid: Option<u32>) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.unwrap()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
 }
