@@ -340,6 +340,15 @@ mod tests {
         );
     }
 
+    /// The hash that is recorded of Kong for this text.
+    #[test]
+    fn hashes_are_of_the_text() {
+        let text = "_format_version: \"3.0\"\nservices:\n- name: echo\n  \
+                    url: http://127.0.0.1:9800\n  routes:\n  - name: r1\n    paths: [\"/one\"]\n";
+        let loaded = load(text, Format::Any, &kinds()).expect("valid");
+        assert_eq!(loaded.hash, "9b436ccef4bb33fdca46d693371d0a9c");
+    }
+
     #[test]
     fn errors_say_where_they_are() {
         let text = "_format_version: '3.0'\nservices:\n- name: one\n  host: h\n  routes:\n  \

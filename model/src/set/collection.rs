@@ -82,15 +82,23 @@ impl Collection {
     fn index(&mut self, kind: &Kind) {
         let entries = || self.entries.iter().zip(0_u32..);
         for field in kind.unique_fields() {
-            let values = entries()
-                .filter_map(|(entry, at)| Some((text(entry.record.get(field)?)?.into(), at)));
-            self.unique.insert(field.to_owned(), values.collect());
+            let mut values = HashMap::with_capacity(self.entries.len());
+            for (entry, at) in entries() {
+                if let Some(value) = entry.record.get(field).and_then(text) {
+                    values.insert(value.into(), at);
+                }
+            }
+            self.unique.insert(field.to_owned(), values);
         }
         for (field, _, _) in kind.schema.foreign_fields() {
             let mut parents: HashMap<Box<str>, Vec<u32>> = HashMap::new();
             for (entry, at) in entries() {
-                if let Some(parent) = entry.record.get(field).and_then(reference) {
-                    parents.entry(parent.into()).or_default().push(at);
+                let Some(parent) = entry.record.get(field).and_then(reference) else { continue };
+                match parents.get_mut(parent) {
+                    Some(children) => children.push(at),
+                    None => {
+                        parents.insert(parent.into(), vec![at]);
+                    }
                 }
             }
             self.children.insert(field.to_owned(), parents);
