@@ -22,8 +22,8 @@ pub(crate) fn error(exchange: &Exchange, status: StatusCode, text: Option<&str>)
 
 /// Puts an answer in the place of whatever would have been answered. Headers that plugins have
 /// set stay, but for those that describe the body that is gone.
-pub(crate) fn put(exchange: &mut Exchange, answer: Box<Answer>) {
-    let answer = kong::complete_answer(exchange, *answer);
+pub(crate) fn put(exchange: &mut Exchange, answer: Answer) {
+    let answer = kong::complete_answer(exchange, answer);
     let response = &mut exchange.response;
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONTENT_ENCODING] {
         response.headers.remove(name);

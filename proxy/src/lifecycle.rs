@@ -51,13 +51,13 @@ pub(crate) struct Work {
 /// log after the last (`body.rs`).
 pub(crate) async fn lead(work: &mut Work) {
     if let Err(answer) = ask(work).await {
-        answer::put(&mut work.exchange, answer);
+        answer::put(&mut work.exchange, *answer);
     }
     if let Err(answer) = respond(work).await {
-        answer::put(&mut work.exchange, answer);
+        answer::put(&mut work.exchange, *answer);
     }
     if let Err(answer) = chain::run_phase(work, Phase::HeaderFilter).await {
-        answer::put(&mut work.exchange, answer);
+        answer::put(&mut work.exchange, *answer);
     }
     answer::sign(work);
 }
@@ -101,7 +101,7 @@ pub(crate) async fn lead_unharmed(work: &mut Work) {
         exchange.response = silverback_pdk::Response::default();
         exchange.phase = Phase::Access;
         let status = StatusCode::INTERNAL_SERVER_ERROR;
-        answer::put(exchange, answer::error(exchange, status, None));
+        answer::put(exchange, *answer::error(exchange, status, None));
         answer::sign(work);
     }
 }
