@@ -108,11 +108,12 @@ fn refusal(
         (Some(host), None) => !is_host(host.as_bytes()),
         (None, None) => parts.version == Version::HTTP_11 && parts.uri.authority().is_none(),
     };
+    let bad_method = parts.method.as_str().bytes().any(|b| b.is_ascii_lowercase());
     let both_lengths = parts.headers.contains_key(header::CONTENT_LENGTH)
         && parts.headers.contains_key(header::TRANSFER_ENCODING);
     let path = parts.uri.path();
     let bad_path = !path.starts_with('/') || normalize_fails(path);
-    if bad_host || both_lengths || bad_path {
+    if bad_method || bad_host || both_lengths || bad_path {
         return Some(StatusCode::BAD_REQUEST);
     }
     let limit = config.node.body_max;

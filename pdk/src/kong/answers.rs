@@ -125,6 +125,10 @@ fn server_error(exchange: &Exchange, status: StatusCode, message: Option<&str>) 
     if is_grpc(exchange) {
         return grpc(shown, message, HeaderMap::new());
     }
+    if wanted.starts_with("application/grpc") {
+        // gRPC over HTTP/1, as from gRPC-Web: JSON, without the request's id.
+        return Answer::json(shown, &serde_json::json!({ "message": message }));
+    }
     rendered(exchange, shown, Media::accepted(&wanted), &message)
 }
 

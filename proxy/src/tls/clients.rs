@@ -7,9 +7,11 @@ use rustls::{
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use silverback_model::entities::{Protocol, Service};
@@ -137,9 +139,13 @@ impl<'a> Maker<'a> {
         let verifier = if roots.is_empty() {
             nobody
         } else {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
-                .build()
-                .map_err(|e| e.to_string())?
+            let trusted = wanted.trusted.iter().filter_map(|pem| tls::read_chain(pem).ok());
+            let trusted = trusted.flatten().collect();
+            let chains =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone())
+                    .build()
+                    .map_err(|e| e.to_string())?;
+            Arc::new(Trusting { chains, trusted })
         };
         let shown = match &wanted.shown {
             Some((chain, key)) => Some(tls::read_pair(&self.provider, chain, key)?),
@@ -163,6 +169,59 @@ impl<'a> Maker<'a> {
             Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
             None => builder.with_no_client_auth(),
         }))
+    }
+}
+
+/// Verifies chains, and takes a certificate that is trusted itself, as OpenSSL does: many an
+/// upstream shows a self-signed one that says it is an authority.
+#[derive(Debug)]
+struct Trusting {
+    chains: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        cert: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let error = match self.chains.verify_server_cert(cert, chain, name, ocsp, now) {
+            Ok(fine) => return Ok(fine),
+            Err(error) => error,
+        };
+        // It is said only once the dates have been found good; there is no variant to match.
+        let is_authority = format!("{error:?}").contains("CaUsedAsEndEntity");
+        if !is_authority || !self.trusted.iter().any(|known| known == cert) {
+            return Err(error);
+        }
+        verify_server_name(&ParsedCertificate::try_from(cert)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chains.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chains.supported_verify_schemes()
     }
 }
 

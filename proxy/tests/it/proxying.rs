@@ -129,6 +129,7 @@ fn requests_that_are_wrong_are_refused() {
     check("GET /../.. HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 400");
     check("TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 405");
     check("GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n 2\r\nConnection: close\r\n\r\n", "HTTP/1.1 400");
+    check("get / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 400");
     check("GET / HTTP/1.0\r\n\r\n", "HTTP/1.0 200");
     assert!(upstream.take_seen().len() == 1);
 }
