@@ -4,8 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use silverback_model::declarative::{self, Format};
+use silverback_model::entities::with_expressions;
 use silverback_model::schema::Schema;
 use silverback_model::set::Kinds;
 
@@ -166,4 +169,54 @@ fn files_load_as_recorded() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert!(compared > 60, "only {compared} requests were compared");
+}
+
+/// Folders whose configurations use plugins of their own.
+const OWN_PLUGINS: [&str; 3] = ["external", "lua", "pdk"];
+
+/// The configuration of every scenario was loaded by Kong.
+#[test]
+fn configurations_load() {
+    let kinds = kinds();
+    let routes = kinds.get("routes").expect("routes").schema.as_ref().clone();
+    let expressions = Arc::new(Kinds::clone(&kinds).with(with_expressions(routes)));
+    let mut loaded = 0;
+    let mut refused = Vec::new();
+    for folder in std::fs::read_dir(conformance().join("scenarios")).expect("folders") {
+        let folder = folder.expect("folder").path();
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if OWN_PLUGINS.iter().any(|own| name.starts_with(own)) {
+            continue;
+        }
+        let kinds = if name.contains("expressions") { &expressions } else { &kinds };
+        for entry in std::fs::read_dir(&folder).expect("scenarios") {
+            let path = entry.expect("entry").path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let scenario = declarative::parse(&read(&path), Format::Yaml).expect("scenario");
+            let Some(Value::String(config)) = scenario.get("config") else { continue };
+            let config = with_keys(config);
+            match declarative::load(&config, Format::Any, kinds) {
+                Ok(_) => loaded += 1,
+                Err(errors) => refused.extend(errors.describe(&path.display().to_string())),
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+    assert!(loaded > 100, "only {loaded} configurations were loaded");
+}
+
+/// The scenarios name their private keys, which stand in a file of their own.
+fn with_keys(config: &str) -> String {
+    let pems: Value = serde_json::from_str(&read(&conformance().join("pems.json"))).expect("keys");
+    let mut config = config.to_owned();
+    for (name, pem) in pems.as_object().expect("keys by name") {
+        let pem = STANDARD.decode(pem.as_str().unwrap_or_default()).expect("base64");
+        let pem = String::from_utf8(pem).expect("text");
+        let json = Value::from(pem.as_str()).to_string();
+        config = config.replace(&format!("{{pem/json:{name}}}"), json.trim_matches('"'));
+        config = config.replace(&format!("{{pem:{name}}}"), &pem);
+    }
+    config
 }

@@ -118,13 +118,12 @@ impl Place<'_> {
         }
     }
 
-    /// An entity is told by its name as well, where it has one.
+    /// An entity is told by its name as well, where it has one; keys are secrets and never shown.
     fn element(&self, i: usize) -> Place<'_> {
         let item = self.item.and_then(|item| item.get(i));
-        let name = ["name", "username", "custom_id", "target", "key", "id"]
+        let name = ["name", "username", "custom_id", "target", "id"]
             .iter()
             .find_map(|field| item?.get(field)?.as_str())
-            .filter(|_| !self.shown.ends_with("credentials"))
             .map(|name| format!(" '{name}'"))
             .unwrap_or_default();
         Place {
