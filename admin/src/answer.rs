@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use silverback_model::errors::Fault;
+use silverback_pdk::kong;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -53,6 +54,15 @@ impl Answer {
     /// 405.
     pub fn method_not_allowed() -> Answer {
         Answer::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
+    }
+
+    /// 415, as Kong's web server shows it.
+    pub(crate) fn unsupported_media_type() -> Answer {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        match kong::default_page(status) {
+            Some(page) => Answer::text(status, "text/html", page),
+            None => Answer::empty(status),
+        }
     }
 
     /// What is wrong, as Kong shows it.

@@ -59,7 +59,24 @@ fn collection(
         validate(schema, request.fields()?)?;
         return Err(unsupported("create", schema, None));
     }
+    if schema.name == "consumers"
+        && let Some(custom_id) = request.argument("custom_id")
+    {
+        return by_custom_id(service, schema, custom_id);
+    }
     page(service, schema, request, &format!("/{}", schema.collection()), None)
+}
+
+/// `/consumers?custom_id=x` (`kong/api/routes/consumers.lua`).
+fn by_custom_id(service: &Service, schema: &Schema, custom_id: &str) -> Outcome {
+    if custom_id.is_empty() {
+        let text = "custom_id must be an unempty string";
+        return Err(Answer::message(StatusCode::BAD_REQUEST, text));
+    }
+    let entities = service.entities();
+    let found = entities.of("consumers").by("custom_id", custom_id);
+    let data: Vec<Value> = found.map(|record| show(service, schema, record)).into_iter().collect();
+    Ok(Answer::ok(json!({ "data": data, "next": null })))
 }
 
 fn entity(
@@ -70,11 +87,12 @@ fn entity(
     key: &str,
 ) -> Outcome {
     let found = select(service, schema, key)?;
-    write_or_show(schema, request, method, key, found)
+    write_or_show(service, schema, request, method, key, found)
 }
 
 /// Shows an entity; says what a write of it would come to.
 fn write_or_show(
+    service: &Service,
     schema: &Arc<Schema>,
     request: &Request,
     method: &Method,
@@ -83,12 +101,16 @@ fn write_or_show(
 ) -> Outcome {
     let by = if is_uuid(key) { None } else { schema.endpoint_key.as_deref() };
     match *method {
-        Method::GET => Ok(found.map_or_else(Answer::not_found, |e| Answer::ok(show(&e)))),
+        Method::GET => {
+            let found = found.map(|entity| Answer::ok(show(service, schema, &entity)));
+            Ok(found.unwrap_or_else(Answer::not_found))
+        }
         Method::DELETE if found.is_none() => Ok(Answer::empty(StatusCode::NO_CONTENT)),
         Method::DELETE => Err(unsupported("remove", schema, by)),
         Method::PATCH => {
             let fields = request.fields()?;
             let existing = found.ok_or_else(|| missing(schema, key))?;
+            let existing = silverback_model::shown(&existing);
             schema.process(fields, Mode::Update(&existing)).map_err(violation)?;
             Err(unsupported("update", schema, by))
         }
@@ -140,7 +162,7 @@ fn nested_entity(
     if found.is_none() && method != Method::PUT {
         return Err(Answer::not_found());
     }
-    write_or_show(&relation.child, request, method, &keys[1], found)
+    write_or_show(service, &relation.child, request, method, &keys[1], found)
 }
 
 fn foreign(
@@ -157,7 +179,7 @@ fn foreign(
         return Err(Answer::method_not_allowed());
     }
     let found = service.entities().of(&relation.parent.name).get(id).cloned();
-    write_or_show(&relation.parent, request, method, id, found)
+    write_or_show(service, &relation.parent, request, method, id, found)
 }
 
 // === looking up ===
@@ -180,6 +202,12 @@ fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Re
     if is_uuid(key) {
         return Ok(entities.of(&schema.name).get(&key.to_lowercase()).cloned());
     }
+    // A certificate goes by the names that it is for.
+    if schema.name == "certificates" {
+        let sni = entities.of("snis").by("name", key);
+        let id = sni.and_then(|sni| foreign_id(sni, "certificate")?.as_str());
+        return Ok(id.and_then(|id| entities.of(&schema.name).get(id)).cloned());
+    }
     match &schema.endpoint_key {
         Some(field) => Ok(entities.of(&schema.name).by(field, key).cloned()),
         None => {
@@ -198,9 +226,18 @@ fn missing(schema: &Schema, key: &str) -> Answer {
     })
 }
 
-/// An entity as the API shows it.
-pub(crate) fn show(record: &Record) -> Value {
-    Value::Object(silverback_model::shown(record))
+/// An entity as the API shows it: a certificate with the names that it is for
+/// (`kong/db/dao/certificates.lua`).
+fn show(service: &Service, schema: &Schema, record: &Record) -> Value {
+    let mut shown = silverback_model::shown(record);
+    if schema.name == "certificates" {
+        let id = record.get("id").and_then(Value::as_str).unwrap_or_default();
+        let entities = service.entities();
+        let snis = entities.of("snis").children("certificate", id);
+        let names = snis.filter_map(|sni| sni.get("name").cloned()).collect();
+        shown.insert("snis".to_owned(), names);
+    }
+    Value::Object(shown)
 }
 
 fn validate(schema: &Schema, fields: Record) -> Result<(), Answer> {
@@ -241,7 +278,8 @@ fn page(
     let page = entities.of(&schema.name).page(&query);
     let page = page
         .map_err(|error| Answer::fault(&Fault::invalid_offset(&error.0, "bad base64 encoding")))?;
-    let data: Vec<Value> = page.records.iter().map(|record| show(record)).collect();
+    let data: Vec<Value> =
+        page.records.iter().map(|record| show(service, schema, record)).collect();
     let mut answer = json!({ "data": data, "next": null });
     if let Some(offset) = page.next {
         let mut next = format!("{path}?offset={offset}");

@@ -160,6 +160,10 @@ pub(crate) fn dispatch(service: &Service, paths: &[Path], request: &Request) -> 
     if !path.endpoint.methods().contains(method) {
         return Answer::method_not_allowed();
     }
+    let writes = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    if writes && !request.has_known_type(path.pattern == "/config") {
+        return Answer::unsupported_media_type();
+    }
     match &path.endpoint {
         Endpoint::Own(own) => match own.methods.iter().find(|(m, _)| m == method) {
             Some((_, answer)) => answer(service, request, &parameters),

@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::Answer;
 
+const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
+const MULTIPART: &str = "multipart/form-data";
+
 /// A request, decoded.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -56,9 +60,26 @@ impl Request {
         self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default()
     }
 
+    /// Whether a body's type is one that the API reads; without a body any is right. YAML is read
+    /// by `/config` alone (`kong/api/api_helpers.lua`: before_filter).
+    pub(crate) fn has_known_type(&self, takes_yaml: bool) -> bool {
+        let known: &[&str] = if takes_yaml { &["application/yaml", "text/yaml"] } else { &[] };
+        let media_type = self.media_type();
+        if media_type.is_empty() {
+            return self.body.is_empty();
+        }
+        let known = known.iter().chain(&[JSON, FORM, MULTIPART]);
+        known.into_iter().any(|known| media_type.starts_with(known))
+    }
+
+    /// Whether the body is a form in parts.
+    pub(crate) fn is_multipart(&self) -> bool {
+        self.media_type().starts_with(MULTIPART)
+    }
+
     /// Whether the body says that it is JSON.
     pub fn is_json(&self) -> bool {
-        self.media_type().starts_with("application/json")
+        self.media_type().starts_with(JSON)
     }
 
     /// The body's fields: of JSON, a urlencoded or a multipart form. Empty for other media types.
@@ -74,14 +95,14 @@ impl Request {
             };
         }
         let text = |value: String| Value::String(value);
-        if media_type.starts_with("application/x-www-form-urlencoded") {
+        if media_type.starts_with(FORM) {
             let body = String::from_utf8_lossy(&self.body);
             return Ok(arguments(&body)
                 .into_iter()
                 .map(|(k, v)| (k, text(v.unwrap_or_default())))
                 .collect());
         }
-        if media_type.starts_with("multipart/form-data") {
+        if media_type.starts_with(MULTIPART) {
             let parts = multipart(media_type, &self.body);
             return Ok(parts.into_iter().map(|(k, v)| (k, text(v))).collect());
         }

@@ -44,7 +44,7 @@ fn given(request: &Request) -> Result<Given, Answer> {
         None if request.is_json() => return Ok(Given::Fields(fields)),
         None => {}
     }
-    if request.body.is_empty() {
+    if request.body.is_empty() || request.is_multipart() {
         let text = "expected a declarative configuration";
         return Err(Answer::message(StatusCode::BAD_REQUEST, text));
     }
