@@ -149,6 +149,10 @@ pub fn parse(text: &str, format: Format) -> Result<Record, DeclarativeErrors> {
     Err(DeclarativeErrors::unreadable("expected an object"))
 }
 
+/// The kinds of which plugins see the workspace: those that Kong's runloop reads with it. Others
+/// come to plugins through look-ups, which leave it out.
+const WITH_WORKSPACE: [&str; 3] = ["routes", "services", "plugins"];
+
 /// What is wrong with a file, and the file.
 type Refused = Box<(Errors, Record)>;
 
@@ -168,7 +172,7 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     for (name, (kind, records)) in flat {
         let mut set = Vec::with_capacity(records.len());
         for (key, mut record) in records {
-            if kind.schema.workspaceable {
+            if WITH_WORKSPACE.contains(&name) {
                 record.insert(WORKSPACE.to_owned(), DEFAULT_WORKSPACE_ID.into());
             }
             if transform && has_transformations(&kind.schema, &record) {
