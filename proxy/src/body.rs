@@ -14,7 +14,10 @@ use hyper::body::Incoming;
 use silverback_pdk::{Body, BodyError, Chunk, Phase};
 use tokio::time::{Sleep, sleep};
 
-use crate::{chain, lifecycle::Work};
+use crate::{
+    chain,
+    lifecycle::{self, Work},
+};
 
 /// A client's body: bounded in size, and in how long nothing of it comes.
 pub(crate) struct ClientBody {
@@ -257,14 +260,14 @@ impl Outgoing {
             let mut fine = false;
             if let Some(work) = logged.work() {
                 work.exchange.chunk = chunk;
-                let run = std::panic::AssertUnwindSafe(chain::body_filter(work));
-                fine = run.catch_unwind().await.unwrap_or_else(|_| {
-                    silverback_pdk::log(silverback_pdk::LogLevel::Crit, "", "panic in body_filter");
-                    false
-                });
-                if !fine {
-                    work.worker.counters.panics.get();
-                }
+                let run = std::panic::AssertUnwindSafe(chain::body_filter(work)).catch_unwind();
+                fine = match run.await {
+                    Ok(fine) => fine,
+                    Err(_) => {
+                        lifecycle::note_panic(work);
+                        false
+                    }
+                };
             }
             (logged, fine)
         }));

@@ -204,6 +204,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long there may be nothing of a body (`client_body_timeout`).
     pub body_timeout: Duration,
+    /// How long a client may take nothing of its answer (`send_timeout`).
+    pub send_timeout: Duration,
     /// Bytes of a request's head.
     pub head_size: usize,
     /// Headers of a request.
@@ -220,6 +222,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
             head_size: 64 * 1024,
             head_lines: 200,
             requests_per_connection: 10_000,

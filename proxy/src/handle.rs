@@ -65,11 +65,12 @@ pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle
     for listener in &config.listeners {
         let mut address = listener.address;
         for (number, of_worker) in sockets.iter_mut().enumerate() {
-            let opened = listener::open(listener, address).and_then(|socket| {
-                // With port 0 the first worker's port is that of the others.
-                address = socket.local_addr()?;
-                Ok(socket)
-            });
+            let opened =
+                listener::open(listener, address, config.limits.send_timeout).and_then(|socket| {
+                    // With port 0 the first worker's port is that of the others.
+                    address = socket.local_addr()?;
+                    Ok(socket)
+                });
             let socket = opened.map_err(|error| StartError::Listen { address, error })?;
             of_worker.push((listener.clone(), socket));
             if number == 0 {

@@ -92,16 +92,24 @@ fn refuse(work: &mut Work) -> Result<(), Box<Answer>> {
 /// [`lead`], with a panic on the way turned into a 500: it ends this request, nothing else.
 pub(crate) async fn lead_unharmed(work: &mut Work) {
     if AssertUnwindSafe(lead(work)).catch_unwind().await.is_err() {
-        work.worker.counters.panics.up();
-        let exchange = &mut work.exchange;
-        let id = exchange.request.id;
-        let text = format!("panic in the {} phase, request_id: {}", exchange.phase, id.as_str());
-        silverback_pdk::log(LogLevel::Crit, "", &text);
+        note_panic(work);
         work.lease = None;
+        let exchange = &mut work.exchange;
         exchange.response = silverback_pdk::Response::default();
         exchange.phase = Phase::Access;
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         answer::put(exchange, *answer::error(exchange, status, None));
         answer::sign(work);
     }
+}
+
+/// Counts a panic and says where it happened.
+pub(crate) fn note_panic(work: &Work) {
+    work.worker.counters.panics.up();
+    let Work { exchange, .. } = work;
+    let running = exchange.running.and_then(|running| exchange.view.instance(running));
+    let plugin = running.and_then(|record| record.get("name")?.as_str()).unwrap_or_default();
+    let (phase, id) = (exchange.phase, exchange.request.id);
+    let text = format!("panic in the {phase} phase, request_id: {}", id.as_str());
+    silverback_pdk::log(LogLevel::Crit, plugin, &text);
 }

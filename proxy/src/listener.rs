@@ -34,7 +34,11 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// If the address can't be bound.
-pub(crate) fn open(listener: &Listener, address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn open(
+    listener: &Listener,
+    address: SocketAddr,
+    send_timeout: Duration,
+) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -43,6 +47,9 @@ pub(crate) fn open(listener: &Listener, address: SocketAddr) -> io::Result<TcpLi
         socket.set_only_v6(listener.ipv6only)?;
     }
     set_keepalive(&socket, listener.so_keepalive)?;
+    // Connections inherit it: a client that takes nothing of its answer does not stay for ever.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(send_timeout))?;
     socket.bind(&address.into())?;
     let backlog = listener.backlog.and_then(|b| i32::try_from(b).ok()).unwrap_or(BACKLOG);
     socket.listen(backlog)?;

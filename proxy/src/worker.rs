@@ -3,17 +3,19 @@
 
 use std::{
     cell::{Cell, RefCell},
+    panic::AssertUnwindSafe,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, Cache};
+use futures_util::FutureExt;
 use silverback_model::{
     Entity, Record,
     entities::{Route, Service},
 };
-use silverback_pdk::{Found, Node, Phase, SecretRef, Statistics, View};
+use silverback_pdk::{Found, Node, SecretRef, Statistics, View};
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
@@ -22,8 +24,15 @@ use tokio::{
 };
 
 use crate::{
-    Config, Listener, Snapshot, Stats, balancer::Balancers, chain, dns::Dns, lifecycle::Work,
-    listener, logs::AccessLog, pool::Pool, stats::Counters,
+    Config, Listener, Snapshot, Stats,
+    balancer::Balancers,
+    chain,
+    dns::Dns,
+    lifecycle::{self, Work},
+    listener,
+    logs::AccessLog,
+    pool::Pool,
+    stats::Counters,
 };
 
 /// How often idle connections are looked through.
@@ -238,8 +247,9 @@ impl Worker {
 async fn run_log_phases(mut logged: mpsc::UnboundedReceiver<Box<Work>>) {
     while let Some(mut work) = logged.recv().await {
         spawn_local(async move {
-            work.exchange.phase = Phase::Log;
-            chain::log(&mut work).await;
+            if AssertUnwindSafe(chain::log(&mut work)).catch_unwind().await.is_err() {
+                lifecycle::note_panic(&work);
+            }
         });
     }
 }

@@ -215,3 +215,85 @@ fn other_protocols_pass_once_both_sides_agree() {
     let head = upstream.join().unwrap().to_lowercase();
     assert!(head.contains("upgrade: websocket"), "{head}");
 }
+
+#[test]
+fn a_trusted_proxy_speaks_for_its_client() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    let mut node = (*setup.config.node).clone();
+    node.trusted_ips = vec!["127.0.0.1/32".parse().unwrap()];
+    setup.config.node = node.into();
+    let gateway = setup.start();
+    let check = |headers: &[(&str, &str)], expect: [(&str, &str); 3]| {
+        let mut request = Request::get("/");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let seen = seen(&gateway.ask(&request));
+        for (name, value) in expect {
+            assert!(seen.contains(&(name.to_owned(), value.to_owned())), "{name}: {seen:?}");
+        }
+    };
+    check(
+        &[("X-Real-IP", "203.0.113.5"), ("X-Forwarded-Proto", "https")],
+        [
+            ("x-real-ip", "203.0.113.5"),
+            ("x-forwarded-for", "203.0.113.5"),
+            ("x-forwarded-proto", "https"),
+        ],
+    );
+    check(
+        &[("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Host", "a.b")],
+        [
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-for", "203.0.113.7, 127.0.0.1"),
+            ("x-forwarded-host", "a.b"),
+        ],
+    );
+}
+
+#[test]
+fn a_proxy_header_names_the_client() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    setup.config.listeners[0].proxy_protocol = true;
+    setup.config.real_ip.header = None;
+    let mut node = (*setup.config.node).clone();
+    node.trusted_ips = vec!["127.0.0.1/32".parse().unwrap()];
+    setup.config.node = node.into();
+    let gateway = setup.start();
+    let mut stream = std::net::TcpStream::connect(&gateway.address).unwrap();
+    let head = "PROXY TCP4 203.0.113.5 10.0.0.1 4000 80\r\n\
+                GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.contains(r#"["X-Real-IP", "203.0.113.5"]"#)
+            || answer.contains(r#"["X-Real-Ip","203.0.113.5"]"#),
+        "{answer}"
+    );
+}
+
+#[test]
+fn every_request_has_a_line_in_the_access_log() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    let file = format!("silverback-access-{}.log", std::process::id());
+    let file = std::env::temp_dir().join(file);
+    setup.config.access_log = Some(file.clone());
+    let gateway = setup.start();
+    let request = Request::get("/bytes/10?a=1").header("User-Agent", "me \"too\"");
+    let id = gateway.ask(&request).header("x-kong-request-id").unwrap().to_owned();
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    let limit = std::time::Duration::from_secs(5);
+    silverback_e2e::wait::wait_until("a line", limit, || read().ends_with('\n'));
+    let line = read();
+    std::fs::remove_file(&file).unwrap();
+    assert!(line.starts_with("127.0.0.1 - - ["), "{line}");
+    let expect = format!(
+        "] \"GET /bytes/10?a=1 HTTP/1.1\" 200 10 \"-\" \"me \\x22too\\x22\" \
+         kong_request_id: \"{id}\"\n"
+    );
+    assert!(line.ends_with(&expect), "{line}");
+}
