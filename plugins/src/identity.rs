@@ -3,14 +3,89 @@
 
 use std::sync::Arc;
 
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
-use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Record, kong};
+use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Record, Value, kong};
 
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
 const CONSUMER_CUSTOM_ID: HeaderName = HeaderName::from_static("x-consumer-custom-id");
 const CONSUMER_USERNAME: HeaderName = HeaderName::from_static("x-consumer-username");
 const CREDENTIAL_IDENTIFIER: HeaderName = HeaderName::from_static("x-credential-identifier");
 const ANONYMOUS: HeaderName = HeaderName::from_static("x-anonymous-consumer");
+
+/// What clients may not say of themselves.
+const CLAIMS: [HeaderName; 10] = [
+    CONSUMER_ID,
+    CONSUMER_CUSTOM_ID,
+    CONSUMER_USERNAME,
+    HeaderName::from_static("x-consumer-groups"),
+    HeaderName::from_static("x-authenticated-groups"),
+    HeaderName::from_static("x-authenticated-scope"),
+    HeaderName::from_static("x-authenticated-userid"),
+    CREDENTIAL_IDENTIFIER,
+    HeaderName::from_static("x-credential-username"),
+    ANONYMOUS,
+];
+
+/// A plugin that finds out who asks.
+pub(crate) trait Authenticator {
+    /// The id or username of the consumer as whom requests pass that no one can be found for.
+    /// With one, several authentication plugins are alternatives.
+    fn anonymous(&self) -> Option<&str>;
+
+    /// Whether the request has to say who it comes from.
+    fn applies(&self, _exchange: &Exchange) -> bool {
+        true
+    }
+
+    /// Finds out who it is and says so with [`authenticate`].
+    async fn identify(&self, exchange: &mut Exchange) -> Result<(), Refusal>;
+}
+
+/// Why a request is not let through.
+pub(crate) enum Refusal {
+    /// It does not say who it comes from, or not so that it could be believed.
+    Answer(Box<Answer>),
+    /// That can't be found out. The anonymous consumer is not for this.
+    Fault(String),
+}
+
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Refusal {
+        Refusal::Answer(Box::new(answer))
+    }
+}
+
+/// The access handler of all authentication plugins.
+pub(crate) fn access<'a, T: Authenticator>(
+    plugin: &'a T,
+    exchange: &'a mut Exchange,
+) -> LocalBoxFuture<'a, Flow> {
+    Box::pin(async move {
+        if !plugin.applies(exchange) {
+            forget_claims(exchange);
+            return Flow::Next;
+        }
+        if plugin.anonymous().is_some() && exchange.client.credential.is_some() {
+            return Flow::Next;
+        }
+        match (plugin.identify(exchange).await, plugin.anonymous()) {
+            (Ok(()), _) => Flow::Next,
+            (Err(Refusal::Fault(text)), _) => Flow::Fail(text),
+            (Err(Refusal::Answer(_)), Some(name)) => authenticate_anonymous(exchange, name).await,
+            (Err(Refusal::Answer(answer)), None) => Flow::Exit(*answer),
+        }
+    })
+}
+
+/// Removes what the client says of who it is. What an earlier plugin has found out stays.
+fn forget_claims(exchange: &mut Exchange) {
+    if exchange.client.consumer.is_none() && exchange.client.credential.is_none() {
+        for name in &CLAIMS {
+            exchange.request.headers.remove(name);
+        }
+    }
+}
 
 /// Says who it is: in the exchange, and to the upstream. Whatever the client said is removed.
 /// `identifier` is the field of the credential that names it.
@@ -20,6 +95,7 @@ pub(crate) fn authenticate(
     credential: Option<Arc<Record>>,
     identifier: &str,
 ) {
+    forget_claims(exchange);
     let of_consumer = |field| text(consumer.as_deref(), field);
     let headers = [
         (CONSUMER_ID, of_consumer("id")),
@@ -45,7 +121,7 @@ fn text(record: Option<&Record>, field: &str) -> Option<HeaderValue> {
 }
 
 /// Lets the request pass as the anonymous consumer that `anonymous` names by id or username.
-pub(crate) async fn authenticate_anonymous(exchange: &mut Exchange, anonymous: &str) -> Flow {
+async fn authenticate_anonymous(exchange: &mut Exchange, anonymous: &str) -> Flow {
     let view = exchange.view.clone();
     let mut found = view.find("consumers", "id", anonymous).get().await;
     if matches!(found, Ok(None)) {
@@ -68,4 +144,60 @@ pub(crate) async fn authenticate_anonymous(exchange: &mut Exchange, anonymous: &
 /// A refusal that says which scheme would be accepted.
 pub(crate) fn unauthorized(exchange: &Exchange, text: &str, scheme: &HeaderValue) -> Answer {
     kong::refusal(exchange, StatusCode::UNAUTHORIZED, text).with(WWW_AUTHENTICATE, scheme.clone())
+}
+
+/// The scheme of a refusal, with the realm where there is one.
+pub(crate) fn scheme(name: &'static str, realm: Option<&str>) -> HeaderValue {
+    let with_realm = realm.map(|realm| HeaderValue::try_from(format!("{name} realm=\"{realm}\"")));
+    with_realm.and_then(Result::ok).unwrap_or(HeaderValue::from_static(name))
+}
+
+/// The entity with this value in a unique field; a store that can't answer refuses.
+pub(crate) async fn find(
+    exchange: &Exchange,
+    kind: &str,
+    field: &str,
+    value: &str,
+) -> Result<Option<Arc<Record>>, Refusal> {
+    exchange.view.find(kind, field, value).get().await.map_err(Refusal::Fault)
+}
+
+/// The consumer whose credential it is.
+pub(crate) async fn consumer_of(
+    exchange: &Exchange,
+    credential: &Record,
+) -> Result<Option<Arc<Record>>, Refusal> {
+    find(exchange, "consumers", "id", owner(credential)).await
+}
+
+/// The id of the consumer whose credential it is.
+pub(crate) fn owner(credential: &Record) -> &str {
+    let consumer = credential.get("consumer");
+    consumer.and_then(|consumer| consumer.get("id")?.as_str()).unwrap_or_default()
+}
+
+/// The first line of a header, if it is text.
+pub(crate) fn header(exchange: &Exchange, name: &str) -> Option<String> {
+    exchange.request.headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// What follows a scheme in a header that carries a credential. As in Kong, the scheme begins with
+/// a capital or a small letter and need not stand at the beginning.
+pub(crate) fn after_scheme<'a>(header: &'a str, names: [&str; 2]) -> Option<&'a str> {
+    let (at, name) = names.iter().filter_map(|name| Some((header.find(name)?, name))).min()?;
+    header.get(at + name.len()..)
+}
+
+/// What a function of the PDK gives, or nil where it has nothing to give.
+pub(crate) async fn call(exchange: &mut Exchange, name: &str) -> Value {
+    call_with(exchange, name, &[]).await
+}
+
+/// The same with arguments.
+pub(crate) async fn call_with(exchange: &mut Exchange, name: &str, args: &[Value]) -> Value {
+    let Some(function) = kong::find(name) else { return Value::Nil };
+    function.call(exchange, args).await.unwrap_or_else(|stop| {
+        silverback_pdk::log(LogLevel::Info, "", &format!("{name}: {stop}"));
+        Value::Nil
+    })
 }

@@ -1,20 +1,20 @@
 //! key-auth: who holds one of our keys may pass (`kong/plugins/key-auth/`).
 
-use std::sync::Arc;
-
-use futures_util::future::LocalBoxFuture;
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 use silverback_macros::Config;
-use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Plugin, Record, Value, kong};
+use silverback_pdk::{Exchange, Plugin, Value};
 
 use crate::{
-    identity::{authenticate, authenticate_anonymous, unauthorized},
+    identity::{
+        Authenticator, Refusal, access, authenticate, call, call_with, consumer_of, find,
+        unauthorized,
+    },
     native::native,
 };
 
 pub(crate) fn plugin() -> Plugin {
-    native::<KeyAuth>(1250).access_later(KeyAuth::access).build()
+    native::<KeyAuth>(1250).access_later(access::<KeyAuth>).build()
 }
 
 /// Lets requests pass that carry a key of one of the consumers, in a header, the query or the
@@ -55,39 +55,29 @@ enum Place {
     Twice,
 }
 
-impl KeyAuth {
-    fn access<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
-        Box::pin(async move {
-            if !self.run_on_preflight && exchange.request.method == Method::OPTIONS {
-                return Flow::Next;
-            }
-            let Some(anonymous) = &self.anonymous else {
-                return self.identify(exchange).await.unwrap_or_else(|refusal| refusal.0);
-            };
-            // With `anonymous`, several authentication plugins are alternatives.
-            if exchange.client.credential.is_some() {
-                return Flow::Next;
-            }
-            match self.identify(exchange).await {
-                Ok(flow) => flow,
-                Err(_) => authenticate_anonymous(exchange, anonymous).await,
-            }
-        })
+impl Authenticator for KeyAuth {
+    fn anonymous(&self) -> Option<&str> {
+        self.anonymous.as_deref()
+    }
+
+    fn applies(&self, exchange: &Exchange) -> bool {
+        self.run_on_preflight || exchange.request.method != Method::OPTIONS
     }
 
     /// Finds the key, its credential and its consumer.
-    async fn identify(&self, exchange: &mut Exchange) -> Result<Flow, Refusal> {
+    async fn identify(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
         let key = self.take_key(exchange).await?;
         let credential = match find(exchange, "keyauth_credentials", "key", &key).await? {
             Some(credential) => credential,
             None => return Err(self.refuse(exchange, "Unauthorized")),
         };
-        let owner = credential.get("consumer").and_then(|c| c.get("id")).and_then(|id| id.as_str());
-        let consumer = find(exchange, "consumers", "id", owner.unwrap_or_default()).await?;
+        let consumer = consumer_of(exchange, &credential).await?;
         authenticate(exchange, consumer, Some(credential), "id");
-        Ok(Flow::Next)
+        Ok(())
     }
+}
 
+impl KeyAuth {
     /// The key, taken out of the request if it is to be hidden.
     async fn take_key(&self, exchange: &mut Exchange) -> Result<String, Refusal> {
         let query = if self.key_in_query {
@@ -155,25 +145,6 @@ impl KeyAuth {
     }
 }
 
-/// The answer of a request that is not let through.
-struct Refusal(Flow);
-
-impl From<Answer> for Refusal {
-    fn from(answer: Answer) -> Refusal {
-        Refusal(Flow::Exit(answer))
-    }
-}
-
-/// The entity with this value in a unique field; a store that can't answer refuses.
-async fn find(
-    exchange: &Exchange,
-    kind: &str,
-    field: &str,
-    value: &str,
-) -> Result<Option<Arc<Record>>, Refusal> {
-    exchange.view.find(kind, field, value).get().await.map_err(|e| Refusal(Flow::Fail(e)))
-}
-
 fn in_headers(headers: &HeaderMap, name: &str) -> Place {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -190,17 +161,4 @@ fn in_values(value: &Value) -> Place {
         Value::Map(_) => Place::Twice,
         other => other.as_str().map_or(Place::Missing, |key| Place::Key(key.to_owned())),
     }
-}
-
-/// What a function of the PDK gives, or nil where it has nothing to give.
-async fn call(exchange: &mut Exchange, name: &str) -> Value {
-    call_with(exchange, name, &[]).await
-}
-
-async fn call_with(exchange: &mut Exchange, name: &str, args: &[Value]) -> Value {
-    let Some(function) = kong::find(name) else { return Value::Nil };
-    function.call(exchange, args).await.unwrap_or_else(|stop| {
-        silverback_pdk::log(LogLevel::Info, "key-auth", &format!("{name}: {stop}"));
-        Value::Nil
-    })
 }

@@ -5,17 +5,45 @@
 
 mod native;
 
+mod fields;
 mod identity;
 
+mod acl;
+mod basic_auth;
+mod bot_detection;
 mod correlation_id;
+mod cors;
+mod hmac_auth;
+mod ip_restriction;
+mod jwt;
 mod key_auth;
+mod redirect;
+mod request_size_limiting;
 mod request_termination;
+mod response_transformer;
+
+#[cfg(test)]
+mod testing;
 
 use silverback_pdk::Plugin;
 
 /// Every bundled plugin, in alphabetic order.
 pub fn bundled() -> Vec<Plugin> {
-    vec![correlation_id::plugin(), key_auth::plugin(), request_termination::plugin()]
+    vec![
+        acl::plugin(),
+        basic_auth::plugin(),
+        bot_detection::plugin(),
+        correlation_id::plugin(),
+        cors::plugin(),
+        hmac_auth::plugin(),
+        ip_restriction::plugin(),
+        jwt::plugin(),
+        key_auth::plugin(),
+        redirect::plugin(),
+        request_size_limiting::plugin(),
+        request_termination::plugin(),
+        response_transformer::plugin(),
+    ]
 }
 
 #[cfg(test)]

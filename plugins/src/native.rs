@@ -38,8 +38,15 @@ impl<T> Copy for Method<T> {}
 /// A plugin in the making.
 pub(crate) struct Native<T> {
     priority: i32,
-    methods: Vec<(Phase, Method<T>)>,
+    methods: Vec<Entry<T>>,
     configuration: PhantomData<T>,
+}
+
+/// A method, its phase, and which configurations need it.
+struct Entry<T> {
+    phase: Phase,
+    method: Method<T>,
+    when: fn(&T) -> bool,
 }
 
 /// Begins a plugin whose configuration is `T`.
@@ -63,8 +70,19 @@ impl<T: HasSchema + DeserializeOwned + Send + Sync + 'static> Native<T> {
         self.on(Phase::HeaderFilter, Method::Now(method))
     }
 
+    /// A handler of the body_filter phase, for those configurations that need one.
+    pub(crate) fn body_filter_when(mut self, when: fn(&T) -> bool, method: NowMethod<T>) -> Self {
+        self.methods.push(Entry { phase: Phase::BodyFilter, method: Method::Now(method), when });
+        self
+    }
+
+    /// A handler of the preread phase.
+    pub(crate) fn preread(self, method: NowMethod<T>) -> Self {
+        self.on(Phase::Preread, Method::Now(method))
+    }
+
     fn on(mut self, phase: Phase, method: Method<T>) -> Self {
-        self.methods.push((phase, method));
+        self.methods.push(Entry { phase, method, when: |_| true });
         self
     }
 
@@ -77,7 +95,7 @@ impl<T: HasSchema + DeserializeOwned + Send + Sync + 'static> Native<T> {
             priority,
             version: VERSION.to_owned(),
             origin: Origin::Bundled,
-            phases: methods.iter().fold(PhaseSet::NONE, |set, (phase, _)| set.with(*phase)),
+            phases: methods.iter().fold(PhaseSet::NONE, |set, entry| set.with(entry.phase)),
             schema,
             configure: Box::new(move |configuration| configure(configuration, &methods)),
         }
@@ -87,21 +105,23 @@ impl<T: HasSchema + DeserializeOwned + Send + Sync + 'static> Native<T> {
 /// Reads the configuration once; every handler shares it.
 fn configure<T: DeserializeOwned + Send + Sync + 'static>(
     configuration: &Configuration<'_>,
-    methods: &[(Phase, Method<T>)],
+    methods: &[Entry<T>],
 ) -> Result<Phases, PluginFault> {
     let config: T = serde_json::from_value(configuration.config())
         .map_err(|error| PluginFault(error.to_string()))?;
     let config = Arc::new(config);
     let mut phases = Phases::default();
-    for (phase, method) in methods {
+    for entry in methods.iter().filter(|entry| (entry.when)(&config)) {
         let config = Arc::clone(&config);
-        let handler = match *method {
+        let handler = match entry.method {
             Method::Now(method) => Handler::now(move |exchange| method(&config, exchange)),
             Method::Later(method) => Handler::later(Waiting { config, method }),
         };
-        let slot = match phase {
+        let slot = match entry.phase {
             Phase::Access => &mut phases.access,
             Phase::HeaderFilter => &mut phases.header_filter,
+            Phase::BodyFilter => &mut phases.body_filter,
+            Phase::Preread => &mut phases.preread,
             other => return Err(PluginFault(format!("no native handler for {other}"))),
         };
         *slot = Some(handler);

@@ -1,0 +1,139 @@
+//! Types of configuration fields that are read once, when the configuration is loaded.
+
+use std::net::IpAddr;
+
+use base64::{
+    Engine,
+    alphabet::{Alphabet, STANDARD, URL_SAFE},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use ipnet::IpNet;
+use regex::bytes::Regex;
+use serde::{Deserialize, Deserializer, de::Error};
+use silverback_model::schema::{Field, FieldType};
+
+/// A regular expression. It takes time in proportion to the text, whatever it looks for.
+#[derive(Debug)]
+pub(crate) struct Pattern(pub(crate) Regex);
+
+/// An address or a range of addresses.
+#[derive(Debug)]
+pub(crate) struct Network(IpNet);
+
+/// `name:value`: what stands before the first colon, and what follows the colons after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// What stands before the first colon.
+    pub(crate) name: String,
+    /// What follows it; none where nothing does.
+    pub(crate) value: Option<String>,
+}
+
+impl Network {
+    /// Whether the address is in it.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl Pair {
+    fn read(text: &str) -> Pair {
+        let (name, value) = text.split_once(':').unwrap_or((text, ""));
+        let value = value.trim_start_matches(':');
+        Pair { name: name.to_owned(), value: (!value.is_empty()).then(|| value.to_owned()) }
+    }
+}
+
+macro_rules! texts {
+    ($($type:ty: $read:expr;)*) => {
+        $(impl FieldType for $type {
+            fn field() -> Field {
+                Field::string()
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(from)?;
+                $read(&text).map_err(|error| D::Error::custom(format!("'{text}': {error}")))
+            }
+        })*
+    };
+}
+
+texts! {
+    Pattern: |text: &str| Regex::new(text).map(Pattern);
+    Network: network;
+    Pair: |text: &str| Ok::<_, String>(Pair::read(text));
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let parsed = text.parse::<IpNet>().or_else(|_| address());
+    parsed.map(Network).map_err(|_| "expected an IP address or a CIDR range".to_owned())
+}
+
+/// Base64 in the standard alphabet, as nginx reads it: padding may be missing, and ends the text.
+pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
+    decode(text, &STANDARD)
+}
+
+/// Base64 in the alphabet of URLs, as nginx reads it.
+pub(crate) fn base64url_decode(text: &str) -> Option<Vec<u8>> {
+    decode(text, &URL_SAFE)
+}
+
+fn decode(text: &str, alphabet: &Alphabet) -> Option<Vec<u8>> {
+    let text = text.split('=').next().unwrap_or_default();
+    let config = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true);
+    GeneralPurpose::new(alphabet, config).decode(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_split_at_their_first_colons() {
+        let check = |text: &str, name: &str, value: Option<&str>| {
+            let expect = Pair { name: name.into(), value: value.map(str::to_owned) };
+            assert_eq!(Pair::read(text), expect, "{text}");
+        };
+        check("a:b", "a", Some("b"));
+        check("a::b:c", "a", Some("b:c"));
+        check("a:", "a", None);
+        check("a", "a", None);
+    }
+
+    #[test]
+    fn networks_are_addresses_and_ranges() {
+        let check = |text: &str, address: &str, expect: bool| {
+            let network = network(text).unwrap();
+            assert_eq!(network.contains(address.parse().unwrap()), expect, "{text} {address}");
+        };
+        check("10.1.2.3", "10.1.2.3", true);
+        check("10.1.2.3", "::ffff:10.1.2.3", true);
+        check("10.1.2.3", "10.1.2.4", false);
+        check("192.168.7.1/16", "192.168.77.1", true);
+        check("2001:db8::/32", "2001:db8::99", true);
+        check("0.0.0.0/0", "::1", false);
+        assert!(network("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn base64_is_read_with_and_without_padding() {
+        let check = |text: &str, expect: Option<&str>| {
+            let decoded = base64_decode(text);
+            assert_eq!(decoded.as_deref(), expect.map(str::as_bytes), "{text}");
+        };
+        check("bTpw", Some("m:p"));
+        check("bTpwdw==", Some("m:pw"));
+        check("bTpwdw", Some("m:pw"));
+        check("bTpwd", None);
+        check("!!!", None);
+        assert_eq!(base64url_decode("-_8"), Some(vec![0xfb, 0xff]));
+        assert_eq!(base64_decode("-_8"), None);
+    }
+}

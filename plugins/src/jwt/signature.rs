@@ -1,0 +1,94 @@
+//! How tokens are signed (RFC 7518, section 3; RFC 8037).
+
+use ring::{hmac, signature as algorithms, signature::UnparsedPublicKey};
+use silverback_model::schema::values;
+use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
+
+/// An algorithm, by what its keys are.
+#[derive(Clone, Copy)]
+pub(super) enum Algorithm {
+    /// The key is a secret that both sides share.
+    Hs(hmac::Algorithm),
+    /// The key is public.
+    Public(&'static Public),
+}
+
+/// An algorithm whose keys are public.
+pub(super) struct Public {
+    name: &'static str,
+    verification: &'static dyn algorithms::VerificationAlgorithm,
+}
+
+/// Those whose keys are public. ES512 is missing: ring has no P-521, and the schema of
+/// credentials says so when one is configured. RSA keys have 2048 bits at least, as RFC 7518 asks;
+/// RS256 and RS512 take older keys of 1024 bits as well.
+static PUBLIC: [Public; 9] = [
+    Public {
+        name: "RS256",
+        verification: &algorithms::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+    },
+    Public { name: "RS384", verification: &algorithms::RSA_PKCS1_2048_8192_SHA384 },
+    Public {
+        name: "RS512",
+        verification: &algorithms::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+    },
+    Public { name: "ES256", verification: &algorithms::ECDSA_P256_SHA256_FIXED },
+    Public { name: "ES384", verification: &algorithms::ECDSA_P384_SHA384_FIXED },
+    Public { name: "PS256", verification: &algorithms::RSA_PSS_2048_8192_SHA256 },
+    Public { name: "PS384", verification: &algorithms::RSA_PSS_2048_8192_SHA384 },
+    Public { name: "PS512", verification: &algorithms::RSA_PSS_2048_8192_SHA512 },
+    Public { name: "EdDSA", verification: &algorithms::ED25519 },
+];
+
+impl std::fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PartialEq for Algorithm {
+    fn eq(&self, other: &Algorithm) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Algorithm {
+    /// The algorithm of that name, if there is one.
+    pub(super) fn from_name(name: &str) -> Option<Algorithm> {
+        match name {
+            "HS256" => Some(Algorithm::Hs(hmac::HMAC_SHA256)),
+            "HS384" => Some(Algorithm::Hs(hmac::HMAC_SHA384)),
+            "HS512" => Some(Algorithm::Hs(hmac::HMAC_SHA512)),
+            name => PUBLIC.iter().find(|public| public.name == name).map(Algorithm::Public),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Algorithm::Hs(algorithm) if algorithm == hmac::HMAC_SHA256 => "HS256",
+            Algorithm::Hs(algorithm) if algorithm == hmac::HMAC_SHA384 => "HS384",
+            Algorithm::Hs(_) => "HS512",
+            Algorithm::Public(public) => public.name,
+        }
+    }
+
+    /// Whether the key has signed the message. A shared secret is compared in constant time.
+    pub(super) fn verify(self, key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Algorithm::Hs(algorithm) => {
+                hmac::verify(&hmac::Key::new(algorithm, key), message, signature).is_ok()
+            }
+            Algorithm::Public(public) => {
+                let key = UnparsedPublicKey::new(public.verification, key);
+                key.verify(message, signature).is_ok()
+            }
+        }
+    }
+}
+
+/// The bits of a public key in PEM, or of the public half of a private key.
+pub(super) fn public_key(pem: &str) -> Option<Vec<u8>> {
+    let key = values::public_key(pem).or_else(|_| values::private_key(pem)).ok()?.public?;
+    let (_, info) = SubjectPublicKeyInfo::from_der(&key).ok()?;
+    Some(info.subject_public_key.data.into_owned())
+}
