@@ -3,7 +3,7 @@
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use silverback_macros::Config;
 use silverback_model::schema::Schema;
 use silverback_pdk::{Answer, Exchange, Flow, Plugin, Source, Value, kong};
@@ -100,7 +100,7 @@ impl RequestTermination {
             "raw_body": get(exchange, "kong.request.get_raw_body").await,
             "method": get(exchange, "kong.request.get_method").await,
             "path": get(exchange, "kong.request.get_path").await,
-            "uri_captures": get(exchange, "kong.request.get_uri_captures").await,
+            "uri_captures": captures(exchange),
         });
         let node = exchange.view.node();
         let mut shown = json!({
@@ -135,6 +135,15 @@ impl RequestTermination {
             _ => None,
         })
     }
+}
+
+/// The groups of the route's path. As a Lua list begins at 1, the whole match is not in it.
+fn captures(exchange: &Exchange) -> Json {
+    let captures = exchange.matched.as_ref().and_then(|matched| matched.captures.as_deref());
+    let unnamed: Vec<_> = captures.iter().flat_map(|c| c.unnamed.iter().skip(1)).collect();
+    let named = captures.iter().flat_map(|c| &c.named);
+    let named: Map<_, _> = named.map(|(name, text)| (name.clone(), text.as_str().into())).collect();
+    json!({ "unnamed": unnamed, "named": named })
 }
 
 /// What is absent is not shown, as in a Lua table.

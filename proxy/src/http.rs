@@ -212,8 +212,9 @@ fn respond(connection: &Connection, mut logged: Logged) -> Response<Outgoing> {
     if let Some(work) = logged.work() {
         let answer = &mut work.exchange.response;
         response.status = answer.status;
-        // Handlers of the log phase and the access log read the headers once more.
-        response.headers = if work.live.has_handlers(&work.ran, Phase::Log) {
+        // Handlers of the phases to come read the headers once more.
+        let to_come = [Phase::BodyFilter, Phase::Log];
+        response.headers = if to_come.iter().any(|p| work.live.has_handlers(&work.ran, *p)) {
             answer.headers.clone()
         } else {
             std::mem::take(&mut answer.headers)
