@@ -6,18 +6,21 @@ use anyhow::{Context, Result};
 
 use crate::gateways::{self, Settings, services};
 use crate::proxy::in_turns;
-use crate::results::{Effort, KeyAuth, Row};
+use crate::results::{KeyAuth, Row};
 use crate::stage::Stage;
 
 /// Routes, and as many consumers.
 const COUNT: usize = 100;
 /// Connections of the load unless told.
 const CONNECTIONS: usize = 64;
+/// Seconds of load per measurement unless told.
+const SECONDS: u64 = 2;
 
 /// Measures one route without plugins, then many without, then many with key-auth.
 pub(crate) fn run(stage: &Stage<'_>) -> Result<KeyAuth> {
     gateways::need("wrk")?;
     let connections = stage.options.connections.first().copied().unwrap_or(CONNECTIONS);
+    let effort = stage.options.effort(SECONDS);
     let settings = [
         ("one route", Settings::bare(stage)),
         ("100 routes", routes(stage, false)),
@@ -35,8 +38,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<KeyAuth> {
             (*name, format!("http://127.0.0.1:{}/", node.port), node.running.family())
         })
         .collect();
-    let rows: Vec<Row> = in_turns(stage, &contenders, connections, Some(&script()))?;
-    let effort = Effort { rounds: stage.options.rounds, seconds: stage.options.seconds };
+    let rows: Vec<Row> = in_turns(stage, effort, &contenders, connections, Some(&script()))?;
     Ok(KeyAuth { effort, connections, rows })
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use silverback_e2e::setup::root;
 
+use crate::results::Effort;
+
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
 usage: compare [PART]... [OPTION]...
@@ -18,7 +20,7 @@ parts (all of them unless named):
 options:
   --quick             two rounds of a second; results go to target/bench/
   --rounds N          rounds (5)
-  --seconds N         seconds of load per measurement (2)
+  --seconds N         seconds of load per measurement (2; plugins: 1)
   --connections LIST  connections of the load (64; plugins: 1,16,64)
   --only LIST         plugin servers: go, js, python, gevent
   --silverback FILE   the binary (SILVERBACK_BIN, or the one beside this program)
@@ -47,8 +49,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// How many rounds.
     pub(crate) rounds: usize,
-    /// Seconds of load per measurement.
-    pub(crate) seconds: u64,
+    /// Seconds of load per measurement, if told.
+    seconds: Option<u64>,
     /// Connections of the load; empty means each part's own.
     pub(crate) connections: Vec<usize>,
     /// Plugin servers to measure; empty means all.
@@ -69,7 +71,7 @@ impl Options {
             parts: Vec::new(),
             quick: false,
             rounds: 5,
-            seconds: 2,
+            seconds: None,
             connections: Vec::new(),
             only: Vec::new(),
             silverback: std::env::var_os("SILVERBACK_BIN").map_or(beside, PathBuf::from),
@@ -84,9 +86,9 @@ impl Options {
                 "plugins" => options.parts.push(Part::Plugins),
                 "start" => options.parts.push(Part::Start),
                 "key-auth" | "keyauth" => options.parts.push(Part::KeyAuth),
-                "--quick" => (options.quick, options.rounds, options.seconds) = (true, 2, 1),
+                "--quick" => (options.quick, options.rounds, options.seconds) = (true, 2, Some(1)),
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
-                "--seconds" => options.seconds = value()?.parse().context("--seconds")?,
+                "--seconds" => options.seconds = Some(value()?.parse().context("--seconds")?),
                 "--connections" => options.connections = numbers(&value()?)?,
                 "--only" => options.only = value()?.split(',').map(str::to_owned).collect(),
                 "--silverback" => options.silverback = value()?.into(),
@@ -95,13 +97,18 @@ impl Options {
                 _ => bail!("{arg:?} is no part and no option\n{USAGE}"),
             }
         }
-        if options.rounds == 0 || options.seconds == 0 {
+        if options.rounds == 0 || options.seconds == Some(0) {
             bail!("--rounds and --seconds are at least 1");
         }
         if options.parts.is_empty() {
             options.parts = vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth];
         }
         Ok(Some(options))
+    }
+
+    /// How long a part is to measure that takes this many seconds unless told.
+    pub(crate) fn effort(&self, seconds: u64) -> Effort {
+        Effort { rounds: self.rounds, seconds: self.seconds.unwrap_or(seconds) }
     }
 
     /// Where the results go.

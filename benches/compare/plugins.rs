@@ -17,12 +17,21 @@ use crate::wrk::{self, Load};
 const CALLS: [usize; 6] = [0, 1, 2, 5, 10, 20];
 /// Connections of the load unless told.
 const CONNECTIONS: [usize; 3] = [1, 16, 64];
+/// Seconds of load per measurement unless told.
+const SECONDS: u64 = 1;
 /// The route without the plugin.
 const PLAIN: &str = "plain";
 
 /// A plugin server that works less than this share of what the bare client makes it do has not
 /// been asked: a gateway that leaves plugins out is fast.
 const SERVER_SHARE_MIN: f64 = 0.3;
+
+/// A plugin server, and the gateway with it.
+struct Contest<'a> {
+    kind: &'a Kind,
+    server: &'a Server,
+    gateway: Option<&'a Gateway>,
+}
 
 /// The samples of one round.
 struct Round {
@@ -38,6 +47,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Plugins> {
     if let Some(unknown) = options.only.iter().find(|key| KINDS.iter().all(|k| k.key != **key)) {
         bail!("--only {unknown}: no such plugin server");
     }
+    let effort = options.effort(SECONDS);
     let mut curves = Vec::new();
     for kind in KINDS
         .iter()
@@ -51,10 +61,14 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Plugins> {
         let all =
             if options.connections.is_empty() { &CONNECTIONS[..] } else { &options.connections };
         for connections in all {
-            curves.push(curve(stage, kind, &server, gateway.as_ref(), *connections)?);
+            curves.push(curve(
+                stage,
+                effort,
+                &Contest { kind, server: &server, gateway: gateway.as_ref() },
+                *connections,
+            )?);
         }
     }
-    let effort = Effort { rounds: options.rounds, seconds: options.seconds };
     Ok(Plugins { effort, curves })
 }
 
@@ -74,24 +88,25 @@ fn settings(stage: &Stage<'_>, kind: &Kind, server: &Server) -> Settings {
 
 fn curve(
     stage: &Stage<'_>,
-    kind: &Kind,
-    server: &Server,
-    gateway: Option<&Gateway>,
+    effort: Effort,
+    contest: &Contest<'_>,
     connections: usize,
 ) -> Result<Curve> {
+    let Contest { kind, server, gateway } = *contest;
     println!("\nplugins, {}, {connections} connections", kind.label);
     let load = |gateway: &Gateway, path: String| Load {
         url: format!("http://127.0.0.1:{}/{path}", gateway.port),
         connections,
+        seconds: effort.seconds,
         script: None,
     };
     if let Some(gateway) = gateway {
         wrk::warm_up(stage, &load(gateway, format!("calls-{}", CALLS[1])))?;
     }
     let server_pids = server.running.family();
-    let milliseconds = stage.options.seconds * 1000;
+    let milliseconds = effort.seconds * 1000;
     let mut rounds = Vec::new();
-    for _ in 0..stage.options.rounds {
+    for _ in 0..effort.rounds {
         let mut round = Round { plain: None, gateway: Vec::new(), client: Vec::new() };
         let measure = |gateway: &Gateway, path: String| {
             let pids = gateway.running.family();

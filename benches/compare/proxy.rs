@@ -11,6 +11,8 @@ use crate::wrk::{self, Load};
 
 /// Connections of the load unless told.
 const CONNECTIONS: usize = 64;
+/// Seconds of load per measurement unless told.
+const SECONDS: u64 = 2;
 
 /// A load: its name, whether with TLS, the path, and how many times nginx's CPU time is allowed.
 const CASES: [(&str, bool, &str, f64); 4] = [
@@ -31,6 +33,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Proxy> {
     }
     contenders.extend(gateways::kong_like(stage, &Settings::bare(stage))?);
     let connections = stage.options.connections.first().copied().unwrap_or(CONNECTIONS);
+    let effort = stage.options.effort(SECONDS);
     let mut cases = Vec::new();
     for (name, tls, path, target) in CASES {
         println!("\nproxy, {name}, {connections} connections");
@@ -40,26 +43,27 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Proxy> {
         };
         let contenders: Vec<(&str, String, Vec<u32>)> =
             contenders.iter().map(|g| (g.name, url(g), g.running.family())).collect();
-        let rows = in_turns(stage, &contenders, connections, None)?;
+        let rows = in_turns(stage, effort, &contenders, connections, None)?;
         cases.push(Case { name: name.into(), target, rows });
     }
-    let effort = Effort { rounds: stage.options.rounds, seconds: stage.options.seconds };
     Ok(Proxy { effort, connections, cases })
 }
 
 /// Measures contenders (name, URL, pids) in turns, and compares them with the first.
 pub(crate) fn in_turns(
     stage: &Stage<'_>,
+    effort: Effort,
     contenders: &[(&str, String, Vec<u32>)],
     connections: usize,
     script: Option<&str>,
 ) -> Result<Vec<Row>> {
-    let load = |url: &String| Load { url: url.clone(), connections, script };
+    let load =
+        |url: &String| Load { url: url.clone(), connections, seconds: effort.seconds, script };
     for (_, url, _) in contenders {
         wrk::warm_up(stage, &load(url))?;
     }
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); contenders.len()];
-    for _ in 0..stage.options.rounds {
+    for _ in 0..effort.rounds {
         for ((_, url, pids), samples) in contenders.iter().zip(&mut samples) {
             samples.push(wrk::measure(stage, &load(url), pids, &[])?);
         }

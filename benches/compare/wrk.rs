@@ -17,11 +17,13 @@ pub(crate) struct Load<'a> {
     pub(crate) url: String,
     /// Over how many connections.
     pub(crate) connections: usize,
+    /// For how long.
+    pub(crate) seconds: u64,
     /// A script for wrk, where requests differ.
     pub(crate) script: Option<&'a str>,
 }
 
-/// Puts the load on for the time that the options say, and measures the CPU time of the gateway's
+/// Puts the load on and measures the CPU time of the gateway's
 /// processes and of those beside it.
 pub(crate) fn measure(
     stage: &Stage<'_>,
@@ -31,7 +33,7 @@ pub(crate) fn measure(
 ) -> Result<Sample> {
     let (gateway_before, server_before) = (cpu_ns(gateway)?, cpu_ns(server)?);
     let begin = Instant::now();
-    let output = run(stage, load, stage.options.seconds)?;
+    let output = run(stage, load, load.seconds)?;
     let wall_ns = begin.elapsed().as_nanos() as f64;
     let gateway_ns = (cpu_ns(gateway)? - gateway_before) as f64;
     let server_ns = (cpu_ns(server)? - server_before) as f64;
