@@ -70,7 +70,7 @@ pub(crate) fn facts(stage: &Stage<'_>) -> Machine {
     let silverback = stage.options.silverback.display().to_string();
     let root = setup::root().display().to_string();
     let versions: [(&str, &str, &[&str]); 8] = [
-        ("silverback", &silverback, &["version"]),
+        ("silverback", &silverback, &["version", "-a"]),
         ("commit", "git", &["-C", &root, "rev-parse", "--short", "HEAD"]),
         ("nginx", "nginx", &["-v"]),
         ("haproxy", "haproxy", &["-v"]),
@@ -80,19 +80,26 @@ pub(crate) fn facts(stage: &Stage<'_>) -> Machine {
         ("python", "python3", &["--version"]),
     ];
     for (name, command, args) in versions {
-        let line = first_line(command, args);
+        let lines = printed(command, args);
+        // Silverback prints the version of Kong that it stands for, and its own.
+        let own = lines.lines().find(|line| line.to_lowercase().starts_with(name));
+        let line = own.or(lines.lines().next()).unwrap_or_default();
         if !line.is_empty() {
-            machine.versions.insert(name.to_owned(), short(&line));
+            machine.versions.insert(name.to_owned(), short(line));
         }
     }
     machine
 }
 
-/// The first line that a command prints, on whichever output; empty if it can't be run.
 fn first_line(command: &str, args: &[&str]) -> String {
+    printed(command, args).lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// What a command prints, on whichever output; empty if it can't be run.
+fn printed(command: &str, args: &[&str]) -> String {
     let Ok(output) = Command::new(command).args(args).output() else { return String::new() };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().trim().to_owned()
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The word that holds the version.

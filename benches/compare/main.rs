@@ -47,19 +47,26 @@ fn main() -> Result<()> {
     };
     let mut results = Results::read(&options)?;
     if !options.report_only {
-        let stage = Stage::new(&options)?;
-        let machine = machine::facts(&stage);
-        println!("{machine}");
-        for part in &options.parts {
-            match part {
-                Part::Proxy => results.proxy = Some(machine.with(proxy::run(&stage)?)),
-                Part::Plugins => results.plugins = Some(machine.with(plugins::run(&stage)?)),
-                Part::Start => results.start = Some(machine.with(start::run(&stage)?)),
-                Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(&stage)?)),
-            }
-            // A later part that fails does not take the earlier ones with it.
-            results.write(&options)?;
-        }
+        let mut stage = Stage::new(&options)?;
+        let outcome = measure(&stage, &mut results);
+        stage.keep_if(outcome.is_err());
+        outcome?;
     }
     report::write(&results, &options)
+}
+
+fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
+    let machine = machine::facts(stage);
+    println!("{machine}");
+    for part in &stage.options.parts {
+        match part {
+            Part::Proxy => results.proxy = Some(machine.with(proxy::run(stage)?)),
+            Part::Plugins => results.plugins = Some(machine.with(plugins::run(stage)?)),
+            Part::Start => results.start = Some(machine.with(start::run(stage)?)),
+            Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(stage)?)),
+        }
+        // A later part that fails does not take the earlier ones with it.
+        results.write(stage.options)?;
+    }
+    Ok(())
 }

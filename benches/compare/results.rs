@@ -157,6 +157,8 @@ pub(crate) struct StartRow {
     pub(crate) who: String,
     /// From exec to the first 200, in milliseconds.
     pub(crate) first_answer_ms: f64,
+    /// CPU time until then, in milliseconds.
+    pub(crate) cpu_ms: f64,
     /// Resident memory when idle, with one route, in MB.
     pub(crate) idle_mb: f64,
     /// Resident memory with all the routes, in MB.

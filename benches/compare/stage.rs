@@ -34,6 +34,7 @@ pub(crate) struct Stage<'a> {
     /// Where the upstream listens.
     pub(crate) upstream_port: u16,
     upstream: Option<Running>,
+    keep: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -51,8 +52,15 @@ impl<'a> Stage<'a> {
             eprintln!("warning: with one core the load disturbs what it measures");
         }
         let upstream_port = silverback_e2e::gateway::free_port();
-        let mut stage =
-            Stage { options, directory, gateway_cores, other_cores, upstream_port, upstream: None };
+        let mut stage = Stage {
+            options,
+            directory,
+            gateway_cores,
+            other_cores,
+            upstream_port,
+            upstream: None,
+            keep: false,
+        };
         certificate::write(&stage.directory)?;
         let mut command = Command::new(std::env::current_exe()?);
         command.args([upstream::VERB, &upstream_port.to_string()]);
@@ -60,6 +68,11 @@ impl<'a> Stage<'a> {
         running.wait_until("answers", || ask(upstream_port, "/", "") == Some(200))?;
         stage.upstream = Some(running);
         Ok(stage)
+    }
+
+    /// Keeps the directory, with what everyone has logged, for a look at what went wrong.
+    pub(crate) fn keep_if(&mut self, failed: bool) {
+        self.keep = failed;
     }
 
     /// A path in the directory.
@@ -89,6 +102,10 @@ impl<'a> Stage<'a> {
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
         self.upstream = None;
+        if self.keep {
+            eprintln!("configurations and logs are kept in {}", self.directory.display());
+            return;
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

@@ -9,7 +9,7 @@ use silverback_e2e::process;
 
 use crate::gateways::{self, Ports, Settings, services};
 use crate::results::{Start, StartRow};
-use crate::stage::{Stage, ask};
+use crate::stage::{Stage, ask, cpu_ns};
 use crate::stats::median;
 
 /// How many routes.
@@ -28,35 +28,53 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Start> {
     let mut rows = Vec::new();
     println!("\nstart, {ROUTES} routes");
     for (who, command) in gateways::commands(stage) {
-        let mut times = Vec::new();
+        let (mut times, mut cpu) = (Vec::new(), Vec::new());
         let mut routes_mb = 0.0;
         for round in 0..stage.options.rounds {
             let rest = if round == 0 { REST } else { Duration::ZERO };
-            let (first, resident) = start_once(stage, who, command, &many, rest)?;
-            times.push(first);
+            let Started { first_ms, cpu_ms, resident_mb } =
+                start_once(stage, who, command, &many, rest)?;
+            times.push(first_ms);
+            cpu.push(cpu_ms);
             if round == 0 {
-                routes_mb = resident;
+                routes_mb = resident_mb;
             }
         }
-        let (_, idle_mb) = start_once(stage, who, command, &few, REST)?;
-        let row = StartRow { who: who.into(), first_answer_ms: median(times), idle_mb, routes_mb };
+        let idle_mb = start_once(stage, who, command, &few, REST)?.resident_mb;
+        let row = StartRow {
+            who: who.into(),
+            first_answer_ms: median(times),
+            cpu_ms: median(cpu),
+            idle_mb,
+            routes_mb,
+        };
         println!(
-            "  {who:<12} first answer after {:.0} ms, {:.1} MB idle, {:.1} MB with the routes",
-            row.first_answer_ms, row.idle_mb, row.routes_mb
+            "  {who:<12} first answer after {:.0} ms ({:.0} ms CPU), {:.1} MB idle, {:.1} MB with all",
+            row.first_answer_ms, row.cpu_ms, row.idle_mb, row.routes_mb
         );
         rows.push(row);
     }
     Ok(Start { rounds: stage.options.rounds, routes: ROUTES, rows })
 }
 
-/// Starts a node: milliseconds from exec to the first 200, and MB resident after `rest`.
+/// A start.
+struct Started {
+    /// From exec to the first 200.
+    first_ms: f64,
+    /// CPU time until then.
+    cpu_ms: f64,
+    /// Resident memory some time later.
+    resident_mb: f64,
+}
+
+/// Starts a node, and lets it rest before its memory is read.
 fn start_once(
     stage: &Stage<'_>,
     name: &str,
     command: &Path,
     settings: &Settings,
     rest: Duration,
-) -> Result<(f64, f64)> {
+) -> Result<Started> {
     let ports = Ports::free();
     let command = gateways::node(stage, name, command, ports, settings)?;
     let begin = Instant::now();
@@ -71,10 +89,11 @@ fn start_once(
         }
         std::thread::sleep(GLANCE);
     }
-    let first = begin.elapsed().as_secs_f64() * 1000.0;
+    let first_ms = begin.elapsed().as_secs_f64() * 1000.0;
+    let cpu_ms = cpu_ns(&running.family())? as f64 / 1e6;
     std::thread::sleep(rest);
     let bytes: u64 = running.family().into_iter().map(process::resident_bytes).sum();
-    Ok((first, bytes as f64 / 1e6))
+    Ok(Started { first_ms, cpu_ms, resident_mb: bytes as f64 / 1e6 })
 }
 
 fn many_routes(stage: &Stage<'_>) -> Settings {
