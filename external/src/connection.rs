@@ -37,6 +37,10 @@ const READ_SIZE: usize = 4 << 10;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the end of a supervised server may go unnoticed.
 const RETURN: Duration = Duration::from_secs(1);
+/// How long an answer that nobody waits for any more holds its connection open.
+const LINGER: Duration = Duration::from_secs(60);
+/// How many connections a worker holds open for that; more are closed at once.
+const MAX_LINGERING: usize = 256;
 /// A buffer that grew beyond this is given back after the event.
 const KEEP_BUFFER: usize = 256 << 10;
 
@@ -94,6 +98,8 @@ pub(crate) struct Connection {
     used: Instant,
     /// Whether a message was larger than buffers that are kept.
     grown: bool,
+    /// Whether the server owes an answer.
+    awaiting: bool,
 }
 
 impl Connection {
@@ -129,6 +135,7 @@ impl Connection {
             timer: Box::pin(tokio::time::sleep(timeout)),
             used: Instant::now(),
             grown: false,
+            awaiting: false,
         }
     }
 
@@ -155,6 +162,7 @@ impl Connection {
     pub(crate) async fn send(&mut self) -> Result<(), Fault> {
         let write = self.stream.write_all(&self.output);
         self.used = Instant::now();
+        self.awaiting = true;
         let deadline = self.deadline();
         let sent = within(&mut self.timer, deadline, write).await;
         self.output.clear();
@@ -176,6 +184,7 @@ impl Connection {
         let mut scanner = Scanner::default();
         loop {
             if let Some(length) = scanner.scan(&self.input)? {
+                self.awaiting = false;
                 return Ok(self.input.split_to(length).freeze());
             }
             self.fill(scanner.least(), deadline).await?;
@@ -189,6 +198,7 @@ impl Connection {
             let length = self.input.first_chunk().map(|n| u32::from_le_bytes(*n) as usize);
             let least = 4 + length.unwrap_or(0);
             if length.is_some() && self.input.len() >= least {
+                self.awaiting = false;
                 let mut frame = self.input.split_to(least);
                 return Ok(frame.split_off(4).freeze());
             }
@@ -217,6 +227,27 @@ impl Connection {
             Some(Err(e)) if is_closed(&e) => Err(Fault::Closed),
             Some(read) => read.map(drop).map_err(Fault::Io),
         }
+    }
+}
+
+/// The JavaScript server dies of writing to a connection that was closed. So one that is given up
+/// while the server owes an answer (the client has gone, the time is over) is closed once it came.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.awaiting || LINGERING.get() >= MAX_LINGERING {
+            return;
+        }
+        let Ok(answer) = self.stream.another() else { return };
+        LINGERING.set(LINGERING.get() + 1);
+        runtime.spawn(async move {
+            // All of it: bytes left unread would reset the connection, of which it dies as well.
+            let mut room = vec![0; READ_SIZE];
+            let all = async { while matches!(answer.read(&mut room).await, Ok(READ_SIZE)) {} };
+            // An answer, the end, or nothing in time: all the same to us.
+            let _ = tokio::time::timeout(LINGER, all).await;
+            LINGERING.set(LINGERING.get().saturating_sub(1));
+        });
     }
 }
 
@@ -260,6 +291,8 @@ struct Pool {
 }
 
 thread_local! {
+    /// Connections that are held open for an answer that nobody waits for.
+    static LINGERING: Cell<usize> = const { Cell::new(0) };
     /// By the servers' index.
     static POOLS: RefCell<Vec<Option<Rc<Pool>>>> = const { RefCell::new(Vec::new()) };
 }

@@ -26,6 +26,12 @@ impl Stream {
         Ok(Stream { socket: system::watch(socket, Interest::READABLE)? })
     }
 
+    /// The same connection once more, with a registration of its own.
+    pub(crate) fn another(&self) -> io::Result<Stream> {
+        let socket = self.socket.get_ref().try_clone()?;
+        Ok(Stream { socket: system::watch(socket, Interest::READABLE)? })
+    }
+
     /// Writes all of it.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
