@@ -1,5 +1,5 @@
 //! A plugin server that answers wrongly on purpose, in either wire protocol. It listens in this
-//! process; the gateway takes it for one that it has started.
+//! process; for the gateway it is one that somebody else starts: it has no start command.
 //!
 //! Its only plugin is `fake`, of priority 50, with one phase, access, and no configuration fields.
 //! Done well, an event asks the gateway for nothing and ends.
@@ -62,7 +62,7 @@ impl FakeServer {
         });
         let query = format!("cat {}", dump.display());
         let builder = builder
-            .plugin_server("fake", &socket.display().to_string(), "sleep 100000", &query)
+            .plugin_server("fake", &socket.display().to_string(), "", &query)
             .set("pluginserver_fake_timeout", &timeout.as_millis().to_string());
         (builder, fake)
     }

@@ -142,7 +142,9 @@ fn dump(json: Json, output: &str, preamble: &str) -> Result<Dump, String> {
 mod tests {
     use super::*;
 
-    const GO: &str = r#"{"Protocol":"ProtoBuf:1","SocketPath":"/usr/local/kong/a.socket","Plugins":[{"Name":"a","Phases":["access","log"],"Version":"0.1","Priority":10,"Schema":{"name":"a","fields":[]}}]}"#;
+    const GO: &str = r#"{"Protocol":"ProtoBuf:1","SocketPath":"/usr/local/kong/a.socket",
+        "Plugins":[{"Name":"a","Phases":["access","log"],"Version":"0.1","Priority":10,
+        "Schema":{"name":"a","fields":[]}}]}"#;
 
     #[test]
     fn a_dump_names_its_protocol_and_plugins() {

@@ -4,8 +4,8 @@
 //! A call's message has a field for each argument, numbered from 1 in the table's order; a lone map
 //! is a `google.protobuf.Struct` itself, and what the log functions take is a `ListValue`. The
 //! messages of entities stand in [`entities`]. Field numbers are those of Kong's
-//! `pluginsocket.proto`. Fields that hold a type's zero value are not on the wire, so nil, "", 0 and
-//! false are one and the same to the other side.
+//! `pluginsocket.proto`. Fields that hold a type's zero value are not on the wire, so nil, "", 0
+//! and false are one and the same to the other side.
 
 mod entities;
 mod wire;

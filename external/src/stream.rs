@@ -2,7 +2,8 @@
 //!
 //! The runtime's own stream is woken for room to write as well: each time the server takes a
 //! message off the socket there is more of it, so that every call would wake the worker twice, once
-//! for nothing. Writes here are tried at once, and only where the socket is full is room waited for.
+//! for nothing. Writes here are tried at once, and only where the socket is full is room waited
+//! for.
 
 use std::{
     io::{self, Read, Write},

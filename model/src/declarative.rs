@@ -309,7 +309,8 @@ mod tests {
             "{_format_version: '3.0', services: [{name: s, host: h, routes: [{name: r, paths: [/], \
              service: {id: 769bdf51-16df-5476-9830-ef26800b5448}}]}]}",
             &json!({"routes": {"r": ["invalid reference 'service: \
-                {\"id\":\"769bdf51-16df-5476-9830-ef26800b5448\"}' (no such entry in 'services')"]}}),
+                {\"id\":\"769bdf51-16df-5476-9830-ef26800b5448\"}' \
+                (no such entry in 'services')"]}}),
         );
     }
 
@@ -382,7 +383,8 @@ mod tests {
         let kinds = kinds();
         let text = "{_format_version: '3.0', services: [{name: s, host: h, retries: ~, \
                     routes: [{name: r, paths: ['~/a$'], plugins: [{name: plain}]}]}], \
-                    consumers: [{username: a, basicauth_credentials: [{username: b, password: c}]}]}";
+                    consumers: [{username: a, \
+                    basicauth_credentials: [{username: b, password: c}]}]}";
         let first = load(text, Format::Any, &kinds).expect("valid");
         let yaml = to_yaml(&export(&first.entities));
         let second = load(&yaml, Format::Yaml, &kinds).expect("valid");
@@ -401,7 +403,8 @@ mod tests {
         let file = "_format_version: \"3.0\"\nservices:\n- &s {name: s, url: http://h:1/p, \
                     routes: [{paths: [\"/a\"], hosts: [h.test], plugins: [{name: plain}]}]}\n\
                     upstreams:\n- name: u\n  targets: [{target: 1.2.3.4}]\ncertificates:\n\
-                    - {cert: |-\n    x\n  , snis: [{name: a}]}\nconsumers: [<<: *s, custom_id: ~]\n";
+                    - {cert: |-\n    x\n  , snis: [{name: a}]}\n\
+                    consumers: [<<: *s, custom_id: ~]\n";
         let parts = [
             "- ", "\n", "  ", "{", "}", "[", "]", ": ", "&a", "*a", "<<: *a", "'", "\"", "|", ">",
             "#", "!!int", "%", "---", "...", "?", ",", "~", "0x", "1:2", "\t", "\u{0}", "\u{feff}",

@@ -185,8 +185,9 @@ impl Chains {
         number
     }
 
-    /// The slots of the plugins that may run. The order of scopes is Kong's: consumer+route+service,
-    /// consumer+route, consumer+service, route+service, consumer, route, service, all.
+    /// The slots of the plugins that may run. The order of scopes is Kong's:
+    /// consumer+route+service, consumer+route, consumer+service, route+service, consumer, route,
+    /// service, all.
     fn slots(&self, route: Option<Uuid>, service: Option<Uuid>) -> Vec<Slot> {
         let slot = |plugin: &Candidates| {
             let both = (route.is_some() && service.is_some()).then_some((route, service));

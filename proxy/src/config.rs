@@ -36,7 +36,8 @@ pub struct Config {
     pub access_log: Option<PathBuf>,
     /// How long an address of a name is good for (`resolver_valid_ttl`).
     pub dns_ttl: Duration,
-    /// How long to wait for requests under way when the node stops (`nginx_main_worker_shutdown_timeout`).
+    /// How long to wait for requests under way when the node stops
+    /// (`nginx_main_worker_shutdown_timeout`).
     pub drain_timeout: Duration,
 }
 

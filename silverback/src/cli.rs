@@ -226,7 +226,8 @@ impl StringLossy for OsString {
 
 fn usage() -> String {
     let mut text = String::from(
-        "Usage: silverback COMMAND [OPTIONS]\n\nAn API gateway that runs what Kong Gateway runs.\n\n\
+        "Usage: silverback COMMAND [OPTIONS]\n\n\
+         An API gateway that runs what Kong Gateway runs.\n\n\
          The available commands are:\n",
     );
     for command in COMMANDS.iter().filter(|c| !c.summary.is_empty()) {

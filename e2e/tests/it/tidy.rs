@@ -97,13 +97,19 @@ fn modules_stand_beside_their_folders() {
     assert!(findings.is_empty(), "`foo.rs` beside `foo/`, not mod.rs: {findings:?}");
 }
 
+/// Whether a file holds nothing but tests or what they stand on.
+fn is_test(path: &Path) -> bool {
+    let folder = |name: &str| path.components().any(|part| part.as_os_str() == name);
+    folder("tests") || path.ends_with("tests.rs") || path.ends_with("testing.rs")
+}
+
 /// What can panic on traffic; tests stand at the end of their file, behind `#[cfg(test)]`.
 #[test]
 fn the_data_path_does_not_panic() {
     let mut findings = Vec::new();
     let in_path = |path: &Path| {
         let own = DATA_PATH.iter().any(|name| path.starts_with(format!("{name}/src")));
-        own && is_rust(path) && !path.ends_with("tests.rs")
+        own && is_rust(path) && !is_test(path)
     };
     for path in tracked(in_path) {
         let text = read(&path);

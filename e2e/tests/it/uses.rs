@@ -6,14 +6,16 @@ use silverback_e2e::servers::{self, PythonMode};
 use silverback_e2e::setup;
 use silverback_e2e::upstream::{Seen, Upstream};
 
-/// A declarative file: one service, and a route `/NAME` for each entry with these plugins.
+/// A declarative file: one service, and a route `/NAME` for each entry with these plugins. The
+/// upstream sees the path as it was sent.
 pub(crate) fn routes(upstream: &Upstream, routes: &[(&str, &str)]) -> String {
     let mut yaml = format!(
         "_format_version: '3.0'\nservices:\n- name: echo\n  url: {}\n  routes:\n",
         upstream.url()
     );
     for (name, plugins) in routes {
-        yaml += &format!("  - {{name: {name}, paths: [/{name}], plugins: [{plugins}]}}\n");
+        let route = format!("name: {name}, paths: [/{name}], strip_path: false");
+        yaml += &format!("  - {{{route}, plugins: [{plugins}]}}\n");
     }
     yaml
 }

@@ -64,7 +64,8 @@ impl FakeServer {
     }
 
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
-        let plugin = r#"{"Name":"fake","Phases":["access"],"Schema":{"name":"fake","fields":[{"config":{"type":"record","fields":[]}}]}}"#;
+        let plugin = r#"{"Name":"fake","Phases":["access"],"Schema":{"name":"fake",
+            "fields":[{"config":{"type":"record","fields":[]}}]}}"#;
         let dump = match protocol {
             Protocol::MsgPack => format!("[{plugin}]"),
             Protocol::ProtoBuf => {

@@ -61,8 +61,8 @@ async fn results(rig: &Rig, plugin: &str, calls: &[Json]) -> Json {
     serde_json::from_slice(text).unwrap()
 }
 
-/// Calls, and what Go, JavaScript and Python get: to Go nil, "" and 0 are one, JavaScript guesses at
-/// bytes that are no UTF-8, and Python gets them as bytes.
+/// Calls, and what Go, JavaScript and Python get: to Go nil, "" and 0 are one, JavaScript guesses
+/// at bytes that are no UTF-8, and Python gets them as bytes.
 fn expectations() -> Vec<(Json, [Json; 3])> {
     let all = |value: Json| [value.clone(), value.clone(), value];
     let lists = json!({"a": ["1"], "b": [""], "flag": [], "m": ["1", "2"]});

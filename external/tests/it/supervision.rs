@@ -48,7 +48,8 @@ fn a_killed_server_is_back_at_once() {
 fn a_server_that_keeps_ending_is_tried_ever_more_seldom() {
     block_on(async {
         let prefix = Prefix::new();
-        let dump = r#"echo '[{"Name":"a","Phases":["access"],"Schema":{"name":"a","fields":[{"config":{"type":"record","fields":[]}}]}}]'"#;
+        let dump = r#"echo '[{"Name":"a","Phases":["access"],"Schema":{"name":"a",
+            "fields":[{"config":{"type":"record","fields":[]}}]}}]'"#;
         let mut config = Config::new("bad", prefix.join("bad.sock"), dump);
         config.start_cmd = Some("/bin/sh -c 'echo out of luck >&2; exit 9'".to_owned());
         let rig = Rig::start(vec![config]).await;

@@ -268,16 +268,14 @@ impl Rule {
             Rule::Uuid => {
                 refuse(!value.as_str().is_some_and(is_uuid), &|| "expected a valid UUID".to_owned())
             }
-            Rule::IsRegex => refuse(
-                value.as_str().is_some_and(|regex| values::regex_error(regex).is_some()),
-                &|| format!("not a valid regex: {}", text::show(value)),
-            ),
+            Rule::IsRegex => {
+                let error = value.as_str().and_then(values::regex_error);
+                refuse(error.is_some(), &|| format!("not a valid regex: {}", text::show(value)))
+            }
             Rule::Between(from, to) => {
                 let outside = float(value) < from.as_f64() || float(value) > to.as_f64();
-                refuse(outside, &|| {
-                    let (from, to) = (text::number(from), text::number(to));
-                    format!("value should be between {from} and {to}")
-                })
+                let limits = || format!("{} and {}", text::number(from), text::number(to));
+                refuse(outside, &|| format!("value should be between {}", limits()))
             }
             Rule::LenEq(n) => refuse(length(value) != *n, &|| format!("length must be {n}")),
             Rule::LenMin(n) => {

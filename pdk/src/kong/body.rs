@@ -203,7 +203,8 @@ mod tests {
         check(
             "multipart/form-data; boundary=b",
             "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--b\r\n\
-             Content-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nX: y\r\n\r\n2\r\n--b--\r\n",
+             Content-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nX: y\r\n\r\n\
+             2\r\n--b--\r\n",
             json!({"a": ["1", "2"]}),
         );
     }

@@ -199,7 +199,8 @@ mod tests {
         check(
             json!("a"),
             json!(null),
-            r#"invalid header value for "a": got nil, expected array of string, string, number or boolean"#,
+            "invalid header value for \"a\": got nil, expected array of string, string, number or \
+             boolean",
         );
     }
 

@@ -228,9 +228,9 @@ fn the_log_phase_comes_last_and_sees_all() {
             log: Some(Handler::now(move |exchange| {
                 let status = exchange.response.status.as_u16();
                 let kind = exchange.response.headers.get("content-type").cloned();
-                let agent = exchange.request.headers.get("user-agent").cloned();
+                let client = exchange.request.headers.get("user-agent").cloned();
                 let tries = exchange.upstream.tries.len();
-                lines.lock().unwrap().push(format!("{status} {kind:?} {agent:?} {tries}"));
+                lines.lock().unwrap().push(format!("{status} {kind:?} {client:?} {tries}"));
                 Flow::Next
             })),
             ..Phases::default()

@@ -462,103 +462,106 @@ mod tests {
         );
     }
 
+    /// A setting, a wrong value, and what is said of it.
+    const ERRORS: &[(&str, &str, &str)] = &[
+        (
+            "database",
+            "postgres",
+            "database has an invalid value: 'postgres' (off): sqlite and postgres are not \
+             available yet",
+        ),
+        ("database", "mysql", "database has an invalid value: 'mysql' (off, sqlite, postgres)"),
+        (
+            "pg_host",
+            "db",
+            "pg_host is set and database is not, which means 'postgres'; it is not available \
+             yet: set database = off, or remove the pg_* settings",
+        ),
+        (
+            "role",
+            "data_plane",
+            "role has an invalid value: 'data_plane' (traditional): hybrid mode is not \
+             available",
+        ),
+        (
+            "status_listen",
+            "127.0.0.1:8001",
+            "status_listen: port 8001 is already taken by admin_listen",
+        ),
+        (
+            "stream_listen",
+            "0.0.0.0:53, 0.0.0.0:53 udp, 0.0.0.0:53 ssl",
+            "stream_listen: port 53 is given twice for one address",
+        ),
+        ("node_id", "x", "node_id must be a valid UUID, got 'x'"),
+        ("port_maps", "src:dst", "invalid port mapping (`port_maps`): src:dst"),
+        (
+            "trusted_ips",
+            "a.test",
+            "trusted_ips must be a comma separated list in the form of IPv4 or IPv6 address \
+             or CIDR block or 'unix:', got 'a.test'",
+        ),
+        ("headers", "X-Nope", "headers: invalid entry 'X-Nope'"),
+        ("headers_upstream", "Via", "headers_upstream: invalid entry 'Via'"),
+        (
+            "dns_resolver",
+            "a.test",
+            "dns_resolver must be a comma separated list in the form of IPv4/6 or \
+             IPv4/6:port, got 'a.test'",
+        ),
+        ("dns_hostsfile", "/nonexistent", "dns_hostsfile: file does not exist: '/nonexistent'"),
+        ("dns_order", "A,MX", "dns_order: invalid entry 'MX' (LAST, A, AAAA, CNAME, SRV)"),
+        ("resolver_family", "MX", "resolver_family: invalid entry 'MX' (A, AAAA, SRV)"),
+        ("proxy_server", "p:80", "proxy_server missing scheme"),
+        ("proxy_server", "http://", "proxy_server missing host"),
+        (
+            "proxy_server",
+            "http://p/?a",
+            "fragments, query strings or parameters are meaningless in proxy configuration",
+        ),
+        (
+            "tracing_instrumentations",
+            "off,all",
+            "invalid tracing types: off, other types are mutually exclusive",
+        ),
+        (
+            "nginx_worker_processes",
+            "0",
+            "nginx_worker_processes has an invalid value: '0' (auto, or a number between 1 \
+             and 1024)",
+        ),
+        (
+            "ssl_cipher_suite",
+            "x",
+            "ssl_cipher_suite has an invalid value: 'x' \
+             (modern, intermediate, old, fips, custom)",
+        ),
+        (
+            "lua_ssl_protocols",
+            "TLSv1.1",
+            "nginx_http_lua_ssl_protocols names no supported version: 'TLSv1.1' \
+             (TLSv1.2, TLSv1.3)",
+        ),
+        (
+            "lua_ssl_trusted_certificate",
+            "/nonexistent",
+            "lua_ssl_trusted_certificate: failed loading certificate from /nonexistent",
+        ),
+        (
+            "nginx_http_lua_shared_dict",
+            "a",
+            "nginx_http_lua_shared_dict is not a name and a size: 'a'",
+        ),
+        (
+            "nginx_proxy_client_max_body_size",
+            "x",
+            "nginx_proxy_client_max_body_size is not a size: 'x'",
+        ),
+    ];
+
     #[test]
     fn errors_in_kongs_words() {
-        for (key, value, expect) in [
-            (
-                "database",
-                "postgres",
-                "database has an invalid value: 'postgres' (off): sqlite and postgres are not \
-                 available yet",
-            ),
-            ("database", "mysql", "database has an invalid value: 'mysql' (off, sqlite, postgres)"),
-            (
-                "pg_host",
-                "db",
-                "pg_host is set and database is not, which means 'postgres'; it is not available \
-                 yet: set database = off, or remove the pg_* settings",
-            ),
-            (
-                "role",
-                "data_plane",
-                "role has an invalid value: 'data_plane' (traditional): hybrid mode is not \
-                 available",
-            ),
-            (
-                "status_listen",
-                "127.0.0.1:8001",
-                "status_listen: port 8001 is already taken by admin_listen",
-            ),
-            (
-                "stream_listen",
-                "0.0.0.0:53, 0.0.0.0:53 udp, 0.0.0.0:53 ssl",
-                "stream_listen: port 53 is given twice for one address",
-            ),
-            ("node_id", "x", "node_id must be a valid UUID, got 'x'"),
-            ("port_maps", "src:dst", "invalid port mapping (`port_maps`): src:dst"),
-            (
-                "trusted_ips",
-                "a.test",
-                "trusted_ips must be a comma separated list in the form of IPv4 or IPv6 address \
-                 or CIDR block or 'unix:', got 'a.test'",
-            ),
-            ("headers", "X-Nope", "headers: invalid entry 'X-Nope'"),
-            ("headers_upstream", "Via", "headers_upstream: invalid entry 'Via'"),
-            (
-                "dns_resolver",
-                "a.test",
-                "dns_resolver must be a comma separated list in the form of IPv4/6 or \
-                 IPv4/6:port, got 'a.test'",
-            ),
-            ("dns_hostsfile", "/nonexistent", "dns_hostsfile: file does not exist: '/nonexistent'"),
-            ("dns_order", "A,MX", "dns_order: invalid entry 'MX' (LAST, A, AAAA, CNAME, SRV)"),
-            ("resolver_family", "MX", "resolver_family: invalid entry 'MX' (A, AAAA, SRV)"),
-            ("proxy_server", "p:80", "proxy_server missing scheme"),
-            ("proxy_server", "http://", "proxy_server missing host"),
-            (
-                "proxy_server",
-                "http://p/?a",
-                "fragments, query strings or parameters are meaningless in proxy configuration",
-            ),
-            (
-                "tracing_instrumentations",
-                "off,all",
-                "invalid tracing types: off, other types are mutually exclusive",
-            ),
-            (
-                "nginx_worker_processes",
-                "0",
-                "nginx_worker_processes has an invalid value: '0' (auto, or a number between 1 \
-                 and 1024)",
-            ),
-            (
-                "ssl_cipher_suite",
-                "x",
-                "ssl_cipher_suite has an invalid value: 'x' \
-                 (modern, intermediate, old, fips, custom)",
-            ),
-            (
-                "lua_ssl_protocols",
-                "TLSv1.1",
-                "nginx_http_lua_ssl_protocols names no supported version: 'TLSv1.1' \
-                 (TLSv1.2, TLSv1.3)",
-            ),
-            (
-                "lua_ssl_trusted_certificate",
-                "/nonexistent",
-                "lua_ssl_trusted_certificate: failed loading certificate from /nonexistent",
-            ),
-            (
-                "nginx_http_lua_shared_dict",
-                "a",
-                "nginx_http_lua_shared_dict is not a name and a size: 'a'",
-            ),
-            (
-                "nginx_proxy_client_max_body_size",
-                "x",
-                "nginx_proxy_client_max_body_size is not a size: 'x'",
-            ),
-        ] {
+        for (key, value, expect) in ERRORS {
             check_error(key, value, expect);
         }
     }

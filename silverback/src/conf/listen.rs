@@ -108,7 +108,8 @@ pub(crate) struct Listener {
     pub ipv6only: Option<bool>,
     /// TCP keepalive of accepted connections.
     pub so_keepalive: SoKeepalive,
-    /// The flags as written, in the order of [`Subsystem::flags`], each with the name it stands for.
+    /// The flags as written, in the order of [`Subsystem::flags`], each with the name it stands
+    /// for.
     given: Vec<(&'static str, String)>,
 }
 

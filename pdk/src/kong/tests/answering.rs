@@ -75,9 +75,26 @@ fn bad_arguments_are_refused() {
     );
 }
 
-const HTML: &str = "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>MESSAGE.</p>\n    <p>request_id: ID</p>\n  </body>\n</html>\n";
+const HTML: &str = r#"<!doctype html>
+<html>
+  <head>
+    <meta charset="utf-8">
+    <title>Error</title>
+  </head>
+  <body>
+    <h1>Error</h1>
+    <p>MESSAGE.</p>
+    <p>request_id: ID</p>
+  </body>
+</html>
+"#;
 const JSON: &str = "{\n  \"message\":\"MESSAGE\",\n  \"request_id\":\"ID\"\n}";
-const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>MESSAGE</message>\n  <requestid>ID</requestid>\n</error>\n";
+const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<error>
+  <message>MESSAGE</message>
+  <requestid>ID</requestid>
+</error>
+"#;
 const PLAIN: &str = "MESSAGE\nrequest_id: ID\n";
 
 fn expect_error(exchange: &Exchange, got: &Answer, template: &str, message: &str) {

@@ -256,6 +256,20 @@ fn secrets() {
     );
 }
 
+/// The exchange has an answer of its service, and is at its end.
+fn answered(e: &mut Exchange, path: &str) {
+    e.upstream.path = path.to_owned();
+    e.upstream.tries.push(Try {
+        address: "127.0.0.1:9800".parse().expect("an address"),
+        began: e.timing.start,
+        failure: None,
+    });
+    e.timing.balancer_ended = Some(e.timing.start);
+    e.response.upstream_status = Some(http::StatusCode::OK);
+    e.response.source = Some(Source::Service);
+    e.phase = Phase::Log;
+}
+
 #[test]
 fn the_log_document() {
     let headers = [("Authorization", "Basic eDp5"), ("Proxy-Authorization", "s"), ("X-Test", "1")];
@@ -273,16 +287,7 @@ fn the_log_document() {
             (set, json!(["a", 2, {"mode": "x"}]), raise("mode must be 'set', 'add' or 'replace'")),
         ],
     );
-    e.upstream.path = "/up/a/b".to_owned();
-    e.upstream.tries.push(Try {
-        address: "127.0.0.1:9800".parse().expect("an address"),
-        began: e.timing.start,
-        failure: None,
-    });
-    e.timing.balancer_ended = Some(e.timing.start);
-    e.response.upstream_status = Some(http::StatusCode::OK);
-    e.response.source = Some(Source::Service);
-    e.phase = Phase::Log;
+    answered(&mut e, "/up/a/b");
     let text = call(&mut e, "kong.log.serialize", json!([]));
     let document: Json = serde_json::from_str(text.as_str().expect("text")).expect("JSON");
     let keys = |at: &str| {
