@@ -227,7 +227,9 @@ fn get_raw_body<'a>(exchange: &'a mut Exchange, args: &'a [Value]) -> LocalBoxFu
 /// The body, if it fits into the buffer or `allowed` lets it be larger (0: as large as it is).
 async fn read_body(exchange: &mut Exchange, allowed: Option<i64>) -> Result<Bytes, Stop> {
     let node = exchange.view.node();
-    let (buffer, most) = (node.body_buffer_max, node.body_max);
+    // The web server takes a body that is a quarter larger than its buffer into memory as well
+    // (nginx, ngx_http_read_client_request_body).
+    let (buffer, most) = (node.body_buffer_max + node.body_buffer_max / 4, node.body_max);
     let most = if most == 0 { u64::MAX } else { most };
     let limit = match allowed.map(u64::try_from) {
         Some(Ok(0)) => most,
