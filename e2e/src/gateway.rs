@@ -54,6 +54,7 @@ impl Builder {
             .set("proxy_access_log", "off")
             .set("admin_access_log", "off")
             .set("anonymous_reports", "off")
+            .set("log_level", "info")
             .set("worker_consistency", "strict")
             .set("db_update_frequency", "0.5")
             .set("database", "off")
@@ -203,10 +204,9 @@ impl Gateway {
 
     /// The pid of the gateway's main process, as its pid file under the prefix says.
     pub fn pid(&self) -> u32 {
-        let entries = fs::read_dir(self.prefix.join("pids")).into_iter().flatten().flatten();
-        let mut pids =
-            entries.filter_map(|e| fs::read_to_string(e.path()).ok()?.trim().parse().ok());
-        pids.next().unwrap_or_else(|| panic!("no pid under {}/pids", self.prefix.display()))
+        let file = self.prefix.join("pids/nginx.pid");
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        text.trim().parse().unwrap_or_else(|_| panic!("no pid in {}: {text:?}", file.display()))
     }
 
     /// The pids of plugin servers whose command line contains `text`.

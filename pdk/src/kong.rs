@@ -21,6 +21,7 @@ mod router;
 mod service;
 mod service_request;
 mod service_response;
+mod telemetry;
 mod vault;
 
 mod answers;
@@ -179,6 +180,18 @@ impl Function {
         match self.call {
             Call::Now(call) => call(exchange, args),
             Call::Later(call) => call(exchange, args).await,
+        }
+    }
+
+    /// Calls it in the exchange's phase if it is one that never waits; none if it may, and has
+    /// to be [called](Function::call) by those who can.
+    pub fn call_now(&self, exchange: &mut Exchange, args: &[Value]) -> Option<Outcome> {
+        match self.call {
+            Call::Now(call) => Some(match self.check_phase(exchange.phase) {
+                Ok(()) => call(exchange, args),
+                Err(stop) => Err(stop),
+            }),
+            Call::Later(_) => None,
         }
     }
 

@@ -122,7 +122,11 @@ impl Value {
             Value::Map(pairs) => {
                 Json::Object(pairs.iter().map(|(k, v)| (k.to_key(), v.to_json())).collect())
             }
-            Value::Entity(record) => Json::Object(Record::clone(record)),
+            // What is null in an entity is not there, as in Lua.
+            Value::Entity(record) => {
+                let there = record.iter().filter(|(_, value)| !value.is_null());
+                Json::Object(there.map(|(key, value)| (key.clone(), value.clone())).collect())
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 'use strict'
 // Misbehaves as its configuration says, in one phase; in every other phase it does nothing.
 
+const PHASES = ['certificate', 'rewrite', 'access', 'response', 'log', 'preread']
+
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 
 class Plugin {
@@ -11,13 +13,22 @@ class Plugin {
   async act(kong, phase) {
     const { phase: when, do: what, ms, after_call: afterCall, token } = this.config
     if (phase === when) {
-      if (afterCall) await kong.request.getMethod()
+      if (afterCall) await kong.client.getIp()
+      if (what === 'tell') await kong.log.err(`js-fault has run in ${phase}`)
       if (what === 'raise') throw new Error(`raised in ${phase}`)
       if (what === 'hang') await new Promise(() => {})
       if (what === 'sleep') await sleep(ms)
       if (what === 'exit') process.exit(3)
     }
     if (phase === 'access' && token) await kong.service.request.setHeader('x-fault-token', token)
+  }
+
+  async certificate(kong) {
+    await this.act(kong, 'certificate')
+  }
+
+  async preread(kong) {
+    await this.act(kong, 'preread')
   }
 
   async rewrite(kong) {
@@ -41,8 +52,8 @@ module.exports = {
   Plugin,
   Name: 'js-fault',
   Schema: [
-    { phase: { type: 'string', one_of: ['rewrite', 'access', 'response', 'log'] } },
-    { do: { type: 'string', one_of: ['raise', 'hang', 'sleep', 'exit', 'nothing'] } },
+    { phase: { type: 'string', one_of: PHASES } },
+    { do: { type: 'string', one_of: ['tell', 'raise', 'hang', 'sleep', 'exit', 'nothing'] } },
     { ms: { type: 'integer', default: 0 } },
     { after_call: { type: 'boolean', default: false } },
     { token: { type: 'string' } },

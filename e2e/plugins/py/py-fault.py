@@ -3,9 +3,10 @@ import os
 import threading
 import time
 
+PHASES = ["certificate", "rewrite", "access", "response", "log", "preread"]
 Schema = (
-    {"phase": {"type": "string", "one_of": ["rewrite", "access", "response", "log"]}},
-    {"do": {"type": "string", "one_of": ["raise", "hang", "sleep", "exit", "nothing"]}},
+    {"phase": {"type": "string", "one_of": PHASES}},
+    {"do": {"type": "string", "one_of": ["tell", "raise", "hang", "sleep", "exit", "nothing"]}},
     {"ms": {"type": "integer", "default": 0}},
     {"after_call": {"type": "boolean", "default": False}},
     {"token": {"type": "string"}},
@@ -26,7 +27,9 @@ class Plugin:
 
     def misbehave(self, kong, phase, what):
         if self.config.get("after_call"):
-            kong.request.get_method()
+            kong.client.get_ip()
+        if what == "tell":
+            kong.log.err("py-fault has run in " + phase)
         if what == "raise":
             raise RuntimeError("raised in " + phase)
         if what == "hang":
@@ -35,6 +38,12 @@ class Plugin:
             time.sleep(self.config["ms"] / 1000)
         if what == "exit":
             os._exit(3)
+
+    def certificate(self, kong):
+        self.act(kong, "certificate")
+
+    def preread(self, kong):
+        self.act(kong, "preread")
 
     def rewrite(self, kong):
         self.act(kong, "rewrite")

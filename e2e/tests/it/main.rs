@@ -5,6 +5,7 @@
 
 mod change;
 mod faults;
+mod phases;
 mod start_up;
 mod tidy;
 mod uses;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use silverback_e2e::gateway::Builder;
+use silverback_e2e::gateway::{Builder, free_port, said};
 use silverback_e2e::servers;
 use silverback_e2e::setup;
 use silverback_e2e::upstream::Upstream;
@@ -124,6 +124,45 @@ fn a_server_that_exits_at_once() {
         script(builder, "boom", "#!/bin/sh\necho out of cheese >&2\nexit 7\n", 0o700)
     };
     check_server_down(boom, &["out of cheese", "7"]);
+}
+
+/// Only the explicit setting lets requests pass without a plugin whose server is down.
+#[test]
+fn a_server_that_may_fail_open() {
+    let upstream = Upstream::start();
+    let go = setup::go_plugin("go-hello").display().to_string();
+    let builder = Builder::new()
+        .plugin_server("go-hello", "", "/no/such/server", &format!("{go} -dump"))
+        .set("pluginserver_go_hello_fail_open", "on");
+    let yaml = routes(&upstream, &[("r", &plugin("go-hello", "message: x"))]);
+    let gateway = servers::enable(builder, &["go-hello"]).declarative(&yaml).start();
+    assert_eq!(gateway.get("/r").status, 200);
+    assert_eq!(upstream.take_seen()[0].header("x-go-hello"), None);
+}
+
+/// `make run`, with the binary that is there.
+#[test]
+fn the_demonstration_runs() {
+    setup::env("js/plugins"); // installs, so that the script finds everything
+    let output = std::process::Command::new(setup::root().join("e2e/run"))
+        .env("SILVERBACK_BIN", setup::gateway())
+        .env("PROXY_PORT", free_port().to_string())
+        .env("ADMIN_PORT", free_port().to_string())
+        .env("ONCE", "1")
+        .output()
+        .unwrap();
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    for expect in [
+        "x-go-hello: Go says good morning",
+        "x-js-hello: JavaScript says good day",
+        "x-py-hello: Python says good evening",
+        "go-hello js-hello py-hello",
+        "x-py-hello: Python says good night",
+        "no Route matched with those values",
+    ] {
+        assert!(text.to_lowercase().contains(&expect.to_lowercase()), "{expect:?} not in: {text}");
+    }
 }
 
 /// After a stop nothing of the gateway is left, its plugin servers included.

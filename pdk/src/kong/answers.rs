@@ -142,7 +142,8 @@ pub(super) fn negotiated(
 ) -> Answer {
     let message = message.map_or_else(|| default_message(status), str::to_owned);
     let given = headers.get(CONTENT_TYPE).map(|given| String::from_utf8_lossy(given.as_bytes()));
-    if given.is_none() && is_grpc(exchange) {
+    let grpc_typed = given.as_ref().map(|given| given.starts_with("application/grpc"));
+    if grpc_typed.unwrap_or_else(|| is_grpc(exchange)) {
         return grpc(status, message, headers);
     }
     let media = match given {

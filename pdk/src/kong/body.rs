@@ -1,5 +1,7 @@
 //! Bodies decoded and encoded by their content type.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::Value as Json;
 
@@ -103,13 +105,22 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 /// The named parts of a multipart body; a name that comes again makes a list.
 fn decode_multipart(body: &[u8], boundary: &str) -> Value {
     let delimiter = format!("--{boundary}");
-    let mut pairs = Vec::new();
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
+    // There may be very many parts: names are not looked for one by one.
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut rest = body;
     while let Some(at) = find(rest, delimiter.as_bytes()) {
         let part = &rest[at + delimiter.len()..];
         let end = find(part, delimiter.as_bytes()).unwrap_or(part.len());
         if let Some((name, value)) = decode_part(&part[..end]) {
-            uri::add(&mut pairs, Value::from(name), Value::text(value));
+            let value = Value::text(value);
+            match places.get(&name).and_then(|&place| pairs.get_mut(place)) {
+                Some((_, there)) => uri::join(there, value),
+                None => {
+                    pairs.push((Value::text(&name), value));
+                    places.insert(name, pairs.len() - 1);
+                }
+            }
         }
         rest = &part[end..];
     }
@@ -170,6 +181,7 @@ fn random_boundary() -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 mod tests {
     use serde_json::json;
 

@@ -169,6 +169,7 @@ pub(super) fn to_value(text: &[u8]) -> HeaderValue {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 mod tests {
     use serde_json::json;
 

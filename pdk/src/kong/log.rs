@@ -21,6 +21,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
     Function::now("kong.log.notice", ANY, LINE, Nothing, notice).doc("The same at level notice."),
     Function::now("kong.log.info", ANY, LINE, Nothing, info).doc("The same at level info."),
     Function::now("kong.log.debug", ANY, LINE, Nothing, debug).doc("The same at level debug."),
+    Function::now("kong.log.deprecation", ANY, LINE, Nothing, deprecation).doc(
+        "Writes a warning that something is deprecated; a map as the last part says `after` and \
+         `removal`, the versions.",
+    ),
     Function::now("kong.log.serialize", LOG, &[], Text, serialize_text)
         .doc("The document that logging plugins send about the request, JSON."),
     Function::now(
@@ -70,6 +74,24 @@ fn write(level: LogLevel, exchange: &Exchange, args: &[Value]) -> Outcome {
         logging::log(level, super::running_name(exchange), &String::from_utf8_lossy(&text));
     }
     args::done()
+}
+
+fn deprecation(exchange: &mut Exchange, args: &[Value]) -> Outcome {
+    let Some((metadata @ (Value::Map(_) | Value::Entity(_)), parts)) = args.split_last() else {
+        return warn(exchange, args);
+    };
+    let version = |name: &str| metadata.member(name).as_str().map(str::to_owned);
+    let note = match (version("after"), version("removal")) {
+        (Some(after), Some(removal)) => {
+            format!(" (deprecated after {after}, scheduled for removal in {removal})")
+        }
+        (Some(after), None) => format!(" (deprecated after {after})"),
+        (None, Some(removal)) => format!(" (scheduled for removal in {removal})"),
+        (None, None) => String::new(),
+    };
+    let mut parts = parts.to_vec();
+    parts.push(note.into());
+    warn(exchange, &parts)
 }
 
 fn serialize_text(exchange: &mut Exchange, _: &[Value]) -> Outcome {

@@ -35,7 +35,7 @@ pub fn serialize(exchange: &Exchange) -> Result<Map<String, Json>, String> {
     ];
     for (name, record) in entities {
         if let Some(record) = record {
-            put(name, without_nulls(record));
+            put(name, Value::Entity(record.clone()).to_json());
         }
     }
     put("client_ip", client.forwarded_ip.to_string().into());
@@ -169,13 +169,6 @@ fn authenticated_entity(credential: &Record) -> Json {
     part.into()
 }
 
-/// An entity as it is in Lua, where what is null is not there.
-fn without_nulls(record: &Record) -> Json {
-    let mut record = record.clone();
-    record.retain(|_, value| !value.is_null());
-    record.into()
-}
-
 fn source(exchange: &Exchange) -> &'static str {
     match exchange.response.source {
         Some(Source::Service) => "upstream",
@@ -250,6 +243,7 @@ pub(super) fn status_text(exchange: &Exchange) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 mod tests {
     use super::*;
 

@@ -4,11 +4,11 @@ use std::{collections::HashMap, sync::OnceLock};
 
 use super::{
     Function, client, client_tls, cluster, ctx, ip, log, nginx, node, plugin, request, response,
-    router, service, service_request, service_response, vault,
+    router, service, service_request, service_response, telemetry, vault,
 };
 
 /// The groups of functions, in the order of the reference.
-static GROUPS: [&[Function]; 16] = [
+static GROUPS: [&[Function]; 17] = [
     client::FUNCTIONS,
     client_tls::FUNCTIONS,
     cluster::FUNCTIONS,
@@ -24,6 +24,7 @@ static GROUPS: [&[Function]; 16] = [
     service::FUNCTIONS,
     service_request::FUNCTIONS,
     service_response::FUNCTIONS,
+    telemetry::FUNCTIONS,
     vault::FUNCTIONS,
 ];
 

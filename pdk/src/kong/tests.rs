@@ -1,6 +1,8 @@
 //! Functions called by name with JSON arguments, on an exchange made by hand. What is expected
 //! is what `conformance/scenarios` recorded.
 
+#![expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
+
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use crate::{
 };
 
 mod answering;
+mod differences;
 mod reading;
 mod reference;
 mod surroundings;

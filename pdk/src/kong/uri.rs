@@ -139,11 +139,18 @@ pub(super) fn decode_args(query: &[u8], most: usize) -> Value {
 }
 
 /// Adds a value to a map in which a name that comes again makes a list.
-pub(super) fn add(pairs: &mut Vec<(Value, Value)>, name: Value, value: Value) {
+fn add(pairs: &mut Vec<(Value, Value)>, name: Value, value: Value) {
     match pairs.iter_mut().find(|(known, _)| *known == name) {
         None => pairs.push((name, value)),
-        Some((_, Value::Array(list))) => list.push(value),
-        Some((_, first)) => *first = Value::Array(vec![std::mem::take(first), value]),
+        Some((_, there)) => join(there, value),
+    }
+}
+
+/// Adds a value to one that came before: together they are a list.
+pub(super) fn join(there: &mut Value, value: Value) {
+    match there {
+        Value::Array(list) => list.push(value),
+        first => *first = Value::Array(vec![std::mem::take(first), value]),
     }
 }
 

@@ -12,8 +12,8 @@ import (
 
 // Config says what to do and when.
 type Config struct {
-	Phase     string `json:"phase"`      // rewrite, access, response or log
-	Do        string `json:"do"`         // raise, hang, sleep, exit (the process ends) or nothing
+	Phase     string `json:"phase"`      // certificate, rewrite, access, response, log or preread
+	Do        string `json:"do"`         // tell, raise, hang, sleep, exit (the process ends) or nothing
 	Ms        int    `json:"ms"`         // how long sleep takes
 	AfterCall bool   `json:"after_call"` // call a PDK function first
 	Token     string `json:"token"`      // what access marks the upstream's request with
@@ -25,9 +25,11 @@ func New() interface{} { return &Config{} }
 func (conf Config) act(kong *pdk.PDK, phase string) {
 	if phase == conf.Phase {
 		if conf.AfterCall {
-			_, _ = kong.Request.GetMethod()
+			_, _ = kong.Client.GetIp()
 		}
 		switch conf.Do {
+		case "tell":
+			_ = kong.Log.Err("go-fault has run in " + phase)
 		case "raise":
 			panic("raised in " + phase)
 		case "hang":
@@ -42,6 +44,12 @@ func (conf Config) act(kong *pdk.PDK, phase string) {
 		_ = kong.ServiceRequest.SetHeader("x-fault-token", conf.Token)
 	}
 }
+
+// Certificate runs in the TLS handshake.
+func (conf Config) Certificate(kong *pdk.PDK) { conf.act(kong, "certificate") }
+
+// Preread runs before the first byte of a TCP connection is proxied.
+func (conf Config) Preread(kong *pdk.PDK) { conf.act(kong, "preread") }
 
 // Rewrite runs for instances that are not bound to a route.
 func (conf Config) Rewrite(kong *pdk.PDK) { conf.act(kong, "rewrite") }

@@ -352,6 +352,36 @@ fn a_request_that_no_service_answered() {
 }
 
 #[test]
+fn telemetry_is_off() {
+    let mut e = exchange("GET", "/r", &[]);
+    let name = "kong.telemetry.log";
+    let nil = |text: &str| json!({ "nil": text });
+    let disabled = "Telemetry logging is disabled: log entry will not be recorded. Ensure the \
+                    OpenTelemetry plugin is correctly configured to report logs in order to use \
+                    this feature.";
+    check(
+        &mut e,
+        &[
+            (name, json!([1]), nil("plugin_name must be a string")),
+            (name, json!(["p", 1]), nil("plugin_config must be a table")),
+            (name, json!(["p", {}]), nil("message_type must be a string")),
+            (name, json!(["p", {}, "t", 1]), nil("message must be a string")),
+            (name, json!(["p", {}, "t", "m", 1]), nil("attributes must be a table")),
+            (name, json!(["p", {}, "t", "m", {}]), nil(disabled)),
+        ],
+    );
+}
+
+#[test]
+fn what_may_wait_is_not_called_at_once() {
+    let mut e = exchange("GET", "/r", &[]);
+    let now = |e: &mut Exchange, name| find(name).and_then(|f| f.call_now(e, &[]));
+    assert!(now(&mut e, "kong.request.get_raw_body").is_none());
+    assert!(matches!(now(&mut e, "kong.request.get_method"), Some(Ok(Value::Text(_)))));
+    assert!(matches!(now(&mut e, "kong.response.get_status"), Some(Err(Stop::Raise(_)))));
+}
+
+#[test]
 fn lines_of_the_log() {
     static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
     set_log_sink(LogLevel::Notice, |level, plugin, text| {
@@ -366,6 +396,7 @@ fn lines_of_the_log() {
         ("kong.log.debug", json!(["x"])),
         ("kong.log.warn", json!([1.5])),
         ("kong.log.crit", json!([[1, 2]])),
+        ("kong.log.deprecation", json!(["old", {"after": "3.0", "removal": "4.0"}])),
         ("kong.log.alert", json!(["a", null])),
         ("kong.log.info", json!([""])),
     ] {
@@ -377,6 +408,7 @@ fn lines_of_the_log() {
         "err probe: über",
         "warn probe: 1.5",
         "crit probe: [1,2]",
+        "warn probe: old (deprecated after 3.0, scheduled for removal in 4.0)",
         "alert probe: anil",
     ];
     // Other tests write lines too.
