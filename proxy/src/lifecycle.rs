@@ -75,7 +75,7 @@ async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
 async fn respond(work: &mut Work) -> Result<(), Box<Answer>> {
     answer::arrive(work);
     if work.exchange.upstream.buffered || work.live.has_handlers(&work.ran, Phase::Response) {
-        upstream::read_answer(work).await?;
+        Box::pin(upstream::read_answer(work)).await?;
         chain::run_phase(work, Phase::Response).await?;
     }
     Ok(())

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -23,7 +24,7 @@ use crate::{
     balancer::{self, Peer},
     forward,
     lifecycle::Work,
-    pool::{ConnectError, Key, Lease, TlsKey},
+    pool::{ConnectError, Key, Lease, Pool, TlsKey},
 };
 
 /// How much of an answer is held for plugins that want it whole.
@@ -153,15 +154,7 @@ async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<I
     loop {
         let lease = match idle.take() {
             Some(lease) => lease,
-            None => pool.connect(key.clone(), plan.timeouts.connect).await.map_err(|error| {
-                let (status, reason) = match error {
-                    ConnectError::Timeout => {
-                        (StatusCode::GATEWAY_TIMEOUT, "connect: timed out".to_owned())
-                    }
-                    ConnectError::Failed(reason) => (StatusCode::BAD_GATEWAY, reason),
-                };
-                Failure { status, may_retry: true, reason }
-            })?,
+            None => connect(&pool, key.clone(), plan.timeouts.connect).await?,
         };
         let reused = lease.is_reused();
         match exchange_with(work, plan, lease, &host).await {
@@ -172,6 +165,26 @@ async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<I
             outcome => return outcome,
         }
     }
+}
+
+/// A fresh connection. Boxed: most requests find an idle one, and what is never used should not
+/// make every request's future larger.
+fn connect(
+    pool: &Rc<Pool>,
+    key: Key,
+    limit: Duration,
+) -> LocalBoxFuture<'_, Result<Lease, Failure>> {
+    Box::pin(async move {
+        pool.connect(key, limit).await.map_err(|error| {
+            let (status, reason) = match error {
+                ConnectError::Timeout => {
+                    (StatusCode::GATEWAY_TIMEOUT, "connect: timed out".to_owned())
+                }
+                ConnectError::Failed(reason) => (StatusCode::BAD_GATEWAY, reason),
+            };
+            Failure { status, may_retry: true, reason }
+        })
+    })
 }
 
 fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<TlsKey>, Failure> {
