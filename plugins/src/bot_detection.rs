@@ -39,11 +39,13 @@ impl BotDetection {
         Flow::Exit(kong::refusal(exchange, status, text))
     }
 
+    /// A pattern that takes too long to look for does not let anybody pass.
     fn may_pass(&self, agent: &[u8]) -> bool {
-        let found = |list: &Option<Vec<Pattern>>| {
-            list.iter().flatten().any(|pattern| pattern.0.is_match(agent))
+        let agent = String::from_utf8_lossy(agent);
+        let found = |list: &Option<Vec<Pattern>>, unsure: bool| {
+            list.iter().flatten().any(|pattern| pattern.is_match(&agent).unwrap_or(unsure))
         };
-        found(&self.allow) || !(found(&self.deny) || agents::is_known(agent))
+        found(&self.allow, false) || !(found(&self.deny, true) || agents::is_known(&agent))
     }
 }
 

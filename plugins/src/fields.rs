@@ -7,14 +7,27 @@ use base64::{
     alphabet::{Alphabet, STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use fancy_regex::Regex;
 use ipnet::IpNet;
-use regex::bytes::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
 use silverback_model::schema::{Field, FieldType};
 
-/// A regular expression. It takes time in proportion to the text, whatever it looks for.
+/// A regular expression as PCRE has them. Those without look-around and back references take time
+/// in proportion to the text, whatever they look for; the others give up after a million steps.
 #[derive(Debug)]
-pub(crate) struct Pattern(pub(crate) Regex);
+pub(crate) struct Pattern(Regex);
+
+impl Pattern {
+    /// Reads a regular expression.
+    pub(crate) fn read(text: &str) -> Result<Pattern, Box<fancy_regex::Error>> {
+        Regex::new(text).map(Pattern).map_err(Box::new)
+    }
+
+    /// Whether it is found in the text; none if that takes too long to say.
+    pub(crate) fn is_match(&self, text: &str) -> Option<bool> {
+        self.0.is_match(text).ok()
+    }
+}
 
 /// An address or a range of addresses.
 #[derive(Debug)]
@@ -62,7 +75,7 @@ macro_rules! texts {
 }
 
 texts! {
-    Pattern: |text: &str| Regex::new(text).map(Pattern);
+    Pattern: Pattern::read;
     Network: network;
     Pair: |text: &str| Ok::<_, String>(Pair::read(text));
 }
@@ -94,6 +107,18 @@ fn decode(text: &str, alphabet: &Alphabet) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_look_around_and_give_up() {
+        let check = |pattern: &str, text: &str, expect: Option<bool>| {
+            let found = Pattern::read(pattern).unwrap().is_match(text);
+            assert_eq!(found, expect, "{pattern} {text}");
+        };
+        check("^curl/(?!8)", "curl/7.1", Some(true));
+        check("^curl/(?!8)", "curl/8.1", Some(false));
+        check(r"^((x+)+)\1y$", &"x".repeat(60), None);
+        assert!(Pattern::read("(").is_err());
+    }
 
     #[test]
     fn pairs_are_split_at_their_first_colons() {

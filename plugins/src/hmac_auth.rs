@@ -250,7 +250,7 @@ mod tests {
         )
     }
 
-    fn config(more: Json) -> Json {
+    fn config(more: &Json) -> Json {
         let mut config = json!({"clock_skew": 3_155_760_000_u64});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         config
@@ -280,11 +280,11 @@ mod tests {
             ),
             (json!({"enforce_headers": ["host"]}), good.clone(), refused),
             (json!({"algorithms": ["hmac-sha512"]}), good.clone(), refused),
-            (json!({"clock_skew": 300}), good.clone(), refused),
+            (json!({"clock_skew": 300}), good, refused),
             (json!({"realm": "signed"}), "Bearer x".to_owned(), "401 hmac realm=\"signed\""),
         ];
         for (more, authorization, expect) in cases {
-            let case = Case::new(&config(more.clone())).request("GET", "/a?b=1");
+            let case = Case::new(&config(&more)).request("GET", "/a?b=1");
             let case = case.headers(&[("date", DATE), ("authorization", &authorization)]);
             assert_eq!(run(&plugin(), case), expect, "{more} {authorization}");
         }
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn bodies_have_their_digest() {
-        let config = config(json!({"validate_request_body": true, "hide_credentials": true}));
+        let config = config(&json!({"validate_request_body": true, "hide_credentials": true}));
         let digest = "SHA-256=qLiLgv6QoWBI64hR/jgkBTlc05Xa+qfKm+kOwA+Cpys=";
         let good = authorization("alice", "date", &format!("date: {DATE}"));
         let check = |headers: &[(&str, &str)], body: &'static str, expect: &str| {

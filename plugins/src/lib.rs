@@ -23,6 +23,8 @@ mod request_termination;
 mod response_transformer;
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod testing;
 
 use silverback_pdk::Plugin;

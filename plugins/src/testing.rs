@@ -192,15 +192,17 @@ impl View for Store {
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
         let all = entities(kind).into_iter();
-        all.filter(|entity| entity[parent]["id"] == parent_id).map(record).collect()
+        all.filter(|entity| entity[parent]["id"] == parent_id)
+            .map(|entity| record(&entity))
+            .collect()
     }
 }
 
 fn first(kind: &str, field: &str, value: &str) -> Option<Arc<Record>> {
-    entities(kind).into_iter().find(|entity| entity[field] == value).map(record)
+    entities(kind).into_iter().find(|entity| entity[field] == value).map(|entity| record(&entity))
 }
 
-fn record(json: Json) -> Arc<Record> {
+fn record(json: &Json) -> Arc<Record> {
     Arc::new(json.as_object().cloned().unwrap_or_default())
 }
 

@@ -5,10 +5,10 @@
 
 use std::sync::OnceLock;
 
-use regex::bytes::{Regex, RegexSet};
+use regex::{Regex, RegexSet};
 
 /// Whether a User-Agent header names a crawler or a program.
-pub(super) fn is_known(agent: &[u8]) -> bool {
+pub(super) fn is_known(agent: &str) -> bool {
     static NAMES: OnceLock<Option<Regex>> = OnceLock::new();
     static SHAPES: OnceLock<Option<RegexSet>> = OnceLock::new();
     let names = NAMES.get_or_init(|| Regex::new(&any_name()).ok());

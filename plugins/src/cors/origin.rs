@@ -1,8 +1,9 @@
 //! Origins: as they are configured, and as browsers send them (RFC 6454).
 
-use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
 use silverback_model::schema::{Field, FieldType};
+
+use crate::fields::Pattern;
 
 /// An origin that may use an API.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub(super) enum Origin {
     /// Those that this matches from end to end.
     Regex {
         /// Anchored at both ends.
-        regex: Regex,
+        regex: Pattern,
         /// Whether it is the host that is matched.
         by_host: bool,
     },
@@ -52,8 +53,10 @@ impl Origin {
         match self {
             Origin::Any => true,
             Origin::Literal { origin, .. } => *origin == asked.origin,
-            Origin::Regex { regex, by_host: true } => regex.is_match(&asked.host),
-            Origin::Regex { regex, by_host: false } => regex.is_match(&asked.origin),
+            Origin::Regex { regex, by_host } => {
+                let text = if *by_host { &asked.host } else { &asked.origin };
+                regex.is_match(text).unwrap_or(false)
+            }
         }
     }
 }
@@ -67,7 +70,7 @@ fn read(text: &str) -> Result<Origin, String> {
         let origin = normalize(text).origin;
         return Ok(Origin::Literal { text: text.to_owned(), origin });
     }
-    let regex = Regex::new(&format!("^(?:{text})$"));
+    let regex = Pattern::read(&format!("^(?:{text})$"));
     let regex = regex.map_err(|_| format!("'{text}' is not a valid regex"))?;
     Ok(Origin::Regex { regex, by_host: !text.contains(':') })
 }
@@ -125,6 +128,8 @@ mod tests {
         check("^https://a\\.test$|^https://b\\.test$", "https://b.test", true);
         check(".*\\.partner\\.test", "http://x.partner.test:9000", true);
         check(".*\\.partner\\.test", "http://partner.test", false);
+        check("https://(?!evil)[a-z]+\\.test", "https://good.test", true);
+        check("https://(?!evil)[a-z]+\\.test", "https://evil.test", false);
         assert!(read("(").is_err());
     }
 }
