@@ -5,6 +5,7 @@
 
 use std::{
     cell::{OnceCell, RefCell},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
@@ -15,6 +16,7 @@ use silverback_pdk::{Answer, Exchange, Scheme, Target};
 use crate::{
     answer, forward,
     lifecycle::Work,
+    pool::TlsKey,
     snapshot::{CompiledUpstream, Snapshot},
 };
 
@@ -46,14 +48,41 @@ pub(crate) enum Aim {
 pub(crate) struct Balancers {
     services: Vec<OnceCell<Rc<Place>>>,
     upstreams: Vec<OnceCell<Rc<RoundRobin>>>,
+    tls: RefCell<HashMap<TlsWanted, Rc<TlsKey>>>,
 }
+
+/// How TLS to a service is asked for: the service, whether a plugin says to verify, the Host.
+pub(crate) type TlsWanted = (u32, Option<bool>, HeaderValue);
+
+/// How many keys are kept: with preserve_host, clients choose the Host.
+const TLS_KEYS_MAX: usize = 1024;
 
 impl Balancers {
     pub(crate) fn of(snapshot: &Snapshot) -> Balancers {
         Balancers {
             services: snapshot.services.iter().map(|_| OnceCell::new()).collect(),
             upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
+            tls: RefCell::default(),
         }
+    }
+
+    /// How TLS is settled with a server. Kept for each worker, so that requests don't all count
+    /// on one shared configuration.
+    pub(crate) fn tls_key(
+        &self,
+        wanted: TlsWanted,
+        make: impl FnOnce() -> Option<TlsKey>,
+    ) -> Option<Rc<TlsKey>> {
+        let mut known = self.tls.borrow_mut();
+        if let Some(key) = known.get(&wanted) {
+            return Some(key.clone());
+        }
+        if known.len() >= TLS_KEYS_MAX {
+            known.clear();
+        }
+        let key = Rc::new(make()?);
+        known.insert(wanted, key.clone());
+        Some(key)
     }
 
     fn upstream(&self, snapshot: &Snapshot, upstream: u32) -> Option<Aim> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use http::{HeaderName, Version, header};
-use silverback_pdk::{Exchange, LogLevel, Phase};
+use silverback_pdk::{Body, Exchange, LogLevel, Phase};
 
 use crate::lifecycle::Work;
 
@@ -66,6 +66,12 @@ fn write_lines(file: File, lines: &Receiver<String>) {
 /// A request has come to its end: its last byte was sent, or the client went away.
 pub(crate) fn end(mut work: Box<Work>) {
     work.exchange.timing.ended = Some(Instant::now());
+    // What was not read of the client's body, or not used of the upstream's connection, must not
+    // wait for the log phase.
+    if work.exchange.request.body.at_hand().is_none() {
+        work.exchange.request.body = Body::Empty;
+    }
+    work.lease = None;
     let worker = work.worker.clone();
     if let Some(log) = &worker.access_log
         && !log.write(line(&work.exchange, work.sent))

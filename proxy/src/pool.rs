@@ -29,7 +29,7 @@ use crate::config::Keepalive;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Option<TlsKey>,
+    pub(crate) tls: Option<Rc<TlsKey>>,
 }
 
 /// How TLS is settled: the configuration, by its place in memory, and the name asked for.

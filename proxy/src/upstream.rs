@@ -187,31 +187,37 @@ fn connect(
     })
 }
 
-fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<TlsKey>, Failure> {
+/// How TLS is settled with the server; none where the service speaks none.
+fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKey>>, Failure> {
     let exchange = &work.exchange;
     if exchange.upstream.scheme == Scheme::Http {
         return Ok(None);
     }
-    let failure = |reason: &str| Failure {
+    let snapshot = &work.live.snapshot;
+    let route = exchange.matched.as_ref().map(|m| m.route);
+    let service = route.and_then(|route| snapshot.route(route)?.service).unwrap_or(u32::MAX);
+    let verify = exchange.upstream.tls_verify;
+    let make = || {
+        let config = snapshot.services.get(service as usize)?.tls.config(verify)?.clone();
+        Some(TlsKey { config, name: server_name(host)? })
+    };
+    let key = work.live.balancers.tls_key((service, verify, host.clone()), make);
+    key.map(Some).ok_or_else(|| Failure {
         status: StatusCode::BAD_GATEWAY,
         may_retry: false,
-        reason: reason.to_owned(),
+        reason: "the service does not speak TLS, or its Host is no name for it".to_owned(),
+    })
+}
+
+/// The name that a certificate is asked for: the Host without its port.
+fn server_name(host: &HeaderValue) -> Option<ServerName<'static>> {
+    let host = host.to_str().ok()?;
+    let end = match host.rfind(']') {
+        Some(end) => end + 1,
+        None => host.find(':').unwrap_or(host.len()),
     };
-    let route = exchange.matched.as_ref().map(|m| m.route);
-    let service = route.and_then(|route| work.live.snapshot.service_of(route));
-    let service = service.ok_or_else(|| failure("no service"))?;
-    let name = host.to_str().ok().and_then(|host| {
-        let end = match host.rfind(']') {
-            Some(end) => end + 1,
-            None => host.find(':').unwrap_or(host.len()),
-        };
-        let name = host.get(..end)?.trim_start_matches('[').trim_end_matches(']');
-        ServerName::try_from(name.to_owned()).ok()
-    });
-    let name = name.ok_or_else(|| failure("the Host is no name for a certificate"))?;
-    let config = service.tls.config(exchange.upstream.tls_verify);
-    let config = config.ok_or_else(|| failure("the service does not speak TLS"))?.clone();
-    Ok(Some(TlsKey { config, name }))
+    let name = host.get(..end)?.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(name.to_owned()).ok()
 }
 
 /// Sends the request on a connection and waits for the head of the answer.
