@@ -24,6 +24,9 @@ pub struct Config {
     pub queue: u32,
     /// How long a request waits for a server that is starting.
     pub start_timeout: Duration,
+    /// Where request bodies that are larger than the buffer are kept while a server that speaks
+    /// `ProtoBuf:1` reads them. None: it gets an error instead.
+    pub body_directory: Option<PathBuf>,
 }
 
 impl Config {
@@ -43,6 +46,7 @@ impl Config {
             connections: 256,
             queue: 1024,
             start_timeout: Duration::from_secs(10),
+            body_directory: None,
         }
     }
 

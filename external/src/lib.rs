@@ -11,6 +11,7 @@
 mod config;
 mod servers;
 
+mod body_file;
 mod connection;
 mod event;
 mod info;

@@ -40,9 +40,10 @@ fn argument_shape(function: &Function, at: usize) -> Option<Shape> {
     }
 }
 
+/// The function whose result may be in a file.
+pub const RAW_BODY: &str = "kong.request.get_raw_body";
 /// Functions that take arguments from other hosts, and none over this protocol.
-const WITHOUT_ARGUMENTS: [&str; 3] =
-    ["kong.request.get_raw_body", "kong.node.get_memory_stats", "kong.log.serialize"];
+const WITHOUT_ARGUMENTS: [&str; 3] = [RAW_BODY, "kong.node.get_memory_stats", "kong.log.serialize"];
 
 /// The arguments in a call's message.
 ///
@@ -140,9 +141,14 @@ pub fn result(function: &Function, result: &Value, out: &mut Vec<u8>) {
 
 /// Writes what went wrong where the result's message has a field for it.
 pub fn error(function: &Function, text: &str, out: &mut Vec<u8>) {
-    if function.name == "kong.request.get_raw_body" {
+    if function.name == RAW_BODY {
         wire::put_present(out, 3, text.as_bytes());
     }
+}
+
+/// Writes the result of [`RAW_BODY`] whose body is in a file (`RawBodyResult.body_filepath`).
+pub fn body_path(path: &std::path::Path, out: &mut Vec<u8>) {
+    wire::put_present(out, 2, path.as_os_str().as_encoded_bytes());
 }
 
 fn truth(value: &Value) -> bool {

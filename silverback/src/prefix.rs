@@ -24,6 +24,8 @@ pub(crate) struct Prefix {
     path: PathBuf,
 }
 
+/// The directory of request bodies that plugin servers read from files; nginx's name for it.
+pub(crate) const BODY_DIRECTORY: &str = "client_body_temp";
 /// How often a wait looks again.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -49,7 +51,7 @@ impl Prefix {
 
     /// Makes the directories, and removes sockets that a node killed here has left behind.
     pub(crate) fn prepare(&self, conf: &Conf) -> Result<()> {
-        for folder in ["", "pids", "logs", "ssl", "sockets"] {
+        for folder in ["", "pids", "logs", "ssl", "sockets", BODY_DIRECTORY] {
             let folder = self.path.join(folder);
             fs::DirBuilder::new()
                 .recursive(true)

@@ -2,12 +2,13 @@
 //! run on the connection.
 
 use bytes::Bytes;
-use silverback_pdk::Exchange;
+use silverback_pdk::{Exchange, LogLevel, Value, kong::Function, log};
 
 use super::{End, Reply, Run};
 use crate::{
+    body_file::BodyFile,
     connection::{Connection, Fault},
-    protobuf::{self, Reader, Wire, put_bytes, put_int, put_message},
+    protobuf::{self, RAW_BODY, Reader, Wire, put_bytes, put_int, put_message},
 };
 
 /// Field numbers of the commands in RpcCall.
@@ -28,6 +29,8 @@ pub(crate) async fn run(
         put_int(out, 1, run.instance);
         put_bytes(out, 2, run.phase.name().as_bytes());
     });
+    // A body in a file stays there as long as the event runs.
+    let mut file = None;
     loop {
         connection.send().await?;
         let method = connection.read_frame().await?;
@@ -43,10 +46,40 @@ pub(crate) async fn run(
         let args = protobuf::arguments(function, message)?;
         match run.call(function, &args, exchange).await {
             Reply::Value(value) => frame(connection, |out| protobuf::result(function, &value, out)),
-            Reply::Nil(text) => frame(connection, |out| protobuf::error(function, &text, out)),
+            Reply::Nil(text) => {
+                if function.name == RAW_BODY && file.is_none() {
+                    file = body_file(run, function, exchange).await;
+                }
+                frame(connection, |out| match &file {
+                    Some(file) if function.name == RAW_BODY => {
+                        protobuf::body_path(file.path(), out);
+                    }
+                    _ => protobuf::error(function, &text, out),
+                });
+            }
             Reply::End(end) => return Ok(end),
         }
     }
+}
+
+/// The whole body in a file, where the buffer was too small for it. None where it can't be had
+/// that way either: the first refusal stands.
+async fn body_file(
+    run: &mut Run<'_>,
+    function: &Function,
+    exchange: &mut Exchange,
+) -> Option<BodyFile> {
+    const ANY_SIZE: Value = Value::Int(0);
+    let directory = run.server.config.body_directory.as_deref()?;
+    let Reply::Value(Value::Binary(body)) = run.call(function, &[ANY_SIZE], exchange).await else {
+        return None;
+    };
+    let written = BodyFile::write(directory, &body).await;
+    let complain = |error| {
+        let text = format!("can't keep the request's body in {}: {error}", directory.display());
+        log(LogLevel::Err, run.plugin, &text);
+    };
+    written.map_err(complain).ok()
 }
 
 /// Starts an instance.

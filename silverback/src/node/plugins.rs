@@ -8,6 +8,7 @@ use silverback_external::{Config as ServerConfig, Servers};
 use silverback_pdk::{Plugin, Registry};
 
 use crate::conf::{Conf, PluginServer};
+use crate::prefix::BODY_DIRECTORY;
 
 /// The word in `plugins` that stands for all bundled plugins.
 const BUNDLED: &str = "bundled";
@@ -26,7 +27,7 @@ impl Plugins {
     /// # Errors
     /// If a server can't be asked, or a plugin is enabled that nobody has.
     pub(crate) async fn find(conf: &Conf) -> Result<Plugins> {
-        let configs = conf.pluginservers.iter().map(server_config).collect();
+        let configs = conf.pluginservers.iter().map(|server| server_config(conf, server)).collect();
         let (servers, offered) = Servers::query(configs).await?;
         let registry = registry(&conf.plugins, silverback_plugins::bundled(), offered)?;
         Ok(Plugins { registry, servers: Arc::new(servers) })
@@ -39,12 +40,13 @@ impl Plugins {
     }
 }
 
-fn server_config(server: &PluginServer) -> ServerConfig {
+fn server_config(conf: &Conf, server: &PluginServer) -> ServerConfig {
     let mut config = ServerConfig::new(&server.name, &server.socket, &server.query_cmd);
     config.start_cmd.clone_from(&server.start_cmd);
     config.timeout = server.timeout;
     config.fail_open = server.fail_open;
     config.connections = server.connections;
+    config.body_directory = Some(conf.prefix.join(BODY_DIRECTORY));
     config
 }
 
