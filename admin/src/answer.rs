@@ -16,6 +16,22 @@ pub struct Answer {
     pub body: Option<Body>,
 }
 
+/// An answer that refuses: what functions give up with. Boxed, since the other way is the usual.
+#[derive(Debug, Clone)]
+pub struct Refusal(Box<Answer>);
+
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Refusal {
+        Refusal(Box::new(answer))
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Answer {
+        *refusal.0
+    }
+}
+
 /// A body with its media type.
 #[derive(Debug, Clone)]
 pub enum Body {

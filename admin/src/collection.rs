@@ -18,7 +18,7 @@ use silverback_model::{
 use uuid::Uuid;
 
 use crate::{
-    Answer, Request, Service,
+    Answer, Refusal, Request, Service,
     paths::{Endpoint, Relation},
 };
 
@@ -41,13 +41,13 @@ pub(crate) fn answer(
             nested_entity(service, relation, request, method, parameters)
         }
         Endpoint::Foreign(relation) => foreign(service, relation, request, method, &parameters[0]),
-        Endpoint::Own(_) => Err(Answer::not_found()),
+        Endpoint::Own(_) => Err(Answer::not_found().into()),
     };
-    outcome.unwrap_or_else(|refusal| refusal)
+    outcome.unwrap_or_else(Answer::from)
 }
 
 /// An answer, or one that says what is wrong.
-type Outcome = Result<Answer, Answer>;
+type Outcome = Result<Answer, Refusal>;
 
 fn collection(
     service: &Service,
@@ -57,7 +57,7 @@ fn collection(
 ) -> Outcome {
     if method == Method::POST {
         validate(schema, request.fields()?)?;
-        return Err(unsupported("create", schema, None));
+        return Err(unsupported("create", schema, None).into());
     }
     if schema.name == "consumers"
         && let Some(custom_id) = request.argument("custom_id")
@@ -71,7 +71,7 @@ fn collection(
 fn by_custom_id(service: &Service, schema: &Schema, custom_id: &str) -> Outcome {
     if custom_id.is_empty() {
         let text = "custom_id must be an unempty string";
-        return Err(Answer::message(StatusCode::BAD_REQUEST, text));
+        return Err(Answer::message(StatusCode::BAD_REQUEST, text).into());
     }
     let entities = service.entities();
     let found = entities.of("consumers").by("custom_id", custom_id);
@@ -106,20 +106,20 @@ fn write_or_show(
             Ok(found.unwrap_or_else(Answer::not_found))
         }
         Method::DELETE if found.is_none() => Ok(Answer::empty(StatusCode::NO_CONTENT)),
-        Method::DELETE => Err(unsupported("remove", schema, by)),
+        Method::DELETE => Err(unsupported("remove", schema, by).into()),
         Method::PATCH => {
             let fields = request.fields()?;
             let existing = found.ok_or_else(|| missing(schema, key))?;
             let existing = silverback_model::shown(&existing);
             schema.process(fields, Mode::Update(&existing)).map_err(violation)?;
-            Err(unsupported("update", schema, by))
+            Err(unsupported("update", schema, by).into())
         }
         _ => {
             let mut fields = request.fields()?;
             let named = by.unwrap_or("id");
             fields.insert(named.to_owned(), Value::from(key));
             validate(schema, fields)?;
-            Err(unsupported("create or update", schema, by))
+            Err(unsupported("create or update", schema, by).into())
         }
     }
 }
@@ -137,7 +137,7 @@ fn nested(
         let mut fields = request.fields()?;
         fields.insert(relation.field.clone(), json!({ "id": id }));
         validate(&relation.child, fields)?;
-        return Err(unsupported("create", &relation.child, None));
+        return Err(unsupported("create", &relation.child, None).into());
     }
     let path = format!(
         "/{}/{}/{}",
@@ -160,7 +160,7 @@ fn nested_entity(
         .filter(|child| foreign_id(child, &relation.field) == parent.get("id"));
     // Below the wrong parent there is nothing, not even to be removed.
     if found.is_none() && method != Method::PUT {
-        return Err(Answer::not_found());
+        return Err(Answer::not_found().into());
     }
     write_or_show(service, &relation.child, request, method, &keys[1], found)
 }
@@ -176,7 +176,7 @@ fn foreign(
     let id = foreign_id(&child, &relation.field).and_then(Value::as_str);
     let id = id.ok_or_else(Answer::not_found)?;
     if method == Method::DELETE {
-        return Err(Answer::method_not_allowed());
+        return Err(Answer::method_not_allowed().into());
     }
     let found = service.entities().of(&relation.parent.name).get(id).cloned();
     write_or_show(service, &relation.parent, request, method, id, found)
@@ -197,7 +197,7 @@ fn is_uuid(key: &str) -> bool {
 }
 
 /// The entity that a path's segment names: by id, or by the kind's endpoint key.
-fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Record>>, Answer> {
+fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Record>>, Refusal> {
     let entities = service.entities();
     if is_uuid(key) {
         return Ok(entities.of(&schema.name).get(&key.to_lowercase()).cloned());
@@ -212,7 +212,7 @@ fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Re
         Some(field) => Ok(entities.of(&schema.name).by(field, key).cloned()),
         None => {
             let wrong = Record::from_iter([("id".to_owned(), "expected a valid UUID".into())]);
-            Err(Answer::fault(&Fault::invalid_primary_key(wrong)))
+            Err(Answer::fault(&Fault::invalid_primary_key(wrong)).into())
         }
     }
 }
@@ -240,8 +240,9 @@ fn show(service: &Service, schema: &Schema, record: &Record) -> Value {
     Value::Object(shown)
 }
 
-fn validate(schema: &Schema, fields: Record) -> Result<(), Answer> {
-    schema.process(fields, Mode::Insert).map(|_| ()).map_err(violation)
+fn validate(schema: &Schema, fields: Record) -> Result<(), Refusal> {
+    schema.process(fields, Mode::Insert).map_err(violation)?;
+    Ok(())
 }
 
 fn violation(errors: Errors) -> Answer {
@@ -294,24 +295,24 @@ fn page(
     Ok(Answer::ok(answer))
 }
 
-fn page_size(request: &Request) -> Result<usize, Answer> {
+fn page_size(request: &Request) -> Result<usize, Refusal> {
     let Some(text) = request.argument("size") else { return Ok(PageQuery::default().size) };
     let refuse = |text: &str| Answer::fault(&Fault::invalid_size(text));
     let size: f64 = text.trim().parse().map_err(|_| refuse("size must be a number"))?;
     if !(1.0..=PAGE_SIZE_MAX).contains(&size) || size.fract() != 0.0 {
-        return Err(refuse("size must be an integer between 1 and 1000"));
+        return Err(refuse("size must be an integer between 1 and 1000").into());
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
     Ok(size as usize)
 }
 
-fn tag_filter(schema: &Schema, request: &Request) -> Result<Option<TagFilter>, Answer> {
+fn tag_filter(schema: &Schema, request: &Request) -> Result<Option<TagFilter>, Refusal> {
     if !schema.fields.contains_key("tags") {
         return Ok(None);
     }
     let text = request.argument("tags").or_else(|| request.argument("tags[]"));
-    let refuse = |error: TagFilterError| {
-        Answer::fault(&Fault::invalid_options(Errors::of("tags", error.to_string())))
-    };
-    text.map(|text| TagFilter::parse(text).map_err(refuse)).transpose()
+    let Some(text) = text else { return Ok(None) };
+    TagFilter::parse(text).map(Some).map_err(|error: TagFilterError| {
+        Answer::fault(&Fault::invalid_options(Errors::of("tags", error.to_string()))).into()
+    })
 }

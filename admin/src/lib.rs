@@ -13,6 +13,6 @@ mod service;
 
 pub mod server;
 
-pub use answer::Answer;
+pub use answer::{Answer, Refusal};
 pub use request::Request;
 pub use service::{Facts, Given, Load, LoadError, Service};

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
-use crate::Answer;
+use crate::{Answer, Refusal};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -86,12 +86,12 @@ impl Request {
     ///
     /// # Errors
     /// An answer that says that the body is not what its type says.
-    pub fn fields(&self) -> Result<Map<String, Value>, Answer> {
+    pub fn fields(&self) -> Result<Map<String, Value>, Refusal> {
         let media_type = self.media_type();
         if self.is_json() {
             return match serde_json::from_slice(&self.body) {
                 Ok(Value::Object(fields)) => Ok(fields),
-                _ => Err(Answer::message(StatusCode::BAD_REQUEST, "Cannot parse JSON body")),
+                _ => Err(Answer::message(StatusCode::BAD_REQUEST, "Cannot parse JSON body").into()),
             };
         }
         let text = |value: String| Value::String(value);
@@ -189,7 +189,7 @@ mod tests {
                     \r\na: 1\r\nb: 2\r\n--X--\r\n";
         check("multipart/form-data; boundary=X", form, json!({"config": "a: 1\r\nb: 2"}));
         check("text/yaml", "a: 1", json!({}));
-        let refused = request("/", "application/json", "[1").fields().unwrap_err();
+        let refused: Answer = request("/", "application/json", "[1").fields().unwrap_err().into();
         assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     }
 

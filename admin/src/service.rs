@@ -35,7 +35,7 @@ pub struct Facts {
 
 /// Loads a declarative configuration: validates, compiles and serves it, or changes nothing.
 /// What comes is the answer's body.
-pub type Load = Box<dyn Fn(Given) -> Result<Value, LoadError>>;
+pub type Load = Box<dyn Fn(Given) -> Result<Value, Box<LoadError>>>;
 
 /// A declarative configuration as it was sent.
 pub enum Given {

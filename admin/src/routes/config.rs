@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use silverback_model::declarative;
 
-use crate::{Answer, Given, LoadError, Request, Service};
+use crate::{Answer, Given, LoadError, Refusal, Request, Service};
 
 /// The configuration as a file that can be loaded again.
 pub(super) fn show_file(service: &Service, _: &Request, _: &[String]) -> Answer {
@@ -16,7 +16,7 @@ pub(super) fn show_file(service: &Service, _: &Request, _: &[String]) -> Answer 
 pub(super) fn load(service: &Service, request: &Request, _: &[String]) -> Answer {
     let given = match given(request) {
         Ok(given) => given,
-        Err(answer) => return answer,
+        Err(refusal) => return refusal.into(),
     };
     if let Given::Text(text) = &given
         && request.argument("check_hash") == Some("1")
@@ -26,7 +26,8 @@ pub(super) fn load(service: &Service, request: &Request, _: &[String]) -> Answer
     }
     match (service.load)(given) {
         Ok(answer) => Answer::json(StatusCode::CREATED, answer),
-        Err(LoadError { fault, flattened }) => {
+        Err(error) => {
+            let LoadError { fault, flattened } = *error;
             let flat = request.flag("flatten_errors");
             Answer::json(StatusCode::BAD_REQUEST, if flat { flattened } else { fault })
         }
@@ -34,7 +35,7 @@ pub(super) fn load(service: &Service, request: &Request, _: &[String]) -> Answer
 }
 
 /// The configuration: the field `config`, the fields themselves, or the body.
-fn given(request: &Request) -> Result<Given, Answer> {
+fn given(request: &Request) -> Result<Given, Refusal> {
     let mut fields = request.fields()?;
     match fields.remove("config") {
         Some(Value::String(text)) => return Ok(Given::Text(text)),
@@ -46,7 +47,7 @@ fn given(request: &Request) -> Result<Given, Answer> {
     }
     if request.body.is_empty() || request.is_multipart() {
         let text = "expected a declarative configuration";
-        return Err(Answer::message(StatusCode::BAD_REQUEST, text));
+        return Err(Answer::message(StatusCode::BAD_REQUEST, text).into());
     }
     Ok(Given::Text(String::from_utf8_lossy(&request.body).into_owned()))
 }

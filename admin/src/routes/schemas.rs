@@ -48,7 +48,7 @@ pub(super) fn validate_plugin(service: &Service, request: &Request, _: &[String]
 fn validated(schema: &Schema, request: &Request) -> Answer {
     let outcome = request.fields().map(|fields| schema.process(fields, Mode::Insert));
     match outcome {
-        Err(answer) => answer,
+        Err(refusal) => refusal.into(),
         Ok(Ok(_)) => Answer::message(StatusCode::OK, "schema validation successful"),
         Ok(Err(errors)) => Answer::fault(&Fault::schema_violation(errors)),
     }

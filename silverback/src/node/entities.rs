@@ -95,16 +95,18 @@ impl Configuration {
     }
 
     /// The same for the Admin API.
-    pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<Value, LoadError> {
-        self.replace(given).map_err(|refusal| match refusal {
-            Refusal::Invalid(errors) => LoadError {
-                fault: errors.fault().to_json(),
-                flattened: errors.flattened(&self.kinds),
-            },
-            Refusal::Broken(error) => {
-                let body = json!({ "message": format!("{error:#}") });
-                LoadError { fault: body.clone(), flattened: body }
-            }
+    pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<Value, Box<LoadError>> {
+        self.replace(given).map_err(|refusal| {
+            Box::new(match refusal {
+                Refusal::Invalid(errors) => LoadError {
+                    fault: errors.fault().to_json(),
+                    flattened: errors.flattened(&self.kinds),
+                },
+                Refusal::Broken(error) => {
+                    let body = json!({ "message": format!("{error:#}") });
+                    LoadError { fault: body.clone(), flattened: body }
+                }
+            })
         })
     }
 }

@@ -104,8 +104,16 @@ mod tests {
     #[test]
     fn plugins_are_enabled_by_name() {
         check(&["key-auth"], Ok(&["key-auth"]));
-        check(&["bundled"], Ok(&["correlation-id", "key-auth", "request-termination"]));
+        check(&["key-auth", "correlation-id"], Ok(&["correlation-id", "key-auth"]));
         check(&[], Ok(&[]));
         check(&["bundled", "key-auth", "nowhere"], Err("nowhere enabled but not installed"));
+    }
+
+    #[test]
+    fn one_word_stands_for_all_bundled_plugins() {
+        let bundled = silverback_plugins::bundled();
+        let count = bundled.len();
+        let registry = registry(&[BUNDLED.to_owned()], bundled, Vec::new()).unwrap();
+        assert_eq!(registry.in_order().len(), count);
     }
 }
