@@ -178,7 +178,8 @@ pub(crate) fn owner(credential: &Record) -> &str {
 
 /// The first line of a header, if it is text.
 pub(crate) fn header(exchange: &Exchange, name: &str) -> Option<String> {
-    exchange.request.headers.get(name)?.to_str().ok().map(str::to_owned)
+    let value = exchange.request.headers.get(name)?;
+    std::str::from_utf8(value.as_bytes()).ok().map(str::to_owned)
 }
 
 /// What follows a scheme in a header that carries a credential. As in Kong, the scheme begins with

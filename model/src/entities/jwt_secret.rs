@@ -75,3 +75,24 @@ fn rules(schema: Schema) -> Schema {
     });
     schema.conditional("algorithm", with_key, "rsa_public_key", key)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::schema::{HasSchema, Mode};
+
+    #[test]
+    fn an_algorithm_that_cannot_be_checked_is_refused() {
+        let check = |algorithm: &str, expect: bool| {
+            let input = json!({"consumer": {"id": Uuid::nil()}, "algorithm": algorithm});
+            let input = input.as_object().cloned().unwrap_or_default();
+            let made = JwtSecret::schema().process(input, Mode::Insert);
+            assert_eq!(made.is_ok(), expect, "{algorithm}: {made:?}");
+        };
+        check("HS512", true);
+        check("ES384", true);
+        check("ES512", false);
+    }
+}

@@ -92,3 +92,80 @@ pub(super) fn public_key(pem: &str) -> Option<Vec<u8>> {
     let (_, info) = SubjectPublicKeyInfo::from_der(&key).ok()?;
     Some(info.subject_public_key.data.into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use ring::{
+        rand::SystemRandom,
+        signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair},
+    };
+    use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
+
+    use super::*;
+
+    const MESSAGE: &[u8] = b"header.claims";
+
+    fn pem(der: &[u8]) -> String {
+        let text = STANDARD.encode(der);
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+    }
+
+    /// What was signed with the private half is verified with the public one, and nothing else is.
+    fn check(name: &str, pem: &str, signature: &[u8]) {
+        let algorithm = Algorithm::from_name(name).unwrap();
+        let key = public_key(pem).unwrap();
+        assert!(algorithm.verify(&key, MESSAGE, signature), "{name}");
+        assert!(!algorithm.verify(&key, b"header.other", signature), "{name}");
+        assert!(!algorithm.verify(&key, MESSAGE, &signature[1..]), "{name}");
+        assert!(!algorithm.verify(&key[1..], MESSAGE, signature), "{name}");
+        for public in PUBLIC.iter().filter(|public| public.name != name) {
+            let other = Algorithm::Public(public);
+            assert!(!other.verify(&key, MESSAGE, signature), "{name} {other:?}");
+        }
+    }
+
+    /// The RSA key of the conformance scenarios.
+    fn throwaway_key() -> String {
+        let keys = include_str!("../../../conformance/pems.json");
+        let keys: serde_json::Value = serde_json::from_str(keys).unwrap();
+        String::from_utf8(STANDARD.decode(keys["key5"].as_str().unwrap()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn elliptic_curves() {
+        let random = SystemRandom::new();
+        let ec = |name: &str, signing: &'static EcdsaSigningAlgorithm| {
+            let der = EcdsaKeyPair::generate_pkcs8(signing, &random).unwrap();
+            let pair = EcdsaKeyPair::from_pkcs8(signing, der.as_ref(), &random).unwrap();
+            let signature = pair.sign(&random, MESSAGE).unwrap();
+            check(name, &pem(der.as_ref()), signature.as_ref());
+        };
+        ec("ES256", &signature::ECDSA_P256_SHA256_FIXED_SIGNING);
+        ec("ES384", &signature::ECDSA_P384_SHA384_FIXED_SIGNING);
+        let der = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
+        check("EdDSA", &pem(der.as_ref()), pair.sign(MESSAGE).as_ref());
+        assert!(Algorithm::from_name("ES512").is_none());
+        assert!(Algorithm::from_name("none").is_none());
+    }
+
+    #[test]
+    fn rsa() {
+        let random = SystemRandom::new();
+        let pem = throwaway_key();
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
+        let sign = |name: &str, encoding: &'static dyn signature::RsaEncoding| {
+            let mut signature = vec![0; pair.public().modulus_len()];
+            pair.sign(encoding, &random, MESSAGE, &mut signature).unwrap();
+            check(name, &pem, &signature);
+        };
+        sign("RS256", &signature::RSA_PKCS1_SHA256);
+        sign("RS384", &signature::RSA_PKCS1_SHA384);
+        sign("RS512", &signature::RSA_PKCS1_SHA512);
+        sign("PS256", &signature::RSA_PSS_SHA256);
+        sign("PS384", &signature::RSA_PSS_SHA384);
+        sign("PS512", &signature::RSA_PSS_SHA512);
+    }
+}
