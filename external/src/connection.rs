@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -23,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    input::{Input, Part},
     msgpack::{self, Scanner},
     protobuf,
     server::{Generation, Server},
@@ -31,14 +31,14 @@ use crate::{
 
 /// The largest message that is read, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 128 << 20;
-/// How much room there is at least for each read.
-const READ_SIZE: usize = 4 << 10;
 /// How long a connection may lie idle while others are in use: as in Kong.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the end of a supervised server may go unnoticed.
 const RETURN: Duration = Duration::from_secs(1);
 /// How long an answer that nobody waits for any more holds its connection open.
 const LINGER: Duration = Duration::from_secs(60);
+/// How much of it is read at a time.
+const LINGER_SIZE: usize = 4 << 10;
 /// How many connections a worker holds open for that; more are closed at once.
 const MAX_LINGERING: usize = 256;
 /// A buffer that grew beyond this is given back after the event.
@@ -88,7 +88,7 @@ impl From<protobuf::Malformed> for Fault {
 pub(crate) struct Connection {
     stream: Stream,
     pub(crate) generation: Arc<Generation>,
-    input: BytesMut,
+    pub(crate) input: Input,
     /// What the next write sends.
     pub(crate) output: Vec<u8>,
     last_id: u32,
@@ -96,8 +96,6 @@ pub(crate) struct Connection {
     timer: Pin<Box<Sleep>>,
     /// When something was last written.
     used: Instant,
-    /// Whether a message was larger than buffers that are kept.
-    grown: bool,
     /// Whether the server owes an answer.
     awaiting: bool,
 }
@@ -128,13 +126,12 @@ impl Connection {
         Connection {
             stream,
             generation,
-            input: BytesMut::with_capacity(READ_SIZE),
+            input: Input::new(),
             output: Vec::with_capacity(1024),
             last_id: 0,
             timeout,
             timer: Box::pin(tokio::time::sleep(timeout)),
             used: Instant::now(),
-            grown: false,
             awaiting: false,
         }
     }
@@ -178,54 +175,52 @@ impl Connection {
         self.used + self.timeout
     }
 
-    /// Reads a MessagePack value, whole and not yet decoded.
-    pub(crate) async fn read_value(&mut self) -> Result<Bytes, Fault> {
-        let deadline = self.deadline();
+    /// Reads a MessagePack value, whole and not yet decoded: gives the length of it, which the
+    /// input begins with.
+    pub(crate) async fn read_value(&mut self) -> Result<usize, Fault> {
         let mut scanner = Scanner::default();
         loop {
-            if let Some(length) = scanner.scan(&self.input)? {
+            if let Some(length) = scanner.scan(self.input.bytes())? {
                 self.awaiting = false;
-                return Ok(self.input.split_to(length).freeze());
+                return Ok(length);
             }
-            self.fill(scanner.least(), deadline).await?;
+            self.fill(scanner.least()).await?;
         }
     }
 
     /// Reads a frame: its length in four bytes, the least significant first, and its content.
-    pub(crate) async fn read_frame(&mut self) -> Result<Bytes, Fault> {
-        let deadline = self.deadline();
+    pub(crate) async fn read_frame(&mut self) -> Result<Part<'_>, Fault> {
         loop {
-            let length = self.input.first_chunk().map(|n| u32::from_le_bytes(*n) as usize);
+            let came = self.input.bytes();
+            let length = came.first_chunk().map(|n| u32::from_le_bytes(*n) as usize);
             let least = 4 + length.unwrap_or(0);
-            if length.is_some() && self.input.len() >= least {
+            if let Some(length) = length
+                && came.len() >= least
+            {
                 self.awaiting = false;
-                let mut frame = self.input.split_to(least);
-                return Ok(frame.split_off(4).freeze());
+                self.input.skip(4);
+                return Ok(self.input.take(length));
             }
-            self.fill(least, deadline).await?;
+            self.fill(least).await?;
         }
     }
 
     /// Reads what there is; the message needs `least` bytes.
-    async fn fill(&mut self, least: usize, deadline: Instant) -> Result<(), Fault> {
-        self.grown |= least > KEEP_BUFFER;
+    async fn fill(&mut self, least: usize) -> Result<(), Fault> {
         if least > MAX_MESSAGE {
             let text = format!("a message of more than {MAX_MESSAGE} bytes");
             return Err(Fault::Protocol(text));
         }
-        // What a server only announces takes no memory before it comes.
-        let missing = least.saturating_sub(self.input.len()).clamp(READ_SIZE, KEEP_BUFFER);
-        let held = self.input.len();
-        self.input.resize(held + missing, 0);
-        let room = self.input.get_mut(held..).unwrap_or_default();
-        let read = within(&mut self.timer, deadline, self.stream.read(room)).await;
-        let came = if let Some(Ok(came)) = read { came } else { 0 };
-        self.input.truncate(held + came);
-        match read {
+        let (deadline, room) = (self.deadline(), self.input.room(least));
+        match within(&mut self.timer, deadline, self.stream.read(room)).await {
             None => Err(Fault::Timeout(self.timeout)),
             Some(Ok(0)) => Err(Fault::Closed),
+            Some(Ok(came)) => {
+                self.input.came(came);
+                Ok(())
+            }
             Some(Err(e)) if is_closed(&e) => Err(Fault::Closed),
-            Some(read) => read.map(drop).map_err(Fault::Io),
+            Some(Err(e)) => Err(Fault::Io(e)),
         }
     }
 }
@@ -242,8 +237,8 @@ impl Drop for Connection {
         LINGERING.set(LINGERING.get() + 1);
         runtime.spawn(async move {
             // All of it: bytes left unread would reset the connection, of which it dies as well.
-            let mut room = vec![0; READ_SIZE];
-            let all = async { while matches!(answer.read(&mut room).await, Ok(READ_SIZE)) {} };
+            let mut room = vec![0; LINGER_SIZE];
+            let all = async { while matches!(answer.read(&mut room).await, Ok(LINGER_SIZE)) {} };
             // An answer, the end, or nothing in time: all the same to us.
             let _ = tokio::time::timeout(LINGER, all).await;
             LINGERING.set(LINGERING.get().saturating_sub(1));
@@ -383,10 +378,7 @@ impl Slot {
         if connection.output.capacity() > KEEP_BUFFER {
             connection.output = Vec::new();
         }
-        if connection.grown && connection.input.is_empty() {
-            connection.input = BytesMut::with_capacity(READ_SIZE);
-            connection.grown = false;
-        }
+        connection.input.shrink();
         let mut idle = self.pool.idle.borrow_mut();
         // The last one given back is the first one taken, so the first of the list is idle longest.
         if let Some(oldest) = idle.first()

@@ -15,6 +15,7 @@ mod body_file;
 mod connection;
 mod event;
 mod info;
+mod input;
 mod instance;
 mod server;
 mod status;
@@ -29,6 +30,7 @@ pub mod msgpack;
 pub mod protobuf;
 
 pub use config::Config;
+pub use input::Part;
 pub use servers::{QueryError, QueryErrors, Servers};
 pub use status::{Condition, ServerStatus};
 

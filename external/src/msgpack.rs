@@ -5,12 +5,12 @@
 //! plugins have come to rely on it. What is read is bounded in depth and number of values, so that
 //! a faulty server can't make the gateway allocate more than what it sends justifies.
 
-use std::ops::Range;
-
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use serde_json::Value as Json;
 use silverback_pdk::Value;
 use thiserror::Error;
+
+use crate::input::Part;
 
 /// How deep arrays and maps may be nested.
 const MAX_DEPTH: usize = 100;
@@ -123,24 +123,24 @@ impl Scanner {
     }
 }
 
-/// Reads values out of one whole message. Text shares the message's bytes.
+/// Reads values out of one whole message.
 #[derive(Debug, Clone)]
-pub struct Reader {
-    message: Bytes,
+pub struct Reader<'a> {
+    message: Part<'a>,
     /// Where the next value begins.
     at: usize,
     values: u64,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
     /// A reader of these bytes.
-    pub fn new(message: Bytes) -> Reader {
+    pub fn new(message: Part<'a>) -> Reader<'a> {
         Reader { message, at: 0, values: 0 }
     }
 
     /// Whether all has been read.
     pub fn is_done(&self) -> bool {
-        self.at >= self.message.len()
+        self.at >= self.message.bytes().len()
     }
 
     /// The next value.
@@ -156,14 +156,14 @@ impl Reader {
             return Err(Malformed::Depth);
         }
         let Item { tag, values: count, body } = self.next()?;
-        let number = || unsigned(self.message.get(body.clone()).unwrap_or_default());
+        let number = || unsigned(body.bytes());
         Ok(match tag {
             0x00..=0x7f => Value::Int(tag.into()),
             0xe0..=0xff => Value::Int(i64::from(tag.cast_signed())),
             0xc2 => Value::Bool(false),
             0xc3 => Value::Bool(true),
-            0xa0..=0xbf | 0xd9..=0xdb => Value::Text(self.message.slice(body)),
-            0xc4..=0xc6 => Value::Binary(self.message.slice(body)),
+            0xa0..=0xbf | 0xd9..=0xdb => Value::Text(body.to_bytes()),
+            0xc4..=0xc6 => Value::Binary(body.to_bytes()),
             0xca => Value::Number(f32::from_bits(number() as u32).into()),
             0xcb => Value::Number(f64::from_bits(number())),
             0xcc..=0xcf => integer(number()),
@@ -175,7 +175,7 @@ impl Reader {
             0x80..=0x8f | 0xde | 0xdf => self.pairs(count / 2, depth)?,
             // Of extensions (times and the like) only the bytes mean something to a plugin.
             0xc7..=0xc9 | 0xd4..=0xd8 => {
-                Value::Binary(self.message.slice((body.start + 1).min(body.end)..body.end))
+                Value::Binary(body.get(1..body.bytes().len()).unwrap_or(body).to_bytes())
             }
             _ => Value::Nil,
         })
@@ -199,7 +199,7 @@ impl Reader {
 
     /// A value takes a byte at least, so no more can follow than bytes are left.
     fn bounded(&self, count: u64) -> usize {
-        usize::try_from(count).unwrap_or(usize::MAX).min(self.message.len())
+        usize::try_from(count).unwrap_or(usize::MAX).min(self.message.bytes().len())
     }
 
     /// The number of items of an array that comes next.
@@ -239,9 +239,11 @@ impl Reader {
     ///
     /// # Errors
     /// If something else comes next.
-    pub fn text(&mut self) -> Result<Bytes, Malformed> {
-        let body = self.text_range()?;
-        Ok(self.message.slice(body))
+    pub fn text(&mut self) -> Result<Part<'a>, Malformed> {
+        match self.next()? {
+            Item { tag: 0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, body, .. } => Ok(body),
+            _ => Err(Malformed::Expected("text")),
+        }
     }
 
     /// The place among `keys` of the text that comes next; none if it is another text.
@@ -249,46 +251,42 @@ impl Reader {
     /// # Errors
     /// If something else than text comes next.
     pub fn key(&mut self, keys: &[&str]) -> Result<Option<usize>, Malformed> {
-        let body = self.text_range()?;
-        let text = self.message.get(body).unwrap_or_default();
+        let text = self.text()?.bytes();
         Ok(keys.iter().position(|key| key.as_bytes() == text))
-    }
-
-    fn text_range(&mut self) -> Result<Range<usize>, Malformed> {
-        match self.next()? {
-            Item { tag: 0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, body, .. } => Ok(body),
-            _ => Err(Malformed::Expected("text")),
-        }
     }
 
     /// Whether a map comes next.
     pub fn at_map(&self) -> bool {
-        matches!(self.message.get(self.at), Some(0x80..=0x8f | 0xde | 0xdf))
+        matches!(self.message.bytes().get(self.at), Some(0x80..=0x8f | 0xde | 0xdf))
     }
 
-    fn next(&mut self) -> Result<Item, Malformed> {
-        let rest = self.message.get(self.at..).unwrap_or_default();
+    /// Whether an array comes next.
+    pub fn at_array(&self) -> bool {
+        matches!(self.message.bytes().get(self.at), Some(0x90..=0x9f | 0xdc | 0xdd))
+    }
+
+    fn next(&mut self) -> Result<Item<'a>, Malformed> {
+        let rest = self.message.bytes().get(self.at..).unwrap_or_default();
         let head = head(rest)?.ok_or(Malformed::Short)?;
         let tag = *rest.first().ok_or(Malformed::Short)?;
-        if head.head.saturating_add(head.body) > rest.len() {
-            return Err(Malformed::Short);
-        }
+        let start = self.at + head.head;
+        let end = start.saturating_add(head.body);
+        let body = self.message.get(start..end).ok_or(Malformed::Short)?;
         self.values += head.values;
         if self.values > MAX_VALUES {
             return Err(Malformed::Values);
         }
-        let start = self.at + head.head;
-        self.at = start + head.body;
-        Ok(Item { tag, values: head.values, body: start..self.at })
+        self.at = end;
+        Ok(Item { tag, values: head.values, body })
     }
 }
 
-/// A value's head, and where its content is in the message.
-struct Item {
+/// A value's head, and its content.
+struct Item<'a> {
     tag: u8,
     /// Values that follow and belong to it.
     values: u64,
-    body: Range<usize>,
+    body: Part<'a>,
 }
 
 /// Up to eight bytes, the most significant first.
@@ -475,6 +473,7 @@ impl<'a> Writer<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
@@ -487,7 +486,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Value, Malformed> {
-        Reader::new(Bytes::copy_from_slice(bytes)).value()
+        Reader::new(Part::new(bytes)).value()
     }
 
     #[track_caller]

@@ -6,6 +6,7 @@
 //! for.
 
 use std::{
+    future::poll_fn,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
@@ -55,10 +56,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads what there is; 0 at the end.
+    /// Reads what there is; 0 at the end. One task may read at a time.
     pub(crate) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            let mut ready = self.socket.readable().await?;
+            let mut ready = poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
             match self.socket.get_ref().read(room) {
                 Ok(read) => {
                     // Less than there was room for: nothing is left, and asking would tell no more.

@@ -1,6 +1,5 @@
 //! Events over MessagePack-RPC: a call arrives as the answer to the step before it.
 
-use bytes::Bytes;
 use silverback_pdk::{
     Exchange, Value,
     kong::{Function, Shape},
@@ -9,7 +8,8 @@ use silverback_pdk::{
 use super::{End, Reply, Run};
 use crate::{
     connection::{Connection, Fault},
-    msgpack::{Reader, Writer},
+    input::Part,
+    msgpack::{Malformed, Reader, Writer},
     server::Server,
 };
 
@@ -25,22 +25,21 @@ pub(crate) async fn run(
     exchange: &mut Exchange,
 ) -> Result<End, Fault> {
     write_event(connection, run.server, run.instance, run.phase.name());
-    let mut step = exchange_step(connection, run.server).await?;
+    let mut args = Vec::new();
     loop {
-        let Data::Call { method, args } = step.data else { return Ok(End::Done) };
-        let Some(function) = run.find(&method) else {
-            write_step(connection, run.server, "plugin.Step", step.event, &Value::Nil);
-            step = exchange_step(connection, run.server).await?;
-            continue;
+        let mut reader = answer(connection, run.server).await?;
+        let Step { event, data } = read_step(run, &mut reader, &mut args)?;
+        let (method, value) = match data {
+            Data::Return => return Ok(End::Done),
+            Data::Unknown => ("plugin.Step", Value::Nil),
+            Data::Call(function) => match run.call(function, &args, exchange).await {
+                Reply::Value(value) => (step_method(function), value),
+                // Kong, too, keeps only the nil.
+                Reply::Nil(_) => (step_method(function), Value::Nil),
+                Reply::End(end) => return Ok(end),
+            },
         };
-        let value = match run.call(function, &args, exchange).await {
-            Reply::Value(value) => value,
-            // Kong, too, keeps only the nil.
-            Reply::Nil(_) => Value::Nil,
-            Reply::End(end) => return Ok(end),
-        };
-        write_step(connection, run.server, step_method(function), step.event, &value);
-        step = exchange_step(connection, run.server).await?;
+        write_step(connection, run.server, method, event, &value);
     }
 }
 
@@ -146,18 +145,23 @@ struct Step {
 enum Data {
     /// It has returned.
     Return,
-    /// It calls a function.
-    Call { method: Bytes, args: Vec<Value> },
+    /// It calls a function, with the arguments that were read beside this.
+    Call(&'static Function),
+    /// It calls a function that there is not.
+    Unknown,
 }
 
-/// Sends what was written and reads what the handler does next.
-async fn exchange_step(connection: &mut Connection, server: &Server) -> Result<Step, Fault> {
-    let mut reader = answer(connection, server).await?;
+/// Reads what the handler does next.
+fn read_step(
+    run: &mut Run<'_>,
+    reader: &mut Reader<'_>,
+    args: &mut Vec<Value>,
+) -> Result<Step, Fault> {
     let (mut event, mut data) = (None, None);
     for _ in 0..reader.map()? {
         match reader.key(&["EventId", "Data"])? {
             Some(0) => event = Some(reader.int()?),
-            Some(_) => data = Some(read_data(&mut reader)?),
+            Some(_) => data = Some(read_data(run, reader, args)?),
             _ => drop(reader.value()?),
         }
     }
@@ -167,54 +171,76 @@ async fn exchange_step(connection: &mut Connection, server: &Server) -> Result<S
     }
 }
 
-fn read_data(reader: &mut Reader) -> Result<Data, Fault> {
+fn read_data(
+    run: &mut Run<'_>,
+    reader: &mut Reader<'_>,
+    args: &mut Vec<Value>,
+) -> Result<Data, Fault> {
     if !reader.at_map() {
         return match reader.value()? {
             Value::Text(text) if text.as_ref() == b"ret" => Ok(Data::Return),
             other => Err(Fault::Protocol(format!("a {} for a call", other.type_name()))),
         };
     }
-    let (mut method, mut args) = (None, Vec::new());
+    let mut method = None;
+    args.clear();
     for _ in 0..reader.map()? {
         match reader.key(&["Method", "Args"])? {
             Some(0) => method = Some(reader.text()?),
-            Some(_) => args = read_args(reader)?,
+            Some(_) => read_args(reader, args)?,
             _ => drop(reader.value()?),
         }
     }
     let method = method.ok_or_else(|| Fault::Protocol("a call without Method".to_owned()))?;
-    Ok(Data::Call { method, args })
+    Ok(run.find(method.bytes()).map_or(Data::Unknown, Data::Call))
 }
 
 /// Arguments keep their positions, nil ones too. Go sends nil for none at all.
-fn read_args(reader: &mut Reader) -> Result<Vec<Value>, Fault> {
+fn read_args(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<(), Fault> {
+    if reader.at_array() {
+        for _ in 0..reader.array()? {
+            args.push(reader.value()?);
+        }
+        return Ok(());
+    }
     match reader.value()? {
-        Value::Array(args) => Ok(args),
-        Value::Nil => Ok(Vec::new()),
-        Value::Map(pairs) if pairs.is_empty() => Ok(Vec::new()),
+        Value::Nil => Ok(()),
+        Value::Map(pairs) if pairs.is_empty() => Ok(()),
         other => Err(Fault::Protocol(format!("a {} for Args", other.type_name()))),
     }
 }
 
 /// Sends what was written and reads the result of the answer to it.
-async fn answer(connection: &mut Connection, server: &Server) -> Result<Reader, Fault> {
+async fn answer<'a>(connection: &'a mut Connection, server: &Server) -> Result<Reader<'a>, Fault> {
     connection.send().await?;
+    let expected = connection.last_id();
     for _ in 0..MAX_NOTIFICATIONS {
-        let mut reader = Reader::new(connection.read_value().await?);
-        let items = reader.array()?;
-        match (reader.int()?, items) {
-            (1, 4) => return result(connection, reader),
-            (2, 3) => notification(connection, server, &mut reader)?,
+        let length = connection.read_value().await?;
+        match kind(connection.input.bytes())? {
+            (1, 4) => return result(connection.input.take(length), expected),
+            (2, 3) => {
+                if let Some(pid) = notification(connection.input.take(length))? {
+                    server.note_pid(&connection.generation, pid);
+                }
+            }
             (kind, _) => return Err(Fault::Protocol(format!("a message of type {kind}"))),
         }
     }
     Err(Fault::Protocol("notifications without an end".to_owned()))
 }
 
-fn result(connection: &Connection, mut reader: Reader) -> Result<Reader, Fault> {
+/// A message's type, and how many items it has.
+fn kind(message: &[u8]) -> Result<(i64, usize), Malformed> {
+    let mut reader = Reader::new(Part::new(message));
+    let items = reader.array()?;
+    Ok((reader.int()?, items))
+}
+
+fn result(message: Part<'_>, expected: u32) -> Result<Reader<'_>, Fault> {
+    let mut reader = Reader::new(message);
+    (_, _) = (reader.array()?, reader.int()?);
     let id = reader.int()?;
-    if id != i64::from(connection.last_id()) {
-        let expected = connection.last_id();
+    if id != i64::from(expected) {
         return Err(Fault::Protocol(format!("the answer to {id} instead of {expected}")));
     }
     match reader.value()? {
@@ -231,18 +257,12 @@ fn result(connection: &Connection, mut reader: Reader) -> Result<Reader, Fault> 
     }
 }
 
-/// Go servers tell their pid on each connection.
-fn notification(
-    connection: &Connection,
-    server: &Server,
-    reader: &mut Reader,
-) -> Result<(), Fault> {
+/// The server's pid, which Go servers tell on each connection.
+fn notification(message: Part<'_>) -> Result<Option<u32>, Malformed> {
+    let mut reader = Reader::new(message);
+    (_, _) = (reader.array()?, reader.int()?);
     let label = reader.text()?;
     let value = reader.value()?;
-    if label.as_ref() == b"serverPid"
-        && let Some(pid) = value.as_int().and_then(|pid| u32::try_from(pid).ok())
-    {
-        server.note_pid(&connection.generation, pid);
-    }
-    Ok(())
+    let pid = value.as_int().and_then(|pid| u32::try_from(pid).ok());
+    Ok(pid.filter(|_| label.bytes() == b"serverPid"))
 }

@@ -1,14 +1,14 @@
 //! Events over `ProtoBuf:1`: between an event and its end the server asks, and nothing else may
 //! run on the connection.
 
-use bytes::Bytes;
 use silverback_pdk::{Exchange, LogLevel, Value, kong::Function, log};
 
 use super::{End, Reply, Run};
 use crate::{
     body_file::BodyFile,
     connection::{Connection, Fault},
-    protobuf::{self, RAW_BODY, Reader, Wire, put_bytes, put_int, put_message},
+    input::Part,
+    protobuf::{self, Malformed, RAW_BODY, Reader, Wire, put_bytes, put_int, put_message},
 };
 
 /// Field numbers of the commands in RpcCall.
@@ -31,19 +31,21 @@ pub(crate) async fn run(
     });
     // A body in a file stays there as long as the event runs.
     let mut file = None;
+    let mut args = Vec::new();
     loop {
         connection.send().await?;
-        let method = connection.read_frame().await?;
+        let method = connection.read_frame().await?.bytes();
         if method.is_empty() {
-            returned(connection, sequence).await?;
+            returned(connection, sequence, |_| Ok(())).await?;
             return Ok(End::Done);
         }
+        let function = run.find(method);
         let message = connection.read_frame().await?;
-        let Some(function) = run.find(&method) else {
+        let Some(function) = function else {
             frame(connection, |_| {});
             continue;
         };
-        let args = protobuf::arguments(function, message)?;
+        protobuf::arguments(function, message, &mut args)?;
         match run.call(function, &args, exchange).await {
             Reply::Value(value) => frame(connection, |out| protobuf::result(function, &value, out)),
             Reply::Nil(text) => {
@@ -93,7 +95,11 @@ pub(crate) async fn start(
         put_bytes(out, 2, config.as_bytes());
     });
     connection.send().await?;
-    let status = returned(connection, sequence).await?;
+    returned(connection, sequence, instance_id).await
+}
+
+/// The id in an InstanceStatus.
+fn instance_id(status: Part<'_>) -> Result<i64, Malformed> {
     let mut reader = Reader::new(status);
     let mut id = 0;
     while let Some(field) = reader.field()? {
@@ -108,14 +114,14 @@ pub(crate) async fn start(
 pub(crate) async fn close(connection: &mut Connection, id: i64) -> Result<(), Fault> {
     let sequence = command(connection, CLOSE_INSTANCE, |out| put_int(out, 1, id));
     connection.send().await?;
-    returned(connection, sequence).await.map(drop)
+    returned(connection, sequence, |_| Ok(())).await
 }
 
 /// Asks for an instance's status.
 pub(crate) async fn status(connection: &mut Connection, id: i64) -> Result<(), Fault> {
     let sequence = command(connection, INSTANCE_STATUS, |out| put_int(out, 1, id));
     connection.send().await?;
-    returned(connection, sequence).await.map(drop)
+    returned(connection, sequence, |_| Ok(())).await
 }
 
 /// Writes a frame whose content `fill` writes.
@@ -140,10 +146,14 @@ fn command(connection: &mut Connection, number: u32, fill: impl FnOnce(&mut Vec<
     sequence
 }
 
-/// Reads the RpcReturn of a command: the message in it.
-async fn returned(connection: &mut Connection, sequence: i64) -> Result<Bytes, Fault> {
+/// Reads the RpcReturn of a command, and the message in it as `read` does.
+async fn returned<T>(
+    connection: &mut Connection,
+    sequence: i64,
+    read: impl FnOnce(Part<'_>) -> Result<T, Malformed>,
+) -> Result<T, Fault> {
     let mut reader = Reader::new(connection.read_frame().await?);
-    let (mut got, mut message) = (0, Bytes::new());
+    let (mut got, mut message) = (0, Part::new(&[]));
     while let Some(field) = reader.field()? {
         match field {
             (1, Wire::Int(n)) => got = n.cast_signed(),
@@ -152,7 +162,7 @@ async fn returned(connection: &mut Connection, sequence: i64) -> Result<Bytes, F
         }
     }
     if got == sequence {
-        return Ok(message);
+        return Ok(read(message)?);
     }
     Err(Fault::Protocol(format!("the answer to {got} instead of {sequence}")))
 }

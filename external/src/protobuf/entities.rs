@@ -1,11 +1,11 @@
 //! The messages of entities: which fields of an entity have which number and type.
 
-use bytes::Bytes;
 use silverback_pdk::Value;
 
 use super::{
     Malformed, Reader, Wire, put_bytes, put_int, put_message, text, truth, whole, wire::put_present,
 };
+use crate::input::Part;
 
 /// A field of a message.
 pub(super) struct Field {
@@ -124,22 +124,22 @@ pub(super) fn write(fields: &[Field], entity: &Value, out: &mut Vec<u8>) {
 }
 
 /// Reads an entity. Zero values are not on the wire, so what is missing is absent.
-pub(super) fn read(fields: &[Field], message: Bytes) -> Result<Value, Malformed> {
+pub(super) fn read(fields: &[Field], message: Part<'_>) -> Result<Value, Malformed> {
     let mut pairs: Vec<(Value, Value)> = Vec::new();
     let mut reader = Reader::new(message);
     while let Some((number, wire)) = reader.field()? {
         let Some(field) = fields.iter().find(|f| f.number == number) else { continue };
         let value = match (&field.kind, wire) {
-            (Kind::Text, Wire::Bytes(text)) => Value::Text(text),
+            (Kind::Text, Wire::Bytes(text)) => Value::Text(text.to_bytes()),
             (Kind::Int, Wire::Int(n)) => Value::Int(n.cast_signed()),
             (Kind::Bool, Wire::Int(n)) => Value::Bool(n != 0),
             (Kind::Texts, Wire::Bytes(text)) => {
                 let same = |(k, _): &&mut (Value, Value)| k.as_str() == Some(field.name);
                 if let Some((_, Value::Array(items))) = pairs.iter_mut().find(same) {
-                    items.push(Value::Text(text));
+                    items.push(Value::Text(text.to_bytes()));
                     continue;
                 }
-                Value::Array(vec![Value::Text(text)])
+                Value::Array(vec![Value::Text(text.to_bytes())])
             }
             (Kind::Message(fields), Wire::Bytes(bytes)) => read(fields, bytes)?,
             _ => return Err(Malformed::Type),

@@ -1,7 +1,9 @@
 //! The wire form of Protocol Buffers: numbered fields, varints, lengths.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::BufMut;
 use thiserror::Error;
+
+use crate::input::Part;
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -24,8 +26,8 @@ pub enum Malformed {
 }
 
 /// The content of a field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wire {
+#[derive(Debug, Clone, Copy)]
+pub enum Wire<'a> {
     /// A varint: int32, int64, bool.
     Int(u64),
     /// A double.
@@ -33,49 +35,62 @@ pub enum Wire {
     /// A float.
     Fixed32(u32),
     /// Text, bytes, or a message.
-    Bytes(Bytes),
+    Bytes(Part<'a>),
 }
 
-/// Reads the fields of a message. Bytes are shared, not copied.
+/// Reads the fields of a message.
 #[derive(Debug)]
-pub struct Reader(Bytes);
+pub struct Reader<'a> {
+    message: Part<'a>,
+    /// Where the next field begins.
+    at: usize,
+}
 
-impl Reader {
+impl<'a> Reader<'a> {
     /// A reader of this message.
-    pub fn new(message: Bytes) -> Reader {
-        Reader(message)
+    pub fn new(message: Part<'a>) -> Reader<'a> {
+        Reader { message, at: 0 }
     }
 
     /// The next field and its number; none at the end.
     ///
     /// # Errors
     /// If it breaks off or has a type that is not known.
-    pub fn field(&mut self) -> Result<Option<(u32, Wire)>, Malformed> {
-        if self.0.is_empty() {
+    pub fn field(&mut self) -> Result<Option<(u32, Wire<'a>)>, Malformed> {
+        if self.at >= self.message.bytes().len() {
             return Ok(None);
         }
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).map_err(|_| Malformed::Varint)?;
         let wire = match key & 7 {
             0 => Wire::Int(self.varint()?),
-            1 => Wire::Fixed64(self.0.try_get_u64_le().map_err(|_| Malformed::Short)?),
-            5 => Wire::Fixed32(self.0.try_get_u32_le().map_err(|_| Malformed::Short)?),
+            1 => Wire::Fixed64(u64::from_le_bytes(self.fixed()?)),
+            5 => Wire::Fixed32(u32::from_le_bytes(self.fixed()?)),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Short)?;
-                if length > self.0.len() {
-                    return Err(Malformed::Short);
-                }
-                Wire::Bytes(self.0.split_to(length))
+                Wire::Bytes(self.take(length)?)
             }
             _ => return Err(Malformed::Type),
         };
         Ok(Some((number, wire)))
     }
 
+    fn take(&mut self, length: usize) -> Result<Part<'a>, Malformed> {
+        let end = self.at.saturating_add(length);
+        let taken = self.message.get(self.at..end).ok_or(Malformed::Short)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.bytes().try_into().map_err(|_| Malformed::Short)
+    }
+
     fn varint(&mut self) -> Result<u64, Malformed> {
         let mut n = 0u64;
         for shift in (0..64).step_by(7) {
-            let byte = self.0.try_get_u8().map_err(|_| Malformed::Short)?;
+            let byte = *self.message.bytes().get(self.at).ok_or(Malformed::Short)?;
+            self.at += 1;
             n |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 return Ok(n);
@@ -134,13 +149,19 @@ pub(super) fn put_present(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// A field that is a message, written by `fill`. Written in place: the length's room is made once
-/// it is known.
+/// A field that is a message, written by `fill`. Written in place: more room than one byte for the
+/// length is made once it is known to be needed.
 pub fn put_message(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     put_key(out, number, 2);
-    let start = out.len();
+    let at = out.len();
+    out.put_u8(0);
     fill(out);
-    let mut length = Vec::with_capacity(5);
-    put_varint(&mut length, (out.len() - start) as u64);
-    out.splice(start..start, length);
+    let length = out.len() - at - 1;
+    if let (0..0x80, Some(place)) = (length, out.get_mut(at)) {
+        *place = length as u8;
+        return;
+    }
+    let mut varint = Vec::with_capacity(5);
+    put_varint(&mut varint, length as u64);
+    out.splice(at..=at, varint);
 }
