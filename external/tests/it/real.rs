@@ -181,7 +181,8 @@ fn each_phase_has_its_event() {
         let rig = Rig::start(vec![js(&prefix)]).await;
         let nothing = json!({"phase": "log", "do": "nothing", "after_call": true});
         let phases = rig.configure("js-fault", &nothing);
-        assert_eq!(phases.set().to_string(), "rewrite, access, response, log");
+        let every = "certificate, rewrite, access, response, log, preread";
+        assert_eq!(phases.set().to_string(), every);
         let mut exchange = exchange("GET", "/", &[]);
         for phase in [Phase::Rewrite, Phase::Access, Phase::Response, Phase::Log] {
             went_on(&run(&phases, phase, &mut exchange).await);
