@@ -203,7 +203,7 @@ mod tests {
     /// What a Kong 3.10 answered that was
     /// started with settings of its own, less what depends on its paths and hosts. What it
     /// was started with is set here too.
-    const RECORDED: &str = include_str!("testdata/configuration.json");
+    const RECORDED: &str = include_str!("../../../conformance/facts/configuration.json");
 
     fn conf(pairs: &[(&str, &str)]) -> Conf {
         let env = pairs.iter().map(|(k, v)| (format!("KONG_{k}"), (*v).to_owned())).collect();
