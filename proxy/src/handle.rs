@@ -17,6 +17,7 @@ use crate::{
 pub struct Handle {
     addresses: Vec<SocketAddr>,
     stats: Stats,
+    access_log: Option<(AccessLog, JoinHandle<()>)>,
     orders: watch::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -84,10 +85,10 @@ pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle
         config: Arc::new(config),
         snapshots,
         stats: stats.clone(),
-        access_log,
+        access_log: access_log.as_ref().map(|(log, _)| log.clone()),
         orders: heard,
     };
-    let mut handle = Handle { addresses, stats, orders, threads: Vec::new() };
+    let mut handle = Handle { addresses, stats, access_log, orders, threads: Vec::new() };
     for (number, sockets) in sockets.into_iter().enumerate() {
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
@@ -110,6 +111,13 @@ impl Handle {
         &self.stats
     }
 
+    /// Opens the access log again, after its file was moved away.
+    pub fn reopen_log(&self) {
+        if let Some((log, _)) = &self.access_log {
+            log.reopen();
+        }
+    }
+
     /// Takes no new connections, waits for requests under way, for as long as `drain_timeout`
     /// allows, and ends. Blocks meanwhile.
     pub fn drain(mut self) {
@@ -125,6 +133,11 @@ impl Handle {
         self.orders.send_replace(order);
         for thread in self.threads.drain(..) {
             // A worker that has panicked has ended too.
+            let _ = thread.join();
+        }
+        if let Some((log, thread)) = self.access_log.take() {
+            drop(log);
+            // Lines that wait are written before the process may end.
             let _ = thread.join();
         }
     }

@@ -5,6 +5,7 @@ use std::{
     io::{self, BufWriter, Write},
     path::Path,
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -19,37 +20,61 @@ const WAITING_MAX: usize = 16_384;
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The access log: lines go to a thread of its own, so that no worker waits for the disk.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct AccessLog {
-    lines: SyncSender<String>,
+    orders: SyncSender<Order>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    /// Write this line.
+    Line(String),
+    /// Open the file again: it was moved away.
+    Reopen,
 }
 
 impl AccessLog {
-    /// Opens the file, to add to it.
-    pub(crate) fn open(path: &Path) -> io::Result<AccessLog> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        let (lines, waiting) = sync_channel(WAITING_MAX);
-        std::thread::Builder::new()
+    /// Opens the file, to add to it. The thread ends when the last of the log is dropped, and has
+    /// then written everything.
+    pub(crate) fn open(path: &Path) -> io::Result<(AccessLog, JoinHandle<()>)> {
+        let file = append(path)?;
+        let (orders, waiting) = sync_channel(WAITING_MAX);
+        let path = path.to_owned();
+        let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || write_lines(file, &waiting))?;
-        Ok(AccessLog { lines })
+            .spawn(move || write_lines(&path, file, &waiting))?;
+        Ok((AccessLog { orders }, thread))
+    }
+
+    /// Opens the file again, after it was moved away.
+    pub(crate) fn reopen(&self) {
+        // A thread that has ended has nothing to reopen.
+        let _ = self.orders.send(Order::Reopen);
     }
 
     /// Whether there was room for the line.
     fn write(&self, line: String) -> bool {
-        self.lines.try_send(line).is_ok()
+        self.orders.try_send(Order::Line(line)).is_ok()
     }
 }
 
-fn write_lines(file: File, lines: &Receiver<String>) {
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write_lines(path: &Path, file: File, orders: &Receiver<Order>) {
     let mut file = BufWriter::with_capacity(64 * 1024, file);
     let mut failed = false;
     loop {
-        let written = match lines.recv_timeout(FLUSH) {
-            Ok(line) => file.write_all(line.as_bytes()),
+        let written = match orders.recv_timeout(FLUSH) {
+            Ok(Order::Line(line)) => file.write_all(line.as_bytes()),
+            Ok(Order::Reopen) => file.flush().and_then(|()| append(path)).map(|fresh| {
+                file = BufWriter::with_capacity(64 * 1024, fresh);
+            }),
             Err(RecvTimeoutError::Timeout) => file.flush(),
             Err(RecvTimeoutError::Disconnected) => {
-                // The process ends: what can't be written now never will be.
+                // The gateway ends: what can't be written now never will be.
                 let _ = file.flush();
                 return;
             }
@@ -190,5 +215,22 @@ mod tests {
     #[test]
     fn lines_hold_no_control_characters() {
         assert_eq!(escaped(b"a\"b\n"), "a\\x22b\\x0A");
+    }
+
+    #[test]
+    fn a_rotated_file_is_opened_again_and_no_line_is_lost() {
+        let folder = std::env::temp_dir().join(format!("silverback-log-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (path, moved) = (folder.join("access.log"), folder.join("access.log.1"));
+        let _ = std::fs::remove_file(&path);
+        let (log, thread) = AccessLog::open(&path).unwrap();
+        assert!(log.write("before\n".to_owned()));
+        std::fs::rename(&path, &moved).unwrap();
+        log.reopen();
+        assert!(log.write("after\n".to_owned()));
+        drop(log);
+        thread.join().unwrap();
+        assert_eq!(std::fs::read_to_string(moved).unwrap(), "before\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "after\n");
     }
 }

@@ -147,9 +147,6 @@ pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("Error: {error:#}");
-            if !words.iter().any(|w| w == "-v" || w == "--v" || w == "--vv") {
-                eprintln!("\n  Run with --v (verbose) or --vv (debug) for more details");
-            }
             ExitCode::FAILURE
         }
     }

@@ -96,7 +96,10 @@ impl Node {
                 _ = interrupt.recv() => break self.stop(false).await,
                 _ = quit.recv() => break self.stop(true).await,
                 _ = hangup.recv() => self.reload(prefix).await?,
-                _ = reopen.recv() => logs::reopen(),
+                _ = reopen.recv() => {
+                    logs::reopen();
+                    self.proxy.reopen_log();
+                }
             };
         }
     }
