@@ -322,7 +322,8 @@ fn start(page: &mut String, on: &On<Start>) {
         "\n## Start and memory\n\nFrom exec to the first 200 with {routes} routes, median of \
          {rounds} starts; resident memory with one worker and no\nplugin server, 2 s after the \
          first answer. Kong 3.10: 4.2 s, 142 MB.\n\n\
-         | | first answer ms | CPU ms | idle, one route MB | with the routes MB |\n|---|---:|---:|---:|---:|\n"
+         | | first answer ms | CPU ms | idle, one route MB | with the routes MB |\n\
+         |---|---:|---:|---:|---:|\n"
     );
     for row in rows {
         let _ = writeln!(

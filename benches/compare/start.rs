@@ -49,7 +49,8 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Start> {
             routes_mb,
         };
         println!(
-            "  {who:<12} first answer after {:.0} ms ({:.0} ms CPU), {:.1} MB idle, {:.1} MB with all",
+            "  {who:<12} first answer after {:.0} ms ({:.0} ms CPU), {:.1} MB idle, {:.1} MB with \
+             all",
             row.first_answer_ms, row.cpu_ms, row.idle_mb, row.routes_mb
         );
         rows.push(row);

@@ -38,6 +38,12 @@ pub fn is_alive(pid: u32) -> bool {
     stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.starts_with(" Z"))
 }
 
+/// Whether anything is left of a process: one of several threads that was killed is a zombie before
+/// the last of them, and its sockets with it, has gone.
+pub fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// Sends a signal, e.g. `KILL`, to processes. One that is gone already is no error.
 pub fn signal(name: &str, pids: &[u32]) {
     if pids.is_empty() {

@@ -1,4 +1,5 @@
-//! request-size-limiting: refuses bodies that are too large (`kong/plugins/request-size-limiting/`).
+//! request-size-limiting: refuses bodies that are too large
+//! (`kong/plugins/request-size-limiting/`).
 
 use futures_util::future::LocalBoxFuture;
 use http::{StatusCode, header};

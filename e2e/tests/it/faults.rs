@@ -2,6 +2,7 @@
 //! plugin having run, none gets another route's configuration, and the gateway stays well.
 
 use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use silverback_e2e::gateway::{Builder, Gateway};
@@ -16,6 +17,8 @@ use crate::uses::{plugin, routes};
 
 /// The longest that a plugin server may take in these tests, in ms.
 const TIMEOUT_MS: u64 = 1500;
+/// How soon after its server's return a plugin serves again.
+const SERVED_WITHIN: Duration = Duration::from_secs(1);
 /// What the gateway's resident memory may grow by.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
@@ -71,8 +74,9 @@ fn yaml(upstream: &Upstream, pairs: &[(String, String)]) -> String {
     routes(upstream, &pairs)
 }
 
-/// Every request was answered, and what passed shows that its own plugin had run.
-fn assert_failed_closed(shots: &[Shot], upstream: &Upstream) {
+/// Every request was answered, and what passed shows that its own plugin had run. How many reached
+/// the upstream.
+fn assert_failed_closed(shots: &[Shot], upstream: &Upstream) -> usize {
     let names: Vec<&str> = LANGUAGES.iter().map(|l| l.hello).collect();
     for shot in shots {
         let name = names[shot.request];
@@ -89,22 +93,55 @@ fn assert_failed_closed(shots: &[Shot], upstream: &Upstream) {
             other => panic!("/{name} answered {other}: {}", answer.text()),
         }
     }
-    for seen in upstream.take_seen() {
+    let all = upstream.take_seen();
+    for seen in &all {
         let name = seen.target.trim_start_matches('/');
         let message = seen.header(&format!("x-{name}"));
         assert_eq!(message, Some(name), "{} reached the upstream without its plugin", seen.target);
     }
+    all.len()
 }
 
-/// Waits until the language's server is back and serves; how long it took from the one to the
-/// other.
-fn back_in_service(gateway: &Gateway, language: &Language) -> Duration {
+/// Kills the servers of a language; when they were killed, and later when one listens again.
+fn kill(gateway: &Gateway, language: &Language) -> (Instant, JoinHandle<Instant>) {
+    let pids = gateway.servers(language.server);
+    process::signal("KILL", &pids);
+    let killed = Instant::now();
     let socket = gateway.prefix().join(language.socket);
-    let listening = format!("the server of {} to listen", language.hello);
-    wait_until(&listening, PATIENCE, || UnixStream::connect(&socket).is_ok());
-    let returned = Instant::now();
-    gateway.wait_status(&format!("/{}", language.hello), 200);
-    returned.elapsed()
+    let what = format!("the server of {} to listen", language.hello);
+    let returned = std::thread::spawn(move || {
+        wait_until(&what, PATIENCE, || !pids.iter().any(|pid| process::exists(*pid)));
+        wait_until(&what, PATIENCE, || UnixStream::connect(&socket).is_ok());
+        Instant::now()
+    });
+    (killed, returned)
+}
+
+/// How long after each return of its server a language was served again. A server that was killed
+/// anew before, within a second, says nothing.
+fn outages(
+    shots: &[Shot],
+    request: usize,
+    kills: &[Instant],
+    returns: &[Instant],
+) -> Vec<Duration> {
+    let served = |shot: &&Shot| {
+        shot.request == request && shot.answer.as_ref().is_ok_and(|answer| answer.status == 200)
+    };
+    let mut served: Vec<Instant> =
+        shots.iter().filter(served).map(|shot| shot.sent + shot.took).collect();
+    served.sort();
+    let first_after = |times: &[Instant], after| times.iter().find(|time| **time > after).copied();
+    let outage = |returned: &Instant| {
+        let again = first_after(&served, *returned);
+        let killed = first_after(kills, *returned);
+        let cut_short = killed.is_some_and(|killed| {
+            again.is_none_or(|again| again > killed) && killed - *returned < SERVED_WITHIN
+        });
+        let again = again.unwrap_or_else(|| *returned + PATIENCE);
+        (!cut_short).then(|| again - *returned)
+    };
+    returns.iter().filter_map(outage).collect()
 }
 
 #[test]
@@ -116,28 +153,50 @@ fn kill_every_server_every_second() {
     }
     upstream.take_seen();
     let before = process::resident_bytes(gateway.pid());
-    let requests: Vec<Request> =
-        LANGUAGES.iter().map(|l| Request::get(&format!("/{}", l.hello))).collect();
-    let load = Load::start(&gateway.proxy(), 12, &requests);
-    let mut killed = 0;
+    // Each language has its own threads: requests wait for a server that is starting.
+    let load = |language: &Language| {
+        let request = Request::get(&format!("/{}", language.hello));
+        Load::start(&gateway.proxy(), 4, &[request])
+    };
+    let loads = LANGUAGES.each_ref().map(load);
+    let mut ends: [Vec<_>; 3] = Default::default();
     for _ in 0..6 {
         std::thread::sleep(Duration::from_secs(1));
-        for language in &LANGUAGES {
-            let pids = gateway.servers(language.server);
-            killed += pids.len();
-            process::signal("KILL", &pids);
+        for (language, ends) in LANGUAGES.iter().zip(&mut ends) {
+            ends.push(kill(&gateway, language));
         }
     }
-    for language in &LANGUAGES {
-        let took = back_in_service(&gateway, language);
-        println!("{}: serves {took:?} after its server has returned", language.hello);
-        assert!(took < Duration::from_secs(1), "{}: {took:?}", language.hello);
-    }
-    let shots = load.stop();
+    let ends = ends.map(|ends| {
+        let (kills, returns): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+        let returns = returns.into_iter().map(|returned| returned.join().unwrap());
+        (kills, returns.collect::<Vec<Instant>>())
+    });
+    std::thread::sleep(SERVED_WITHIN);
     let grown = process::resident_bytes(gateway.pid()).saturating_sub(before);
-    println!("{killed} servers killed; answers by status: {}; grown {grown} B", tally(&shots));
-    assert!(killed >= 9, "only {killed} servers could be killed");
-    assert_failed_closed(&shots, &upstream);
+    let mut shots = Vec::new();
+    for (request, load) in loads.into_iter().enumerate() {
+        shots.extend(load.stop().into_iter().map(|shot| Shot { request, ..shot }));
+    }
+    for (request, (language, (kills, returns))) in LANGUAGES.iter().zip(&ends).enumerate() {
+        let outages = outages(&shots, request, kills, returns);
+        let longest = outages.iter().max().copied().unwrap_or(PATIENCE);
+        println!(
+            "{}: killed {} times; served at most {longest:?} after each of {} returns",
+            language.hello,
+            kills.len(),
+            outages.len()
+        );
+        assert!(longest < SERVED_WITHIN, "{}: {outages:?}", language.hello);
+        assert!(outages.len() >= 3, "{}: {outages:?}", language.hello);
+    }
+    let reached = assert_failed_closed(&shots, &upstream);
+    println!(
+        "{} requests, by status: {}; {reached} reached the upstream, each through its plugin; the \
+         gateway has grown by {} KiB",
+        shots.len(),
+        tally(&shots),
+        grown / 1024
+    );
     assert!(grown < GROWTH_BYTES_MAX, "the gateway has grown by {grown} bytes");
 }
 

@@ -3,10 +3,12 @@
 //! One program for all of them, so that it links once: `cargo test -p silverback-e2e --test it`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bad_input;
 mod change;
 mod faults;
 mod phases;
 mod start_up;
+mod state;
 mod tidy;
 mod uses;
 mod wire;

@@ -51,7 +51,8 @@ const NAME: &str = "
     semanticdiscovery SemrushBot Simpy SimplePie SEOstats SimpleRSS SiteCon Slackbot-LinkExpanding
     Slack-ImgProxy Slurp snappy Speedy_Spider Squrl_Java Stringer TheUsefulbot ThumbShotsBot
     Thumbshots.ru Tiny_Tiny_RSS Twitterbot WhatsApp URL2PNG Vagabondo VoilaBot Votay_bot Web-sniffer
-    WebThumb WhatWeb WIRE WordPress Wotbox www.almaden.ibm.com yacy YahooSeeker YodaoBot YottaaMonitor
+    WebThumb WhatWeb WIRE WordPress Wotbox www.almaden.ibm.com yacy YahooSeeker YodaoBot
+    YottaaMonitor
     Yowedo ZeBot_www.ze.bz ZooShot ZyBorg
 ";
 
