@@ -55,6 +55,8 @@ fn one_plugin_on_several_routes() {
     let gateway = start(&routes(&upstream, &pairs));
     let paths: Vec<String> = names.iter().map(|name| format!("/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    paths.iter().for_each(|path| gateway.wait_status(path, 200));
+    upstream.take_seen();
     let load = Load::start(&gateway.proxy(), 8, &requests(&paths));
     std::thread::sleep(Duration::from_secs(3));
     assert_all_ok(&load.stop());

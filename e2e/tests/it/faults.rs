@@ -17,6 +17,9 @@ use crate::uses::{plugin, routes};
 
 /// The longest that a plugin server may take in these tests, in ms.
 const TIMEOUT_MS: u64 = 1500;
+/// The longest that a request may take whose plugin misbehaves: its other handlers wait for a server
+/// that is starting, which JavaScript's does for seconds on a busy machine.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon after its server's return a plugin serves again.
 const SERVED_WITHIN: Duration = Duration::from_secs(1);
 /// What the gateway's resident memory may grow by.
@@ -240,7 +243,7 @@ fn check_fault(
         _ => &[500],
     };
     assert!(expect.contains(&answer.status), "{case}: {} {}", answer.status, answer.text());
-    assert!(took < Duration::from_millis(TIMEOUT_MS + 2000), "{case}: took {took:?}");
+    assert!(took < ANSWERED_WITHIN, "{case}: took {took:?}");
     if answer.status == 500 {
         assert_unexpected_error(&answer, phase, &case);
         if phase != "response" {
