@@ -1,13 +1,19 @@
 //! Starting and ending the data plane.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::{
-    Config, Snapshot, Stats, listener,
+    Config, Listener, Snapshot, Stats, listener,
     logs::AccessLog,
     worker::{self, Order, Shared},
 };
@@ -17,6 +23,8 @@ use crate::{
 pub struct Handle {
     addresses: Vec<SocketAddr>,
     stats: Stats,
+    /// The workers' sockets, by worker: for the generation that comes after.
+    sockets: Vec<Vec<(Listener, TcpListener)>>,
     access_log: Option<(AccessLog, JoinHandle<()>)>,
     orders: watch::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
@@ -52,6 +60,19 @@ pub enum StartError {
 /// # Errors
 /// If an address or the access log can't be opened; then nothing runs.
 pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle, StartError> {
+    start_after(config, snapshots, None)
+}
+
+/// The same, taking over the sockets of workers that run: connections that wait to be accepted
+/// there are served here. The ones before are to be drained then.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_after(
+    config: Config,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    before: Option<&Handle>,
+) -> Result<Handle, StartError> {
     let workers = usize::from(config.node.workers.max(1));
     let access_log = match &config.access_log {
         Some(path) => Some(
@@ -66,12 +87,16 @@ pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle
     for listener in &config.listeners {
         let mut address = listener.address;
         for (number, of_worker) in sockets.iter_mut().enumerate() {
-            let opened =
-                listener::open(listener, address, config.limits.send_timeout).and_then(|socket| {
-                    // With port 0 the first worker's port is that of the others.
-                    address = socket.local_addr()?;
-                    Ok(socket)
-                });
+            let inherited = before.and_then(|before| before.socket(number, listener));
+            let opened = match inherited {
+                Some(socket) => socket.try_clone(),
+                None => listener::open(listener, address, config.limits.send_timeout),
+            };
+            let opened = opened.and_then(|socket| {
+                // With port 0 the first worker's port is that of the others.
+                address = socket.local_addr()?;
+                Ok(socket)
+            });
             let socket = opened.map_err(|error| StartError::Listen { address, error })?;
             of_worker.push((listener.clone(), socket));
             if number == 0 {
@@ -88,7 +113,9 @@ pub fn start(config: Config, snapshots: Arc<ArcSwap<Snapshot>>) -> Result<Handle
         access_log: access_log.as_ref().map(|(log, _)| log.clone()),
         orders: heard,
     };
-    let mut handle = Handle { addresses, stats, access_log, orders, threads: Vec::new() };
+    let clones = sockets.iter().map(|of_worker| clone(of_worker)).collect();
+    let mut handle =
+        Handle { addresses, stats, sockets: clones, access_log, orders, threads: Vec::new() };
     for (number, sockets) in sockets.into_iter().enumerate() {
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
@@ -111,6 +138,11 @@ impl Handle {
         &self.stats
     }
 
+    fn socket(&self, worker: usize, listener: &Listener) -> Option<&TcpListener> {
+        let sockets = self.sockets.get(worker)?;
+        sockets.iter().find(|(own, _)| own == listener).map(|(_, socket)| socket)
+    }
+
     /// Opens the access log again, after its file was moved away.
     pub fn reopen_log(&self) {
         if let Some((log, _)) = &self.access_log {
@@ -130,6 +162,8 @@ impl Handle {
     }
 
     fn end(&mut self, order: Order) {
+        // A socket that nobody accepts at any more would let clients wait in vain.
+        self.sockets.clear();
         self.orders.send_replace(order);
         for thread in self.threads.drain(..) {
             // A worker that has panicked has ended too.
@@ -147,4 +181,12 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.end(Order::Stop);
     }
+}
+
+/// Second handles of sockets; one that can't be had is opened anew by whoever wants it.
+fn clone(sockets: &[(Listener, TcpListener)]) -> Vec<(Listener, TcpListener)> {
+    let clone = |(listener, socket): &(Listener, TcpListener)| {
+        Some((listener.clone(), socket.try_clone().ok()?))
+    };
+    sockets.iter().filter_map(clone).collect()
 }

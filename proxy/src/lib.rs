@@ -40,6 +40,6 @@ mod logs;
 mod stats;
 
 pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
-pub use handle::{Handle, StartError, start};
+pub use handle::{Handle, StartError, start, start_after};
 pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, Parts, Snapshot};
 pub use stats::Stats;

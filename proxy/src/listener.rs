@@ -16,7 +16,11 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use silverback_pdk::LogLevel;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::{net::TcpStream, task::spawn_local, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::spawn_local,
+    time::{sleep, timeout},
+};
 
 use crate::{
     Listener, SoKeepalive,
@@ -29,6 +33,10 @@ use crate::{
 const BACKLOG: i32 = 4096;
 /// How long to wait after the system had no room for one more connection.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long an idle connection stays when its worker drains. Its next request may be on its way
+/// already: it is answered, and told that the connection closes.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Opens a socket. Each worker has its own on the same address; the system spreads connections.
 ///
@@ -167,13 +175,17 @@ where
     let mut conversation = pin!(conversation);
     let mut told = pin!(worker.draining.notified());
     let mut draining = worker.is_draining();
-    if draining {
-        conversation.as_mut().graceful_shutdown();
-    }
+    let mut linger = draining.then(|| Box::pin(sleep(LINGER)));
     // How a conversation ends tells of the client alone.
     let _ = std::future::poll_fn(|cx| {
         if !draining && told.as_mut().poll(cx).is_ready() {
             draining = true;
+            linger = Some(Box::pin(sleep(LINGER)));
+        }
+        if let Some(timer) = &mut linger
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            linger = None;
             conversation.as_mut().graceful_shutdown();
         }
         conversation.as_mut().poll(cx)

@@ -48,7 +48,7 @@ fn control(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(async {
         let began = Instant::now();
-        let node = Node::start(conf, prefix).await?;
+        let node = Node::start(conf, prefix, None).await?;
         say(&format!("started in {} ms", began.elapsed().as_millis()));
         console.ready();
         node.serve(prefix).await
@@ -70,13 +70,14 @@ struct Node {
 }
 
 impl Node {
-    async fn start(conf: Conf, prefix: &Prefix) -> Result<Node> {
+    /// Starts everything; `before` is what it takes over from.
+    async fn start(conf: Conf, prefix: &Prefix, before: Option<&proxy::Handle>) -> Result<Node> {
         let plugins = Plugins::find(&conf).await?;
         let settings = settings::proxy(&conf, prefix)?;
         let configuration = Rc::new(Configuration::load(&conf, &plugins.registry, &settings)?);
         // Workers ask for plugins as soon as they listen: their servers are started first.
         plugins.start();
-        let proxy = proxy::start(settings, Arc::clone(&configuration.snapshot))
+        let proxy = proxy::start_after(settings, Arc::clone(&configuration.snapshot), before)
             .context("can't start the proxy")?;
         let api = Api::start(&conf, prefix, &plugins, &configuration, &proxy).await?;
         Ok(Node { conf, plugins, configuration, proxy, api })
@@ -142,7 +143,7 @@ impl Node {
     }
 
     async fn replace(&mut self, conf: Conf, prefix: &Prefix) -> Result<()> {
-        let next = Node::start(conf, prefix).await?;
+        let next = Node::start(conf, prefix, Some(&self.proxy)).await?;
         let last = std::mem::replace(self, next);
         tokio::task::spawn_local(last.stop(true));
         Ok(())
