@@ -266,10 +266,11 @@ fn at(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
-/// A fresh directory. Unix socket paths are short, so it stands right under the temporary one.
+/// A fresh directory. Unix socket paths are short, so it stands right under the temporary one. No
+/// name is the start of another: processes are found by it ([`process::of_prefix`]).
 fn make_prefix() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("sb-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let name = format!("sb-{}-{:04}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     fs::create_dir_all(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
     path

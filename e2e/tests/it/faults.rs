@@ -17,8 +17,8 @@ use crate::uses::{plugin, routes};
 
 /// The longest that a plugin server may take in these tests, in ms.
 const TIMEOUT_MS: u64 = 1500;
-/// The longest that a request may take whose plugin misbehaves: its other handlers wait for a server
-/// that is starting, which JavaScript's does for seconds on a busy machine.
+/// The longest that a request may take whose plugin misbehaves: its other handlers wait for a
+/// server that is starting, which JavaScript's does for seconds on a busy machine.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// How soon after its server's return a plugin serves again.
 const SERVED_WITHIN: Duration = Duration::from_secs(1);
