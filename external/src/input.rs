@@ -42,6 +42,7 @@ impl<'a> Part<'a> {
     }
 
     /// The bytes at these positions; none if not all of them are there.
+    #[inline]
     pub fn get(self, range: Range<usize>) -> Option<Part<'a>> {
         Some(Part { bytes: self.bytes.get(range)?, whole: self.whole })
     }

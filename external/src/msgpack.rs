@@ -48,8 +48,21 @@ struct Head {
 }
 
 /// Reads the tag and length at the start of `at`; none if they are not all there.
+#[inline]
 fn head(at: &[u8]) -> Result<Option<Head>, Malformed> {
     let Some(&tag) = at.first() else { return Ok(None) };
+    let (body, values) = match tag {
+        0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0),
+        0x80..=0x8f => (0, 2 * u64::from(tag & 0x0f)),
+        0x90..=0x9f => (0, u64::from(tag & 0x0f)),
+        0xa0..=0xbf => (usize::from(tag & 0x1f), 0),
+        _ => return long_head(at, tag),
+    };
+    Ok(Some(Head { head: 1, body, values }))
+}
+
+/// Likewise where more than the tag tells what follows: the smaller part of a message.
+fn long_head(at: &[u8], tag: u8) -> Result<Option<Head>, Malformed> {
     // How many bytes of length follow the tag.
     let width = match tag {
         0xc4 | 0xc7 | 0xd9 => 1,
@@ -60,11 +73,6 @@ fn head(at: &[u8]) -> Result<Option<Head>, Malformed> {
     let Some(length) = at.get(1..1 + width) else { return Ok(None) };
     let length = length.iter().fold(0usize, |n, &b| n << 8 | usize::from(b));
     let (body, values) = match tag {
-        0x00..=0x7f | 0xe0..=0xff | 0xc0 | 0xc2 | 0xc3 => (0, 0),
-        0x80..=0x8f => (0, 2 * u64::from(tag & 0x0f)),
-        0x90..=0x9f => (0, u64::from(tag & 0x0f)),
-        0xa0..=0xbf => (usize::from(tag & 0x1f), 0),
-        0xc1 => return Err(Malformed::Byte),
         0xc4..=0xc6 | 0xd9..=0xdb => (length, 0),
         // An extension has a byte of type before its content.
         0xc7..=0xc9 => (length + 1, 0),
@@ -78,6 +86,8 @@ fn head(at: &[u8]) -> Result<Option<Head>, Malformed> {
         0xd8 => (17, 0),
         0xdc | 0xdd => (0, length as u64),
         0xde | 0xdf => (0, 2 * length as u64),
+        // 0xc1: all others have been told from the tag alone.
+        _ => return Err(Malformed::Byte),
     };
     Ok(Some(Head { head: 1 + width, body, values }))
 }
@@ -206,6 +216,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If something else comes next.
+    #[inline]
     pub fn array(&mut self) -> Result<usize, Malformed> {
         let Item { tag, values: count, .. } = self.next()?;
         match (tag, count) {
@@ -218,6 +229,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If something else comes next.
+    #[inline]
     pub fn map(&mut self) -> Result<usize, Malformed> {
         let Item { tag, values: count, .. } = self.next()?;
         match (tag, count) {
@@ -232,6 +244,12 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If something else comes next.
     pub fn int(&mut self) -> Result<i64, Malformed> {
+        // The ids that count on and on, without the detour by a value.
+        if matches!(self.message.bytes().get(self.at), Some(0x00..=0x7f | 0xcc..=0xce)) {
+            let Item { tag, body, .. } = self.next()?;
+            let n = if tag < 0x80 { tag.into() } else { unsigned(body.bytes()) };
+            return Ok(n.cast_signed());
+        }
         self.value()?.as_int().ok_or(Malformed::Expected("a whole number"))
     }
 
@@ -239,6 +257,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If something else comes next.
+    #[inline]
     pub fn text(&mut self) -> Result<Part<'a>, Malformed> {
         match self.next()? {
             Item { tag: 0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, body, .. } => Ok(body),
@@ -250,9 +269,17 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If something else than text comes next.
+    #[inline]
     pub fn key(&mut self, keys: &[&str]) -> Result<Option<usize>, Malformed> {
         let text = self.text()?.bytes();
         Ok(keys.iter().position(|key| key.as_bytes() == text))
+    }
+
+    /// Reads nil if that comes next; whether it did.
+    pub fn skip_nil(&mut self) -> bool {
+        let nil = self.message.bytes().get(self.at) == Some(&0xc0);
+        self.at += usize::from(nil);
+        nil
     }
 
     /// Whether a map comes next.
@@ -265,6 +292,7 @@ impl<'a> Reader<'a> {
         matches!(self.message.bytes().get(self.at), Some(0x90..=0x9f | 0xdc | 0xdd))
     }
 
+    #[inline]
     fn next(&mut self) -> Result<Item<'a>, Malformed> {
         let rest = self.message.bytes().get(self.at..).unwrap_or_default();
         let head = head(rest)?.ok_or(Malformed::Short)?;
@@ -582,6 +610,27 @@ mod tests {
                 }
             }
             assert_eq!(found, Some(written.len()));
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_from_every_form() {
+        for (bytes, expect) in [
+            ("05", 5),
+            ("cc80", 0x80),
+            ("cd1234", 0x1234),
+            ("ceffffffff", 0xffff_ffff),
+            ("cf0000000100000000", 0x1_0000_0000),
+            ("d0df", -33),
+            ("ff", -1),
+            ("cb4000000000000000", 2),
+        ] {
+            assert_eq!(Reader::new(Part::new(&hex(bytes))).int(), Ok(expect), "{bytes}");
+        }
+        for (bytes, fault) in
+            [("cd12", Malformed::Short), ("a0", Malformed::Expected("a whole number"))]
+        {
+            assert_eq!(Reader::new(Part::new(&hex(bytes))).int(), Err(fault), "{bytes}");
         }
     }
 

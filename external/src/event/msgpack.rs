@@ -243,18 +243,17 @@ fn result(message: Part<'_>, expected: u32) -> Result<Reader<'_>, Fault> {
     if id != i64::from(expected) {
         return Err(Fault::Protocol(format!("the answer to {id} instead of {expected}")));
     }
-    match reader.value()? {
-        Value::Nil => Ok(reader),
-        error => {
-            let text = match error.as_bytes() {
-                Some(text) => String::from_utf8_lossy(text).into_owned(),
-                None => error.to_json().to_string(),
-            };
-            // "no plugin instance #7"; go-pluginserver begins with a capital.
-            let unknown = text.to_ascii_lowercase().contains("no plugin instance");
-            Err(if unknown { Fault::NoInstance(text) } else { Fault::Server(text) })
-        }
+    if reader.skip_nil() {
+        return Ok(reader);
     }
+    let error = reader.value()?;
+    let text = match error.as_bytes() {
+        Some(text) => String::from_utf8_lossy(text).into_owned(),
+        None => error.to_json().to_string(),
+    };
+    // "no plugin instance #7"; go-pluginserver begins with a capital.
+    let unknown = text.to_ascii_lowercase().contains("no plugin instance");
+    Err(if unknown { Fault::NoInstance(text) } else { Fault::Server(text) })
 }
 
 /// The server's pid, which Go servers tell on each connection.
