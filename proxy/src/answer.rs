@@ -64,15 +64,14 @@ pub(crate) fn arrive(work: &mut Work) {
     exchange.timing.head_at = Some(Instant::now());
     if work.proxied && work.worker.config.headers.upstream_status {
         let status = exchange.response.upstream_status.unwrap_or(exchange.response.status);
-        exchange.response.headers.insert(UPSTREAM_STATUS, HeaderValue::from(status.as_u16()));
+        exchange.response.headers.insert(UPSTREAM_STATUS, forward::number(status.as_u16().into()));
     }
 }
 
 /// Adds the gateway's own headers, after plugins had their say
 /// (kong/runloop/handler.lua, `header_filter.after`).
 pub(crate) fn sign(work: &mut Work) {
-    let config = &work.worker.config;
-    let show = &config.headers;
+    let show = &work.worker.config.headers;
     let timing = &work.exchange.timing;
     let head_at = timing.head_at.unwrap_or(timing.start);
     let headers = &mut work.exchange.response.headers;
@@ -85,15 +84,14 @@ pub(crate) fn sign(work: &mut Work) {
             headers.insert(PROXY_LATENCY, milliseconds(asked - timing.start));
         }
         if show.via {
-            let via = forward::via(headers.get(header::VIA), http::Version::HTTP_11, config);
+            let via = work.worker.signs.via(headers.get(header::VIA), http::Version::HTTP_11);
             headers.insert(header::VIA, via);
         }
     } else if show.response_latency {
         headers.insert(RESPONSE_LATENCY, milliseconds(head_at - timing.start));
     }
     if show.server && !headers.contains_key(header::SERVER) {
-        // Copied, not shared: a count shared by all workers would be fought over.
-        headers.insert(header::SERVER, forward::value(config.server.as_bytes()));
+        headers.insert(header::SERVER, work.worker.signs.server.clone());
     }
     if show.request_id {
         let id = forward::value(work.exchange.request.id.as_str().as_bytes());
@@ -103,7 +101,7 @@ pub(crate) fn sign(work: &mut Work) {
 }
 
 fn milliseconds(time: Duration) -> HeaderValue {
-    HeaderValue::from(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    forward::number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Names the charset of texts that don't, as Kong's web server is configured to

@@ -175,11 +175,11 @@ impl Place {
             Scheme::Http => http,
             Scheme::Https => https,
         };
-        let host = match self.ip {
-            Some(IpAddr::V6(ip)) => format!("[{ip}]"),
-            _ => self.host.clone(),
+        let write = || match self.ip {
+            Some(IpAddr::V6(ip)) => host_header(&format!("[{ip}]"), self.port, scheme),
+            _ => host_header(&self.host, self.port, scheme),
         };
-        cell.get_or_init(|| host_header(&host, self.port, scheme)).clone()
+        cell.get_or_init(write).clone()
     }
 }
 

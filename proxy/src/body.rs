@@ -12,10 +12,11 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use silverback_pdk::{Body, BodyError, Chunk, Phase};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 
 use crate::{
     chain,
+    clock::Clock,
     lifecycle::{self, Work},
 };
 
@@ -65,26 +66,28 @@ impl HttpBody for ClientBody {
     }
 }
 
-/// How long nothing may come. The clock runs only while something is waited for.
+/// How long nothing may come. It counts only while something is waited for.
 struct Silence {
     limit: Option<Duration>,
-    clock: Option<Pin<Box<Sleep>>>,
+    since: Option<Instant>,
+    clock: Clock,
 }
 
 impl Silence {
     fn new(limit: Option<Duration>) -> Silence {
-        Silence { limit, clock: None }
+        Silence { limit, since: None, clock: Clock::default() }
     }
 
     /// Something came.
     fn broken(&mut self) {
-        self.clock = None;
+        self.since = None;
     }
 
     /// Ready when it has lasted too long.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = self.limit else { return Poll::Pending };
-        self.clock.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(cx)
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.clock.poll(since + limit, cx)
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use silverback_pdk::Exchange;
 
-use crate::Config;
+use crate::{Config, http::Connection};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -17,8 +17,8 @@ const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path")
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY: HeaderName = HeaderName::from_static("proxy");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// How many headers the upstream's copy may have beside those of the request.
+const ADDED_MAX: usize = 11;
 
 /// The name of the header that carries the request's id, both ways.
 pub(crate) const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
@@ -36,43 +36,49 @@ pub(crate) struct Forwarded {
 
 impl Forwarded {
     /// What a trusted peer says counts, else what is seen here.
-    pub(crate) fn of(exchange: &Exchange, config: &Config) -> Forwarded {
+    pub(crate) fn of(exchange: &Exchange, connection: &Connection) -> Forwarded {
         let headers = &exchange.request.headers;
         let client = &exchange.client;
         let said = |name: HeaderName| {
-            let said = headers.get(name).filter(|_| client.trusted);
+            let said = client.trusted.then(|| headers.get(name)).flatten();
             said.filter(|value| !value.is_empty()).cloned()
         };
         let scheme = HeaderValue::from_static(exchange.request.scheme.as_str());
         let prefix = exchange.matched.as_ref().and_then(|m| m.prefix.as_deref());
+        let via = &connection.worker.signs;
         Forwarded {
             proto: said(X_FORWARDED_PROTO).unwrap_or(scheme),
             host: said(X_FORWARDED_HOST).unwrap_or_else(|| value(exchange.request.host.as_bytes())),
-            port: said(X_FORWARDED_PORT).unwrap_or_else(|| {
-                let port = client.local.port();
-                let mapped = config.port_maps.iter().find(|(inner, _)| *inner == port);
-                HeaderValue::from(mapped.map_or(port, |(_, outer)| *outer))
-            }),
+            port: said(X_FORWARDED_PORT).unwrap_or_else(|| connection.port.clone()),
             path: said(X_FORWARDED_PATH)
                 .unwrap_or_else(|| value(exchange.request.raw_path().as_bytes())),
             prefix: said(X_FORWARDED_PREFIX).or_else(|| prefix.map(|p| value(p.as_bytes()))),
             for_: match headers.get(X_FORWARDED_FOR) {
                 Some(before) => joined(before, client.peer.ip()),
-                None => address(client.forwarded_ip),
+                None => connection.address_of(client.forwarded_ip),
             },
-            via: via(headers.get(header::VIA), exchange.request.version, config),
+            via: via.via(headers.get(header::VIA), exchange.request.version),
         }
     }
 
-    /// Writes the upstream's copy of the request's headers.
-    pub(crate) fn write(&self, exchange: &Exchange, config: &Config, headers: &mut HeaderMap) {
-        drop_of_connection(headers);
-        for name in [header::EXPECT, PROXY, PROXY_CONNECTION, header::UPGRADE] {
-            headers.remove(name);
+    /// Writes the upstream's copy of the request's headers into `headers`, which is empty.
+    pub(crate) fn write(
+        &self,
+        exchange: &Exchange,
+        connection: &Connection,
+        host: &HeaderValue,
+        headers: &mut HeaderMap,
+    ) {
+        let given = &exchange.request.headers;
+        let dropped = of_connection(given);
+        headers.reserve(given.len() + ADDED_MAX);
+        headers.insert(header::HOST, host.clone());
+        for (name, value) in given {
+            if !stays_behind(name) && !dropped.contains(name) {
+                headers.append(name.clone(), value.clone());
+            }
         }
-        if let Some(te) = headers.remove(header::TE)
-            && te.as_bytes().split(|&b| b == b',').any(|one| one.trim_ascii() == b"trailers")
-        {
+        if wants_trailers(given) {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         }
         headers.insert(X_FORWARDED_FOR, self.for_.clone());
@@ -80,54 +86,118 @@ impl Forwarded {
         headers.insert(X_FORWARDED_HOST, self.host.clone());
         headers.insert(X_FORWARDED_PORT, self.port.clone());
         headers.insert(X_FORWARDED_PATH, self.path.clone());
-        match &self.prefix {
-            Some(prefix) => drop(headers.insert(X_FORWARDED_PREFIX, prefix.clone())),
-            None => drop(headers.remove(X_FORWARDED_PREFIX)),
+        if let Some(prefix) = &self.prefix {
+            headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
-        headers.insert(X_REAL_IP, address(exchange.client.forwarded_ip));
+        headers.insert(X_REAL_IP, connection.address_of(exchange.client.forwarded_ip));
         headers.insert(header::VIA, self.via.clone());
-        if config.request_id_upstream {
+        if connection.worker.config.request_id_upstream {
             headers.insert(X_KONG_REQUEST_ID, value(exchange.request.id.as_str().as_bytes()));
-        } else {
-            headers.remove(X_KONG_REQUEST_ID);
         }
     }
+}
+
+/// Whether a header of the request is not passed on as it came: it is the connection's, or the
+/// gateway writes it anew.
+fn stays_behind(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "host"
+            | "connection"
+            | "keep-alive"
+            | "transfer-encoding"
+            | "expect"
+            | "proxy"
+            | "proxy-connection"
+            | "upgrade"
+            | "te"
+            | "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-forwarded-path"
+            | "x-forwarded-prefix"
+            | "x-real-ip"
+            | "via"
+            | "x-kong-request-id"
+    )
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let te = headers.get(header::TE).map_or(&[][..], HeaderValue::as_bytes);
+    te.split(|&b| b == b',').any(|one| one.trim_ascii() == b"trailers")
 }
 
 /// Drops what belongs to one connection: the headers that Connection names, itself, Keep-Alive and
 /// Transfer-Encoding.
 pub(crate) fn drop_of_connection(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let lines: Vec<_> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-        headers.remove(header::CONNECTION);
-        for name in lines.iter().flat_map(|line| line.as_bytes().split(|&b| b == b',')) {
-            // What frames or addresses the message is not the connection's to drop.
-            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii())
-                && ![header::HOST, header::CONTENT_LENGTH, header::TE].contains(&name)
-            {
-                headers.remove(name);
-            }
-        }
+    for name in of_connection(headers) {
+        headers.remove(name);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(header::TRANSFER_ENCODING);
+    for name in [header::CONNECTION, KEEP_ALIVE, header::TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
 }
 
-/// Via with this gateway at its end: the version is that of the message as it was received.
-pub(crate) fn via(before: Option<&HeaderValue>, version: Version, config: &Config) -> HeaderValue {
-    let number: &[u8] = match version {
-        Version::HTTP_10 => b"1.0 ",
-        Version::HTTP_2 => b"2 ",
-        _ => b"1.1 ",
-    };
-    let mut text = BytesMut::with_capacity(64);
-    if let Some(before) = before {
-        text.put_slice(before.as_bytes());
-        text.put_slice(b", ");
+/// The headers that Connection names.
+fn of_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let names = lines.flat_map(|line| line.split(|&b| b == b',')).map(<[u8]>::trim_ascii);
+    // The usual ones name no header, or one that is dropped anyway.
+    let names = names.filter(|name| {
+        !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
+    });
+    // What frames or addresses the message is not the connection's to drop.
+    let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
+    names
+        .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::TE].contains(name))
+        .collect()
+}
+
+/// What a worker signs messages with. Each has values of its own: a count shared by all workers
+/// would be fought over.
+pub(crate) struct Signs {
+    /// Server.
+    pub(crate) server: HeaderValue,
+    /// Via of a message of HTTP/1.1 that came straight here.
+    via: HeaderValue,
+}
+
+impl Signs {
+    pub(crate) fn of(config: &Config) -> Signs {
+        let server = value(config.server.as_bytes());
+        let via = shared([b"1.1 ", server.as_bytes()].concat().into());
+        Signs { server, via }
     }
-    text.put_slice(number);
-    text.put_slice(config.server.as_bytes());
-    shared(text.freeze())
+
+    /// Via with this gateway at its end: the version is that of the message as it was received.
+    pub(crate) fn via(&self, before: Option<&HeaderValue>, version: Version) -> HeaderValue {
+        let number: &[u8] = match (before, version) {
+            (None, Version::HTTP_11) => return self.via.clone(),
+            (_, Version::HTTP_10) => b"1.0 ",
+            (_, Version::HTTP_2) => b"2 ",
+            _ => b"1.1 ",
+        };
+        let mut text = BytesMut::with_capacity(64);
+        if let Some(before) = before {
+            text.put_slice(before.as_bytes());
+            text.put_slice(b", ");
+        }
+        text.put_slice(number);
+        text.put_slice(self.server.as_bytes());
+        shared(text.freeze())
+    }
+}
+
+/// A number as a header's value. Small ones and the commonest status take no memory.
+pub(crate) fn number(number: u64) -> HeaderValue {
+    const SMALL: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
+    match (small, number) {
+        (Some(digit), _) => HeaderValue::from_static(digit),
+        (None, 200) => HeaderValue::from_static("200"),
+        (None, _) => HeaderValue::from(number),
+    }
 }
 
 fn joined(before: &HeaderValue, peer: IpAddr) -> HeaderValue {
@@ -139,7 +209,7 @@ fn joined(before: &HeaderValue, peer: IpAddr) -> HeaderValue {
 }
 
 /// An address as a header's value.
-fn address(ip: IpAddr) -> HeaderValue {
+pub(crate) fn address(ip: IpAddr) -> HeaderValue {
     use std::io::Write;
     let mut text = [0_u8; 48];
     let mut rest = &mut text[..];

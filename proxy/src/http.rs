@@ -1,7 +1,12 @@
 //! Between the bytes of HTTP/1 and the exchange: hyper's requests become exchanges, exchanges
 //! become hyper's responses.
 
-use std::{cell::Cell, convert::Infallible, net::IpAddr, net::SocketAddr, rc::Rc};
+use std::{
+    cell::{Cell, OnceCell},
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
@@ -10,6 +15,7 @@ use silverback_pdk::{Body, Client, Exchange, Phase, RequestId, Scheme, Tls};
 use crate::{
     Config,
     body::{ClientBody, Logged, Outgoing},
+    forward,
     lifecycle::{self, Work},
     worker::Worker,
 };
@@ -25,6 +31,47 @@ pub(crate) struct Connection {
     pub(crate) proxied_by: Option<SocketAddr>,
     pub(crate) tls: Option<Rc<Tls>>,
     pub(crate) requests: Cell<u64>,
+    /// The port that clients see, as a header's value.
+    pub(crate) port: HeaderValue,
+    /// The other end's address, as a header's value, once somebody has asked for it.
+    peer_text: OnceCell<HeaderValue>,
+}
+
+impl Connection {
+    pub(crate) fn new(worker: Rc<Worker>, peer: SocketAddr, local: SocketAddr) -> Connection {
+        let mut connection = Connection {
+            worker,
+            peer,
+            local,
+            proxied_by: None,
+            tls: None,
+            requests: Cell::new(0),
+            port: HeaderValue::from_static(""),
+            peer_text: OnceCell::new(),
+        };
+        connection.set_ends(peer, local);
+        connection
+    }
+
+    /// The PROXY header stands for somebody else.
+    pub(crate) fn stand_for(&mut self, source: SocketAddr, destination: SocketAddr) {
+        self.proxied_by = Some(self.peer);
+        self.set_ends(source, destination);
+    }
+
+    fn set_ends(&mut self, peer: SocketAddr, local: SocketAddr) {
+        (self.peer, self.local) = (peer, local);
+        let mapped = self.worker.config.port_maps.iter().find(|(inner, _)| *inner == local.port());
+        self.port = HeaderValue::from(mapped.map_or(local.port(), |(_, outer)| *outer));
+    }
+
+    /// An address as a header's value: mostly the peer's, which is written once.
+    pub(crate) fn address_of(&self, ip: IpAddr) -> HeaderValue {
+        match ip == self.peer.ip() {
+            true => self.peer_text.get_or_init(|| forward::address(ip)).clone(),
+            false => forward::address(ip),
+        }
+    }
 }
 
 /// Serves one request of a connection.
@@ -32,14 +79,14 @@ pub(crate) async fn serve(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
-    let mut logged = Logged::new(Box::new(begin(&connection, request)));
+    let mut logged = Logged::new(Box::new(begin(connection, request)));
     if let Some(work) = logged.work() {
         lifecycle::lead_unharmed(work).await;
     }
-    Ok(respond(&connection, logged))
+    Ok(respond(logged))
 }
 
-fn begin(connection: &Connection, request: Request<Incoming>) -> Work {
+fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> Work {
     let worker = connection.worker.clone();
     let live = worker.live();
     let (mut parts, incoming) = request.into_parts();
@@ -73,10 +120,11 @@ fn begin(connection: &Connection, request: Request<Incoming>) -> Work {
         headers: parts.headers,
         body,
     };
-    let client = client(connection, &request.headers);
+    let client = client(&connection, &request.headers);
     let exchange = Exchange::new(live.clone(), client, request);
     Work {
         exchange,
+        connection,
         worker,
         live,
         refusal,
@@ -131,8 +179,31 @@ fn normalize_fails(path: &str) -> bool {
 
 /// Whether a Host header holds what a host's name and port may.
 fn is_host(host: &[u8]) -> bool {
-    let odd = |b: &u8| *b <= b' ' || *b >= 0x7f || b"/\\?#@\"<>^`{|}%".contains(b);
-    !host.is_empty() && !host.iter().any(odd)
+    const FINE: [bool; 256] = {
+        let mut fine = [false; 256];
+        let mut byte = b'!';
+        while byte < 0x7f {
+            fine[byte as usize] = !matches!(
+                byte,
+                b'/' | b'\\'
+                    | b'?'
+                    | b'#'
+                    | b'@'
+                    | b'"'
+                    | b'<'
+                    | b'>'
+                    | b'^'
+                    | b'`'
+                    | b'{'
+                    | b'|'
+                    | b'}'
+                    | b'%'
+            );
+            byte += 1;
+        }
+        fine
+    };
+    !host.is_empty() && host.iter().all(|byte| FINE[usize::from(*byte)])
 }
 
 /// The name in the Host header: lower case, without port.
@@ -203,13 +274,12 @@ fn real_ip(
     found
 }
 
-fn respond(connection: &Connection, mut logged: Logged) -> Response<Outgoing> {
-    let mut response = http::response::Builder::new().body(()).unwrap_or_default().into_parts().0;
+fn respond(mut logged: Logged) -> Response<Outgoing> {
+    let mut response = Response::new(()).into_parts().0;
     let mut silent = false;
-    let served = connection.requests.get() + 1;
-    connection.requests.set(served);
-    let worker = &connection.worker;
     if let Some(work) = logged.work() {
+        let served = work.connection.requests.get() + 1;
+        work.connection.requests.set(served);
         let answer = &mut work.exchange.response;
         response.status = answer.status;
         // Handlers of the phases to come read the headers once more.
@@ -223,9 +293,10 @@ fn respond(connection: &Connection, mut logged: Logged) -> Response<Outgoing> {
         answer.size = size_of_head("", &response.headers);
         silent = work.exchange.request.method == Method::HEAD
             || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    }
-    if worker.is_draining() || served >= worker.config.limits.requests_per_connection {
-        response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let worker = &work.worker;
+        if worker.is_draining() || served >= worker.config.limits.requests_per_connection {
+            response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     Response::from_parts(response, Outgoing::new(logged, silent))
 }

@@ -29,6 +29,7 @@ mod chain;
 mod forward;
 
 mod balancer;
+mod clock;
 mod dns;
 mod pool;
 mod upstream;

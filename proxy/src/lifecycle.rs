@@ -11,6 +11,7 @@ use crate::{
     answer, chain,
     chain::Ran,
     forward::Forwarded,
+    http::Connection,
     pool::Lease,
     route, upstream,
     worker::{Live, Worker},
@@ -19,6 +20,7 @@ use crate::{
 /// A request on its way: the exchange that plugins see, and what only the gateway knows of it.
 pub(crate) struct Work {
     pub(crate) exchange: Exchange,
+    pub(crate) connection: Rc<Connection>,
     pub(crate) worker: Rc<Worker>,
     /// The snapshot it works on from start to end.
     pub(crate) live: Rc<Live>,

@@ -4,7 +4,6 @@
 mod proxy_protocol;
 
 use std::{
-    cell::Cell,
     io,
     net::{SocketAddr, TcpListener},
     pin::pin,
@@ -128,21 +127,13 @@ async fn serve(open: Open, listener: Rc<Listener>, mut stream: TcpStream, peer: 
     // Without it the last piece of an answer could wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
-    let mut connection = Connection {
-        worker: worker.clone(),
-        peer,
-        local,
-        proxied_by: None,
-        tls: None,
-        requests: Cell::new(0),
-    };
+    let mut connection = Connection::new(worker.clone(), peer, local);
     let limit = worker.config.limits.handshake_timeout;
     if listener.proxy_protocol {
         let read = timeout(limit, proxy_protocol::read(&mut stream)).await;
         let Ok(Ok(header)) = read else { return };
         if let Some((source, destination)) = header {
-            connection.proxied_by = Some(peer);
-            (connection.peer, connection.local) = (source, destination);
+            connection.stand_for(source, destination);
         }
     }
     if listener.ssl {

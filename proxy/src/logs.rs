@@ -105,6 +105,8 @@ pub(crate) fn end(mut work: Box<Work>) {
     }
     if work.live.has_handlers(&work.ran, Phase::Log) {
         worker.log_later(work);
+    } else {
+        worker.keep_spare(std::mem::take(&mut work.exchange.request.headers));
     }
 }
 

@@ -23,7 +23,7 @@ use silverback_pdk::Body;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::Keepalive;
+use crate::{clock::Clock, config::Keepalive};
 
 /// What makes two connections the same: where they go, and how TLS was settled on them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,21 +57,28 @@ impl std::hash::Hash for TlsKey {
 /// The idle connections of a worker.
 pub(crate) struct Pool {
     settings: Keepalive,
-    idle: RefCell<HashMap<Key, VecDeque<Idle>>>,
+    idle: RefCell<HashMap<Key, List>>,
 }
+
+/// The idle connections with one key, the one used last at the end. Who uses one holds the list
+/// that it goes back to.
+type List = Rc<RefCell<VecDeque<Idle>>>;
 
 struct Idle {
     sender: SendRequest<Body>,
     served: u64,
     since: Instant,
+    clock: Clock,
 }
 
 /// A connection that serves one request now.
 pub(crate) struct Lease {
-    pool: Rc<Pool>,
-    key: Key,
+    list: List,
+    settings: Keepalive,
     sender: SendRequest<Body>,
     served: u64,
+    /// For what is waited for while it serves.
+    pub(crate) clock: Clock,
 }
 
 /// Why a connection could not be made.
@@ -89,15 +96,16 @@ impl Pool {
 
     /// An idle connection, the one used last.
     pub(crate) async fn take(self: &Rc<Pool>, key: &Key) -> Option<Lease> {
+        let list = self.idle.borrow().get(key)?.clone();
         loop {
-            let idle = self.idle.borrow_mut().get_mut(key)?.pop_back()?;
-            let Idle { mut sender, served, since } = idle;
+            let idle = list.borrow_mut().pop_back()?;
+            let Idle { mut sender, served, since, clock } = idle;
             if sender.is_closed() || self.is_stale(since) {
                 continue;
             }
             // It is ready as soon as its task has been told that the last body was read.
             if sender.ready().await.is_ok() {
-                return Some(Lease { pool: self.clone(), key: key.clone(), sender, served });
+                return Some(Lease { list, settings: self.settings, sender, served, clock });
             }
         }
     }
@@ -112,7 +120,11 @@ impl Pool {
         match connecting.await {
             Err(_) => Err(ConnectError::Timeout),
             Ok(Err(reason)) => Err(ConnectError::Failed(reason)),
-            Ok(Ok(sender)) => Ok(Lease { pool: self.clone(), key, sender, served: 0 }),
+            Ok(Ok(sender)) => {
+                let list = self.idle.borrow_mut().entry(key).or_default().clone();
+                let (settings, clock) = (self.settings, Clock::default());
+                Ok(Lease { list, settings, sender, served: 0, clock })
+            }
         }
     }
 
@@ -123,8 +135,9 @@ impl Pool {
     /// Closes what has been idle too long; called now and then.
     pub(crate) fn sweep(&self) {
         self.idle.borrow_mut().retain(|_, list| {
-            list.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
-            !list.is_empty()
+            let mut idle = list.borrow_mut();
+            idle.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+            !idle.is_empty() || Rc::strong_count(list) > 1
         });
     }
 
@@ -151,17 +164,16 @@ impl Lease {
 
     /// The answer was read to its end: the connection waits for another request.
     pub(crate) fn give_back(self) {
-        let settings = self.pool.settings;
-        let worn = settings.max_requests > 0 && self.served >= settings.max_requests;
-        if settings.pool_size == 0 || worn || self.sender.is_closed() {
+        let Lease { list, settings, sender, served, clock } = self;
+        let worn = settings.max_requests > 0 && served >= settings.max_requests;
+        if settings.pool_size == 0 || worn || sender.is_closed() {
             return;
         }
-        let mut idle = self.pool.idle.borrow_mut();
-        let list = idle.entry(self.key).or_default();
+        let mut list = list.borrow_mut();
         if list.len() >= settings.pool_size {
             list.pop_front();
         }
-        list.push_back(Idle { sender: self.sender, served: self.served, since: Instant::now() });
+        list.push_back(Idle { sender, served, since: Instant::now(), clock });
     }
 }
 

@@ -74,7 +74,7 @@ fn aim(work: &mut Work, route: &CompiledRoute, service: Option<&CompiledService>
     if route.entity.preserve_host {
         exchange.upstream.host_header = exchange.request.headers.get(header::HOST).cloned();
     }
-    work.forwarded = Some(Forwarded::of(exchange, &work.worker.config));
+    work.forwarded = Some(Forwarded::of(exchange, &work.connection));
 }
 
 /// Refuses or redirects requests that the route's protocols are not for.

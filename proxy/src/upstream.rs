@@ -11,17 +11,19 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use silverback_pdk::{Answer, Body, BodyError, LogLevel, Phase, Scheme, Source, Timeouts, Try};
-use tokio::time::timeout_at;
 
 use crate::{
     answer,
     balancer::{self, Peer},
+    clock::Clock,
     forward,
     lifecycle::Work,
     pool::{ConnectError, Key, Lease, Pool, TlsKey},
@@ -95,9 +97,11 @@ impl Plan {
         let retries = exchange.upstream.retries.or(service.and_then(|s| s.retries)).unwrap_or(5);
         let upgrade = exchange.request.headers.get(header::UPGRADE);
         let websocket = upgrade.is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let mut target = exchange.upstream.path.clone();
-        if let Some(query) = &exchange.request.query {
-            target.reserve(query.len() + 1);
+        let query = exchange.request.query.as_deref();
+        let room = exchange.upstream.path.len() + query.map_or(0, |query| query.len() + 1);
+        let mut target = String::with_capacity(room);
+        target.push_str(&exchange.upstream.path);
+        if let Some(query) = query {
             target.push('?');
             target.push_str(query);
         }
@@ -146,6 +150,7 @@ fn status_of(error: &BodyError) -> StatusCode {
 /// One try at one server.
 async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<Incoming>, Failure> {
     let tried = Try { address: peer.address, began: Instant::now(), failure: None };
+    work.exchange.upstream.tries.reserve_exact(1);
     work.exchange.upstream.tries.push(tried);
     let host = work.exchange.upstream.host_header.clone().unwrap_or_else(|| peer.host.clone());
     let key = Key { address: peer.address, tls: tls_key(work, &host)? };
@@ -236,7 +241,8 @@ async fn exchange_with(
         (None, None) => body,
     };
     let request = request(work, plan, host, body);
-    let answer = wait(work, plan, upload.as_deref(), lease.send(request)).await;
+    let answer = lease.send(request);
+    let answer = wait(work, plan, &mut lease.clock, upload.as_deref(), answer).await;
     if let Some(whole) = whole {
         work.exchange.request.body = Body::from_bytes(whole);
     }
@@ -287,13 +293,14 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 async fn wait<T>(
     work: &Work,
     plan: &Plan,
+    clock: &mut Clock,
     upload: Option<&Upload>,
     answer: impl Future<Output = T>,
 ) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     let Some(upload) = upload else {
         let deadline = tokio::time::Instant::now() + plan.timeouts.read;
-        return timeout_at(deadline, answer).await.ok();
+        return clock.within(deadline, answer).await;
     };
     // A client that is slow to send is timed where its body is read, and first.
     let slack = work.worker.config.limits.body_timeout + Duration::from_secs(1);
@@ -306,10 +313,10 @@ async fn wait<T>(
     };
     loop {
         let until = deadline();
-        match timeout_at(until.into(), &mut answer).await {
-            Ok(answer) => return Some(answer),
-            Err(_) if deadline() > until => {}
-            Err(_) => return None,
+        match clock.within(until.into(), &mut answer).await {
+            Some(answer) => return Some(answer),
+            None if deadline() > until => {}
+            None => return None,
         }
     }
 }
@@ -324,23 +331,21 @@ fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Requ
     let mut request = Request::new(body);
     *request.method_mut() = exchange.request.method.clone();
     *request.uri_mut() = plan.uri.clone();
-    let headers = request.headers_mut();
-    headers.clone_from(&exchange.request.headers);
+    let mut headers = work.worker.spare_headers();
     if let Some(forwarded) = &work.forwarded {
-        forwarded.write(exchange, &work.worker.config, headers);
+        forwarded.write(exchange, &work.connection, host, &mut headers);
     }
-    headers.insert(header::HOST, host.clone());
     if plan.websocket {
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     // What plugins made of the body counts, not what the client said of it.
     if let Some(length) = whole {
-        let headers = request.headers_mut();
         if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
     }
+    *request.headers_mut() = headers;
     // Another try writes names as it sees fit: this is seldom, and a copy each time is not.
     *request.extensions_mut() = std::mem::take(&mut work.request_case);
     request
@@ -366,22 +371,8 @@ fn arrive(work: &mut Work, mut response: Response<Incoming>) {
     }
     let (parts, incoming) = response.into_parts();
     let mut headers = parts.headers;
-    if parts.status != StatusCode::SWITCHING_PROTOCOLS {
-        forward::drop_of_connection(&mut headers);
-        headers.remove(header::UPGRADE);
-    }
-    if !work.exchange.request.headers.contains_key(header::TE) {
-        headers.remove(header::TRAILER);
-    }
-    const FOR_NGINX: [&str; 5] = [
-        "x-accel-redirect",
-        "x-accel-expires",
-        "x-accel-buffering",
-        "x-accel-charset",
-        "x-accel-limit-rate",
-    ];
-    for name in FOR_NGINX {
-        headers.remove(name);
+    if headers.keys().any(goes_no_further) {
+        drop_what_goes_no_further(work, parts.status, &mut headers);
     }
     let answer = &mut work.exchange.response;
     answer.status = parts.status;
@@ -404,6 +395,36 @@ fn arrive(work: &mut Work, mut response: Response<Incoming>) {
     }
 }
 
+/// Whether this header of an answer is for the gateway alone, at least in some answers.
+fn goes_no_further(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "trailer"
+    ) || FOR_NGINX.contains(&name.as_str())
+}
+
+/// What an upstream says to nginx.
+const FOR_NGINX: [&str; 5] = [
+    "x-accel-redirect",
+    "x-accel-expires",
+    "x-accel-buffering",
+    "x-accel-charset",
+    "x-accel-limit-rate",
+];
+
+fn drop_what_goes_no_further(work: &Work, status: StatusCode, headers: &mut HeaderMap) {
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        forward::drop_of_connection(headers);
+        headers.remove(header::UPGRADE);
+    }
+    if !work.exchange.request.headers.contains_key(header::TE) {
+        headers.remove(header::TRAILER);
+    }
+    for name in FOR_NGINX {
+        headers.remove(name);
+    }
+}
+
 fn read_timeout(work: &Work) -> Duration {
     let exchange = &work.exchange;
     let of_service = exchange.service().and_then(|service| service.read_timeout);
@@ -413,7 +434,7 @@ fn read_timeout(work: &Work) -> Duration {
 
 /// The upstream's headers join those that plugins have set before; of what there is only one, the
 /// upstream's counts.
-fn join(headers: &mut http::HeaderMap, upstream: http::HeaderMap) {
+fn join(headers: &mut HeaderMap, upstream: HeaderMap) {
     const SINGLE: [HeaderName; 7] = [
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,

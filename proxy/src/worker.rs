@@ -11,6 +11,7 @@ use std::{
 
 use arc_swap::{ArcSwap, Cache};
 use futures_util::FutureExt;
+use http::HeaderMap;
 use silverback_model::{
     Entity, Record,
     entities::{Route, Service},
@@ -28,6 +29,7 @@ use crate::{
     balancer::Balancers,
     chain,
     dns::Dns,
+    forward::Signs,
     lifecycle::{self, Work},
     listener,
     logs::AccessLog,
@@ -37,6 +39,10 @@ use crate::{
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(10);
+
+/// How many maps for headers a worker keeps, and for how many headers each at most.
+const SPARE_MAX: usize = 64;
+const SPARE_HEADERS_MAX: usize = 64;
 
 /// What a worker is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +68,7 @@ pub(crate) struct Shared {
 /// A worker, as seen from its thread.
 pub(crate) struct Worker {
     pub(crate) config: Arc<Config>,
+    pub(crate) signs: Signs,
     pub(crate) pool: Rc<Pool>,
     pub(crate) dns: Rc<Dns>,
     pub(crate) counters: Arc<Counters>,
@@ -73,6 +80,8 @@ pub(crate) struct Worker {
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     live: RefCell<Rc<Live>>,
     to_log: mpsc::UnboundedSender<Box<Work>>,
+    /// Emptied maps for the headers of requests to come.
+    spare_headers: RefCell<Vec<HeaderMap>>,
 }
 
 /// A snapshot as one worker sees it.
@@ -93,6 +102,20 @@ impl Worker {
             *live = Rc::new(Live::of(newest.clone(), &self.config, &self.stats));
         }
         live.clone()
+    }
+
+    /// An empty map for headers.
+    pub(crate) fn spare_headers(&self) -> HeaderMap {
+        self.spare_headers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a map that is no longer needed.
+    pub(crate) fn keep_spare(&self, mut headers: HeaderMap) {
+        let mut spare = self.spare_headers.borrow_mut();
+        if spare.len() < SPARE_MAX && headers.capacity() <= SPARE_HEADERS_MAX {
+            headers.clear();
+            spare.push(headers);
+        }
     }
 
     /// Runs the log phase of a request, after what is being done now.
@@ -229,6 +252,7 @@ impl Worker {
         let Shared { config, snapshots, stats, access_log, .. } = shared;
         let live = Live::of(snapshots.load_full(), &config, &stats);
         Worker {
+            signs: Signs::of(&config),
             pool: Rc::new(Pool::new(config.keepalive)),
             dns: Rc::new(Dns::new(config.dns_ttl)),
             counters: stats.worker(number),
@@ -238,6 +262,7 @@ impl Worker {
             snapshots: RefCell::new(Cache::new(snapshots)),
             live: RefCell::new(Rc::new(live)),
             to_log,
+            spare_headers: RefCell::default(),
             stats,
             config,
         }
