@@ -1,8 +1,9 @@
-//! One request and its answer, from the first byte to the log: what every handler works on.
+//! One request and its answer, or one stream, from the first byte to the log: what every handler works on.
 
 mod body;
 mod request;
 mod response;
+mod session;
 mod upstream;
 mod view;
 
@@ -24,6 +25,7 @@ pub use self::{
     body::{Body, BodyError, Chunk},
     request::{Captures, Matched, Request, RequestId, Scheme},
     response::{Answer, Response, Source},
+    session::Session,
     upstream::{Target, Timeouts, Try, Upstream},
     view::{Found, Node, SecretRef, Statistics, View},
 };
@@ -45,6 +47,9 @@ pub struct Exchange {
     pub client: Client,
     /// What was asked, as plugins have changed it.
     pub request: Request,
+    /// What is known of the stream, where the exchange is one (TCP, TLS) and no request; the
+    /// request and the answer are empty then.
+    pub session: Option<Session>,
     /// The route that was found, if any.
     pub matched: Option<Matched>,
     /// What the upstream will be asked, and what happened when it was.
@@ -78,6 +83,7 @@ impl Exchange {
             running: None,
             client,
             request,
+            session: None,
             matched: None,
             upstream: Upstream::default(),
             response: Response::default(),

@@ -170,13 +170,18 @@ impl fmt::Display for Stop {
     }
 }
 
+/// The modules that speak of a request and its answer: a stream, which shares the log phase with
+/// requests, has neither.
+const OF_REQUESTS: [&str; 4] =
+    ["kong.request.", "kong.response.", "kong.service.request.", "kong.service.response."];
+
 impl Function {
     /// Calls it in the exchange's phase.
     ///
     /// # Errors
     /// [`Stop::Raise`] if it may not be called in this phase.
     pub async fn call(&self, exchange: &mut Exchange, args: &[Value]) -> Outcome {
-        self.check_phase(exchange.phase)?;
+        self.check(exchange)?;
         match self.call {
             Call::Now(call) => call(exchange, args),
             Call::Later(call) => call(exchange, args).await,
@@ -187,12 +192,29 @@ impl Function {
     /// to be [called](Function::call) by those who can.
     pub fn call_now(&self, exchange: &mut Exchange, args: &[Value]) -> Option<Outcome> {
         match self.call {
-            Call::Now(call) => Some(match self.check_phase(exchange.phase) {
+            Call::Now(call) => Some(match self.check(exchange) {
                 Ok(()) => call(exchange, args),
                 Err(stop) => Err(stop),
             }),
             Call::Later(_) => None,
         }
+    }
+
+    /// Whether it may be called now: in this phase, and if the exchange is a stream, for that.
+    fn check(&self, exchange: &Exchange) -> Result<(), Stop> {
+        let stream = exchange.session.is_some();
+        // Kong's error texts list the phases of requests alone, so that this is none of its set.
+        if stream && self.name == "kong.response.exit" && exchange.phase == Phase::Preread {
+            return Ok(());
+        }
+        self.check_phase(exchange.phase)?;
+        let of_requests = OF_REQUESTS.iter().any(|module| self.name.starts_with(module));
+        let everywhere =
+            self.phases.contains(Phase::Preread) || self.name == "kong.request.get_start_time";
+        if stream && of_requests && !everywhere {
+            return Err(Stop::Raise("function cannot be called for a stream".to_owned()));
+        }
+        Ok(())
     }
 
     fn check_phase(&self, phase: Phase) -> Result<(), Stop> {

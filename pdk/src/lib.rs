@@ -16,8 +16,8 @@ pub mod kong;
 
 pub use exchange::{
     Answer, Body, BodyError, Captures, Chunk, Client, Exchange, Found, Handshake, Matched, Node,
-    Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Source, Statistics, Target,
-    Timeouts, Timing, Tls, Try, Upstream, View,
+    Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Session, Source, Statistics,
+    Target, Timeouts, Timing, Tls, Try, Upstream, View,
 };
 pub use logging::{LogLevel, LogSink, log, logs, set_log_sink};
 pub use phase::{Phase, PhaseSet};

@@ -28,7 +28,7 @@ pub enum Phase {
     BodyFilter,
     /// After the last byte of the answer.
     Log,
-    /// For a stream, when its first bytes are there.
+    /// For a stream, before anything of it is proxied.
     Preread,
     /// Inside a handler of the Admin API.
     AdminApi,

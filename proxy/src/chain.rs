@@ -16,7 +16,9 @@ use silverback_model::Record;
 use silverback_pdk::{Phase, Phases, Registry};
 use uuid::Uuid;
 
-pub(crate) use self::run::{Ran, access, body_filter, certificate, log, rewrite, run_phase};
+pub(crate) use self::run::{
+    Ran, access, body_filter, certificate, log, preread, rewrite, run_phase,
+};
 
 /// A configured plugin.
 pub(crate) struct Instance {
@@ -28,6 +30,10 @@ pub(crate) struct Instance {
     pub(crate) record: Arc<Record>,
     /// What it is limited to.
     pub(crate) scope: Scope,
+    /// Whether its protocols have it run for requests.
+    pub(crate) for_requests: bool,
+    /// Whether its protocols have it run for streams.
+    pub(crate) for_streams: bool,
     /// Its handlers.
     pub(crate) phases: Arc<Phases>,
 }
@@ -52,6 +58,10 @@ pub(crate) struct Chains {
     /// Instances for consumers, by plugin and the rest of their scope.
     tables: Vec<HashMap<Uuid, u32>>,
     plugins: Vec<Candidates>,
+    /// The same for streams.
+    stream_plugins: Vec<Candidates>,
+    /// The chain of a stream for which no route was found, and before it is.
+    pub(crate) of_streams: u32,
     known: HashMap<Vec<Slot>, u32>,
 }
 
@@ -88,6 +98,7 @@ struct Slot {
 pub(crate) struct Lists {
     certificate: Box<[u32]>,
     rewrite: Box<[u32]>,
+    preread: Box<[u32]>,
     later: [Box<[u32]>; LATER.len()],
 }
 
@@ -102,6 +113,7 @@ impl Lists {
         Lists {
             certificate: list(Phase::Certificate),
             rewrite: list(Phase::Rewrite),
+            preread: list(Phase::Preread),
             later: LATER.map(list),
         }
     }
@@ -117,49 +129,29 @@ impl Lists {
 impl Chains {
     /// Sorts the instances by plugin, in the order in which plugins run.
     pub(crate) fn of(registry: &Registry, instances: &[Instance]) -> Chains {
-        let order: HashMap<_, _> =
-            (0_u32..).zip(registry.in_order()).map(|(i, p)| (p.name.as_str(), i)).collect();
-        let mut plugins: BTreeMap<(u32, &str), Candidates> = BTreeMap::new();
-        let mut tables: Vec<HashMap<Uuid, u32>> = Vec::new();
-        for (number, instance) in (0..).zip(instances) {
-            let name = instance.plugin.as_str();
-            let place = (order.get(name).copied().unwrap_or(u32::MAX), name);
-            let candidates = plugins.entry(place).or_default();
-            let Scope { route, service, consumer } = instance.scope;
-            match consumer {
-                None => {
-                    candidates.plain.insert((route, service), number);
-                }
-                Some(consumer) => {
-                    let table =
-                        *candidates.by_consumer.entry((route, service)).or_insert_with(|| {
-                            tables.push(HashMap::new());
-                            u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
-                        });
-                    if let Some(table) = tables.get_mut(table as usize) {
-                        table.insert(consumer, number);
-                    }
-                }
-            }
-        }
-        let plugins: Vec<_> = plugins.into_values().collect();
+        let mut tables = Vec::new();
+        let plugins = candidates(registry, instances, |i| i.for_requests, &mut tables);
+        let stream_plugins = candidates(registry, instances, |i| i.for_streams, &mut tables);
         let globals: Vec<_> =
             plugins.iter().filter_map(|p| p.plain.get(&(None, None)).copied()).collect();
         let globals = Lists::of(&globals, instances);
-        let mut chains = Chains { globals, tables, plugins, ..Chains::default() };
+        let mut chains = Chains { globals, tables, plugins, stream_plugins, ..Chains::default() };
         // Chain 0 is that of no route at all, for errors before access.
-        chains.intern(chains.slots(None, None), instances);
+        chains.intern(slots(&chains.plugins, None, None), instances);
+        chains.of_streams = chains.intern(slots(&chains.stream_plugins, None, None), instances);
         chains
     }
 
-    /// The chain for a route and its service.
+    /// The chain for a route of requests, or of streams, and its service.
     pub(crate) fn add(
         &mut self,
+        stream: bool,
         route: Option<Uuid>,
         service: Option<Uuid>,
         instances: &[Instance],
     ) -> u32 {
-        let slots = self.slots(route, service);
+        let plugins = if stream { &self.stream_plugins } else { &self.plugins };
+        let slots = slots(plugins, route, service);
         self.intern(slots, instances)
     }
 
@@ -184,27 +176,60 @@ impl Chains {
         self.known.insert(slots, number);
         number
     }
+}
 
-    /// The slots of the plugins that may run. The order of scopes is Kong's:
-    /// consumer+route+service, consumer+route, consumer+service, route+service, consumer, route,
-    /// service, all.
-    fn slots(&self, route: Option<Uuid>, service: Option<Uuid>) -> Vec<Slot> {
-        let slot = |plugin: &Candidates| {
-            let both = (route.is_some() && service.is_some()).then_some((route, service));
-            let of_route = route.map(|_| (route, None));
-            let of_service = service.map(|_| (None, service));
-            let plain = |scope: Option<_>| plugin.plain.get(&scope?).copied();
-            let table = |scope: Option<_>| plugin.by_consumer.get(&scope?).copied();
-            let on_both = plain(both);
-            let mut tables: Vec<_> =
-                [both, of_route, of_service].into_iter().filter_map(table).collect();
-            if on_both.is_none() {
-                tables.extend(table(Some((None, None))));
+/// The instances that are for requests, or for streams, by plugin, in the order in which plugins
+/// run. Those for consumers go into tables.
+fn candidates(
+    registry: &Registry,
+    instances: &[Instance],
+    counts: fn(&Instance) -> bool,
+    tables: &mut Vec<HashMap<Uuid, u32>>,
+) -> Vec<Candidates> {
+    let order: HashMap<_, _> =
+        (0_u32..).zip(registry.in_order()).map(|(i, p)| (p.name.as_str(), i)).collect();
+    let mut plugins: BTreeMap<(u32, &str), Candidates> = BTreeMap::new();
+    for (number, instance) in (0..).zip(instances).filter(|(_, i)| counts(i)) {
+        let name = instance.plugin.as_str();
+        let place = (order.get(name).copied().unwrap_or(u32::MAX), name);
+        let candidates = plugins.entry(place).or_default();
+        let Scope { route, service, consumer } = instance.scope;
+        match consumer {
+            None => {
+                candidates.plain.insert((route, service), number);
             }
-            let rest = [of_route, of_service, Some((None, None))];
-            let plain = on_both.or_else(|| rest.into_iter().find_map(plain));
-            (plain.is_some() || !tables.is_empty()).then_some(Slot { tables, plain })
-        };
-        self.plugins.iter().filter_map(slot).collect()
+            Some(consumer) => {
+                let table = *candidates.by_consumer.entry((route, service)).or_insert_with(|| {
+                    tables.push(HashMap::new());
+                    u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
+                });
+                if let Some(table) = tables.get_mut(table as usize) {
+                    table.insert(consumer, number);
+                }
+            }
+        }
     }
+    plugins.into_values().collect()
+}
+
+/// The slots of the plugins that may run. The order of scopes is Kong's: consumer+route+service,
+/// consumer+route, consumer+service, route+service, consumer, route, service, all.
+fn slots(plugins: &[Candidates], route: Option<Uuid>, service: Option<Uuid>) -> Vec<Slot> {
+    let slot = |plugin: &Candidates| {
+        let both = (route.is_some() && service.is_some()).then_some((route, service));
+        let of_route = route.map(|_| (route, None));
+        let of_service = service.map(|_| (None, service));
+        let plain = |scope: Option<_>| plugin.plain.get(&scope?).copied();
+        let table = |scope: Option<_>| plugin.by_consumer.get(&scope?).copied();
+        let on_both = plain(both);
+        let mut tables: Vec<_> =
+            [both, of_route, of_service].into_iter().filter_map(table).collect();
+        if on_both.is_none() {
+            tables.extend(table(Some((None, None))));
+        }
+        let rest = [of_route, of_service, Some((None, None))];
+        let plain = on_both.or_else(|| rest.into_iter().find_map(plain));
+        (plain.is_some() || !tables.is_empty()).then_some(Slot { tables, plain })
+    };
+    plugins.iter().filter_map(slot).collect()
 }

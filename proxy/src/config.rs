@@ -12,7 +12,7 @@ use silverback_router::Flavor;
 pub struct Config {
     /// Facts about this node, the number of workers and the limits for bodies among them.
     pub node: Arc<Node>,
-    /// Where requests come in (`proxy_listen`).
+    /// Where requests and streams come in (`proxy_listen`, `stream_listen`).
     pub listeners: Vec<Listener>,
     /// How routes are ordered (`router_flavor`).
     pub flavor: Flavor,
@@ -34,6 +34,9 @@ pub struct Config {
     pub tls: TlsSettings,
     /// Where a line for each request goes (`proxy_access_log`); none writes nothing.
     pub access_log: Option<PathBuf>,
+    /// Where a line for each stream goes (`proxy_stream_access_log`), which may be the same file;
+    /// none writes nothing.
+    pub stream_access_log: Option<PathBuf>,
     /// How long an address of a name is good for (`resolver_valid_ttl`).
     pub dns_ttl: Duration,
     /// How long to wait for requests under way when the node stops
@@ -57,17 +60,29 @@ impl Config {
             limits: Limits::default(),
             tls: TlsSettings::default(),
             access_log: None,
+            stream_access_log: None,
             dns_ttl: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),
         }
     }
 }
 
-/// An address that requests come in at (an entry of `proxy_listen`).
+impl Config {
+    /// The port that clients see where this one listens.
+    pub(crate) fn outer_port(&self, port: u16) -> u16 {
+        let mapped = self.port_maps.iter().find(|(inner, _)| *inner == port);
+        mapped.map_or(port, |(_, outer)| *outer)
+    }
+}
+
+/// An address that requests or streams come in at (an entry of `proxy_listen` or
+/// `stream_listen`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// The address; port 0 is any free one.
     pub address: SocketAddr,
+    /// Whether what comes in is a stream, proxied as it is, rather than HTTP.
+    pub stream: bool,
     /// Whether clients speak TLS.
     pub ssl: bool,
     /// Whether HTTP/2 is offered beside HTTP/1.1. (Not spoken yet: clients are offered HTTP/1.1.)
@@ -87,6 +102,7 @@ impl Listener {
     pub fn new(address: SocketAddr) -> Listener {
         Listener {
             address,
+            stream: false,
             ssl: false,
             http2: false,
             proxy_protocol: false,

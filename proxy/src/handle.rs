@@ -25,7 +25,7 @@ pub struct Handle {
     stats: Stats,
     /// The workers' sockets, by worker: for the generation that comes after.
     sockets: Vec<Vec<(Listener, TcpListener)>>,
-    access_log: Option<(AccessLog, JoinHandle<()>)>,
+    logs: Vec<OpenLog>,
     orders: watch::Sender<Order>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -74,13 +74,7 @@ pub fn start_after(
     before: Option<&Handle>,
 ) -> Result<Handle, StartError> {
     let workers = usize::from(config.node.workers.max(1));
-    let access_log = match &config.access_log {
-        Some(path) => Some(
-            AccessLog::open(path)
-                .map_err(|error| StartError::AccessLog { path: path.clone(), error })?,
-        ),
-        None => None,
-    };
+    let logs = Logs::open(&config)?;
     // Every socket is opened before any is served: it starts whole or not at all.
     let mut addresses = Vec::new();
     let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
@@ -110,12 +104,13 @@ pub fn start_after(
         config: Arc::new(config),
         snapshots,
         stats: stats.clone(),
-        access_log: access_log.as_ref().map(|(log, _)| log.clone()),
+        access_log: logs.requests,
+        stream_access_log: logs.streams,
         orders: heard,
     };
     let clones = sockets.iter().map(|of_worker| clone(of_worker)).collect();
     let mut handle =
-        Handle { addresses, stats, sockets: clones, access_log, orders, threads: Vec::new() };
+        Handle { addresses, stats, sockets: clones, logs: logs.open, orders, threads: Vec::new() };
     for (number, sockets) in sockets.into_iter().enumerate() {
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
@@ -125,6 +120,39 @@ pub fn start_after(
         handle.threads.push(thread);
     }
     Ok(handle)
+}
+
+/// A log with the thread that writes it.
+type OpenLog = (AccessLog, JoinHandle<()>);
+
+/// Where requests and streams have their lines.
+struct Logs {
+    requests: Option<AccessLog>,
+    streams: Option<AccessLog>,
+    /// Each of them once: they may be the same.
+    open: Vec<OpenLog>,
+}
+
+impl Logs {
+    fn open(config: &Config) -> Result<Logs, StartError> {
+        let mut logs = Logs { requests: None, streams: None, open: Vec::new() };
+        logs.requests = logs.open_one(config.access_log.as_ref())?;
+        if config.stream_access_log == config.access_log {
+            logs.streams.clone_from(&logs.requests);
+        } else if config.listeners.iter().any(|listener| listener.stream) {
+            logs.streams = logs.open_one(config.stream_access_log.as_ref())?;
+        }
+        Ok(logs)
+    }
+
+    fn open_one(&mut self, path: Option<&PathBuf>) -> Result<Option<AccessLog>, StartError> {
+        let Some(path) = path else { return Ok(None) };
+        let opened = AccessLog::open(path)
+            .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;
+        let log = opened.0.clone();
+        self.open.push(opened);
+        Ok(Some(log))
+    }
 }
 
 impl Handle {
@@ -143,11 +171,9 @@ impl Handle {
         sockets.iter().find(|(own, _)| own == listener).map(|(_, socket)| socket)
     }
 
-    /// Opens the access log again, after its file was moved away.
+    /// Opens the access logs again, after their files were moved away.
     pub fn reopen_log(&self) {
-        if let Some((log, _)) = &self.access_log {
-            log.reopen();
-        }
+        self.logs.iter().for_each(|(log, _)| log.reopen());
     }
 
     /// Takes no new connections, waits for requests under way, for as long as `drain_timeout`
@@ -169,7 +195,7 @@ impl Handle {
             // A worker that has panicked has ended too.
             let _ = thread.join();
         }
-        if let Some((log, thread)) = self.access_log.take() {
+        for (log, thread) in self.logs.drain(..) {
             drop(log);
             // Lines that wait are written before the process may end.
             let _ = thread.join();

@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     /// Who connected, where a PROXY header stands for somebody else.
     pub(crate) proxied_by: Option<SocketAddr>,
     pub(crate) tls: Option<Rc<Tls>>,
+    /// Whether it is a stream rather than HTTP.
+    pub(crate) stream: bool,
     pub(crate) requests: Cell<u64>,
     /// The port that clients see, as a header's value.
     pub(crate) port: HeaderValue,
@@ -45,6 +47,7 @@ impl Connection {
             local,
             proxied_by: None,
             tls: None,
+            stream: false,
             requests: Cell::new(0),
             port: HeaderValue::from_static(""),
             peer_text: OnceCell::new(),
@@ -61,8 +64,7 @@ impl Connection {
 
     fn set_ends(&mut self, peer: SocketAddr, local: SocketAddr) {
         (self.peer, self.local) = (peer, local);
-        let mapped = self.worker.config.port_maps.iter().find(|(inner, _)| *inner == local.port());
-        self.port = HeaderValue::from(mapped.map_or(local.port(), |(_, outer)| *outer));
+        self.port = HeaderValue::from(self.worker.config.outer_port(local.port()));
     }
 
     /// An address as a header's value: mostly the peer's, which is written once.
@@ -120,25 +122,10 @@ fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> Work {
         headers: parts.headers,
         body,
     };
-    let client = client(&connection, &request.headers);
+    let client = client(&connection, Some(&request.headers));
     let exchange = Exchange::new(live.clone(), client, request);
-    Work {
-        exchange,
-        connection,
-        worker,
-        live,
-        refusal,
-        chain: 0,
-        ran: Default::default(),
-        forwarded: None,
-        proxied: false,
-        lease: None,
-        read_timeout: None,
-        sent: 0,
-        upgrade,
-        request_case: parts.extensions,
-        response_case: Default::default(),
-    }
+    let request_case = parts.extensions;
+    Work { refusal, upgrade, request_case, ..Work::new(exchange, connection, live) }
 }
 
 /// What is wrong with a request before anything is asked of it.
@@ -221,15 +208,16 @@ fn size_of_head(target: &str, headers: &HeaderMap) -> u64 {
     (target.len() + lines + 16) as u64
 }
 
-fn client(connection: &Connection, headers: &HeaderMap) -> Client {
+/// Who asks. A stream has no headers to say so: what counts there is the PROXY header.
+pub(crate) fn client(connection: &Connection, headers: Option<&HeaderMap>) -> Client {
     let config = &connection.worker.config;
     let peer = connection.peer;
     let nearest = connection.proxied_by.unwrap_or(peer);
     let trusted = !config.node.trusted_ips.is_empty() && config.node.trusts(nearest.ip());
-    let behind = match &config.real_ip.header {
+    let behind = match (&config.real_ip.header, headers) {
         _ if !trusted => None,
-        Some(name) => real_ip(headers, name, config),
-        None => connection.proxied_by.map(|_| (peer.ip(), Some(peer.port()))),
+        (Some(name), Some(headers)) => real_ip(headers, name, config),
+        _ => connection.proxied_by.map(|_| (peer.ip(), Some(peer.port()))),
     };
     let (forwarded_ip, forwarded_port) = match behind {
         Some((ip, port)) => (ip, port.unwrap_or(0)),

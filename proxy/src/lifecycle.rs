@@ -17,7 +17,8 @@ use crate::{
     worker::{Live, Worker},
 };
 
-/// A request on its way: the exchange that plugins see, and what only the gateway knows of it.
+/// A request or a stream on its way: the exchange that plugins see, and what only the gateway
+/// knows of it.
 pub(crate) struct Work {
     pub(crate) exchange: Exchange,
     pub(crate) connection: Rc<Connection>,
@@ -46,6 +47,29 @@ pub(crate) struct Work {
     pub(crate) request_case: Extensions,
     /// How the upstream does.
     pub(crate) response_case: Extensions,
+}
+
+impl Work {
+    /// What has just begun.
+    pub(crate) fn new(exchange: Exchange, connection: Rc<Connection>, live: Rc<Live>) -> Work {
+        Work {
+            exchange,
+            worker: connection.worker.clone(),
+            connection,
+            live,
+            refusal: None,
+            chain: 0,
+            ran: Ran::default(),
+            forwarded: None,
+            proxied: false,
+            lease: None,
+            read_timeout: None,
+            sent: 0,
+            upgrade: None,
+            request_case: Extensions::default(),
+            response_case: Extensions::default(),
+        }
+    }
 }
 
 /// Leads a request through its phases up to the point where its answer's head can be sent.

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     Listener, SoKeepalive,
     http::{self, Connection},
-    tls,
+    stream, tls,
     worker::Worker,
 };
 
@@ -128,6 +128,7 @@ async fn serve(open: Open, listener: Rc<Listener>, mut stream: TcpStream, peer: 
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let mut connection = Connection::new(worker.clone(), peer, local);
+    connection.stream = listener.stream;
     let limit = worker.config.limits.handshake_timeout;
     if listener.proxy_protocol {
         let read = timeout(limit, proxy_protocol::read(&mut stream)).await;
@@ -140,8 +141,21 @@ async fn serve(open: Open, listener: Rc<Listener>, mut stream: TcpStream, peer: 
         let shaken = timeout(limit, tls::handshake(&connection, stream)).await;
         let Ok(Some((stream, tls))) = shaken else { return };
         connection.tls = Some(Rc::new(tls));
-        speak(&worker, Rc::new(connection), stream).await;
+        converse(connection, stream).await;
     } else {
+        converse(connection, stream).await;
+    }
+}
+
+/// Hands the connection to what is spoken on it.
+async fn converse<S>(connection: Connection, stream: S)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    if connection.stream {
+        stream::serve(Rc::new(connection), stream).await;
+    } else {
+        let worker = connection.worker.clone();
         speak(&worker, Rc::new(connection), stream).await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use http::{HeaderName, Version, header};
-use silverback_pdk::{Body, Exchange, LogLevel, Phase};
+use silverback_pdk::{Body, Exchange, LogLevel, Phase, Session};
 
 use crate::lifecycle::Work;
 
@@ -88,7 +88,7 @@ fn write_lines(path: &Path, file: File, orders: &Receiver<Order>) {
     }
 }
 
-/// A request has come to its end: its last byte was sent, or the client went away.
+/// A request or a stream has come to its end: its last byte was sent, or the client went away.
 pub(crate) fn end(mut work: Box<Work>) {
     work.exchange.timing.ended = Some(Instant::now());
     // What was not read of the client's body, or not used of the upstream's connection, must not
@@ -98,8 +98,12 @@ pub(crate) fn end(mut work: Box<Work>) {
     }
     work.lease = None;
     let worker = work.worker.clone();
-    if let Some(log) = &worker.access_log
-        && !log.write(line(&work.exchange, work.sent))
+    let (log, line): (_, &dyn Fn() -> String) = match &work.exchange.session {
+        None => (&worker.access_log, &|| line(&work.exchange, work.sent)),
+        Some(session) => (&worker.stream_access_log, &|| stream_line(&work.exchange, session)),
+    };
+    if let Some(log) = log
+        && !log.write(line())
     {
         worker.counters.log_lines_dropped.up();
     }
@@ -140,6 +144,23 @@ fn line(exchange: &Exchange, sent: u64) -> String {
         request.id.as_str(),
     );
     line
+}
+
+/// A line for a stream: address, time, protocol, status, bytes sent and received, seconds (Kong's
+/// format `basic`, kong/templates/nginx_kong_stream.lua). There is no other format for streams.
+fn stream_line(exchange: &Exchange, session: &Session) -> String {
+    let timing = &exchange.timing;
+    let took = timing.ended.unwrap_or(timing.start).saturating_duration_since(timing.start);
+    format!(
+        "{} [{}] TCP {:03} {} {} {}.{:03}\n",
+        exchange.client.forwarded_ip,
+        local_time(timing.began),
+        session.status,
+        session.sent,
+        session.received,
+        took.as_secs(),
+        took.subsec_millis(),
+    )
 }
 
 /// The name that Basic authentication gives, whether or not it holds.

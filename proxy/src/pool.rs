@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use silverback_pdk::Body;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{clock::Clock, config::Keepalive};
 
@@ -178,17 +178,36 @@ impl Lease {
 }
 
 async fn open(key: &Key) -> Result<SendRequest<Body>, String> {
+    match dial(key).await? {
+        Wire::Plain(stream) => speak(TokioIo::new(stream)).await,
+        Wire::Tls(stream) => speak(TokioIo::new(stream)).await,
+    }
+}
+
+/// A connection on which nothing has been said yet.
+pub(crate) enum Wire {
+    /// In clear.
+    Plain(TcpStream),
+    /// Over TLS, hands shaken.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Connects, for something else than HTTP: such connections serve once and are in no pool.
+pub(crate) async fn dial_within(key: &Key, limit: Duration) -> Result<Wire, ConnectError> {
+    match tokio::time::timeout(limit, dial(key)).await {
+        Err(_) => Err(ConnectError::Timeout),
+        Ok(dialed) => dialed.map_err(ConnectError::Failed),
+    }
+}
+
+async fn dial(key: &Key) -> Result<Wire, String> {
     let stream = TcpStream::connect(key.address).await.map_err(|e| format!("connect: {e}"))?;
     // Without it small requests wait for nothing; where it fails they are only slower.
     let _ = stream.set_nodelay(true);
-    match &key.tls {
-        None => speak(TokioIo::new(stream)).await,
-        Some(tls) => {
-            let connector = TlsConnector::from(tls.config.clone());
-            let stream = connector.connect(tls.name.clone(), stream).await;
-            speak(TokioIo::new(stream.map_err(|e| format!("TLS handshake: {e}"))?)).await
-        }
-    }
+    let Some(tls) = &key.tls else { return Ok(Wire::Plain(stream)) };
+    let connector = TlsConnector::from(tls.config.clone());
+    let stream = connector.connect(tls.name.clone(), stream).await;
+    Ok(Wire::Tls(Box::new(stream.map_err(|e| format!("TLS handshake: {e}"))?)))
 }
 
 async fn speak<T>(io: T) -> Result<SendRequest<Body>, String>

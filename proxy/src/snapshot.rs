@@ -115,6 +115,9 @@ impl Snapshot {
             .iter()
             .map(|route| compile_route(route, &by_id, &mut chains, &instances))
             .collect();
+        if config.listeners.iter().any(|listener| listener.stream) {
+            errors.extend(routes.iter().filter_map(refuse_passthrough));
+        }
         let router = build_router(config, &routes, &services, &mut errors);
         if !errors.is_empty() {
             return Err(CompileErrors(errors));
@@ -217,10 +220,21 @@ fn compile_route(
     CompiledRoute {
         entity: route.clone(),
         service: service.and_then(|id| services.get(&id).copied()),
-        chain: chains.add(Some(route.id), service, instances),
+        chain: {
+            let stream = route.protocols.first().is_some_and(|protocol| protocol.is_stream());
+            chains.add(stream, Some(route.id), service, instances)
+        },
         https_only: has(Protocol::Https) && !has(Protocol::Http),
         grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
     }
+}
+
+/// TLS is ended here, or not looked into at all: passing it on by its server name is not there yet.
+fn refuse_passthrough(route: &CompiledRoute) -> Option<CompileError> {
+    let route = &route.entity;
+    let passes = route.protocols.contains(&Protocol::TlsPassthrough);
+    let name = || route.name.clone().unwrap_or_else(|| route.id.to_string());
+    passes.then(|| CompileError::Passthrough { route: name() })
 }
 
 fn build_router(
@@ -246,6 +260,14 @@ pub enum CompileError {
     /// Routes that no router can be built from.
     #[error(transparent)]
     Routes(#[from] BuildErrors),
+    /// A route whose TLS would be passed on unopened.
+    #[error(
+        "route '{route}': tls_passthrough is not available yet; use 'tls', which ends TLS here"
+    )]
+    Passthrough {
+        /// The route's name, or else its id.
+        route: String,
+    },
     /// An entity that does not have the fields of its kind.
     #[error("{what}: {fault}")]
     Entity {

@@ -14,7 +14,7 @@ use rustls::{
 };
 
 pub(crate) use self::{
-    accept::handshake,
+    accept::{empty_request, handshake},
     certificates::Certificates,
     clients::{ClientConfigs, Maker, ServiceTls},
 };

@@ -18,7 +18,9 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use silverback_pdk::{Answer, Body, BodyError, LogLevel, Phase, Scheme, Source, Timeouts, Try};
+use silverback_pdk::{
+    Answer, Body, BodyError, Exchange, LogLevel, Phase, Scheme, Source, Timeouts, Try,
+};
 
 use crate::{
     answer,
@@ -44,11 +46,21 @@ struct Plan {
 }
 
 /// Why a try came to nothing.
-struct Failure {
+pub(crate) struct Failure {
     status: StatusCode,
     /// Whether trying again can't do what the client did not ask for.
-    may_retry: bool,
+    pub(crate) may_retry: bool,
     reason: String,
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Failure {
+        let (status, reason) = match error {
+            ConnectError::Timeout => (StatusCode::GATEWAY_TIMEOUT, "connect: timed out".to_owned()),
+            ConnectError::Failed(reason) => (StatusCode::BAD_GATEWAY, reason),
+        };
+        Failure { status, may_retry: true, reason }
+    }
 }
 
 /// Asks the upstream, and its next target where one fails and it is safe to ask again. On success
@@ -84,17 +96,23 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     }
 }
 
+/// How long to wait for an upstream, and how often to try again: as a plugin says, or the service.
+pub(crate) fn patience(exchange: &Exchange) -> (Timeouts, u16) {
+    let service = exchange.service();
+    let time = |given: Option<u32>| Duration::from_millis(given.unwrap_or(60_000).into());
+    let timeouts = exchange.upstream.timeouts.unwrap_or_else(|| Timeouts {
+        connect: time(service.and_then(|s| s.connect_timeout)),
+        write: time(service.and_then(|s| s.write_timeout)),
+        read: time(service.and_then(|s| s.read_timeout)),
+    });
+    let retries = exchange.upstream.retries.or(service.and_then(|s| s.retries)).unwrap_or(5);
+    (timeouts, retries)
+}
+
 impl Plan {
     fn of(work: &Work) -> Result<Plan, Box<Answer>> {
         let exchange = &work.exchange;
-        let service = exchange.service();
-        let time = |given: Option<u32>| Duration::from_millis(given.unwrap_or(60_000).into());
-        let timeouts = exchange.upstream.timeouts.unwrap_or_else(|| Timeouts {
-            connect: time(service.and_then(|s| s.connect_timeout)),
-            write: time(service.and_then(|s| s.write_timeout)),
-            read: time(service.and_then(|s| s.read_timeout)),
-        });
-        let retries = exchange.upstream.retries.or(service.and_then(|s| s.retries)).unwrap_or(5);
+        let (timeouts, retries) = patience(exchange);
         let upgrade = exchange.request.headers.get(header::UPGRADE);
         let websocket = upgrade.is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
         let query = exchange.request.query.as_deref();
@@ -179,21 +197,11 @@ fn connect(
     key: Key,
     limit: Duration,
 ) -> LocalBoxFuture<'_, Result<Lease, Failure>> {
-    Box::pin(async move {
-        pool.connect(key, limit).await.map_err(|error| {
-            let (status, reason) = match error {
-                ConnectError::Timeout => {
-                    (StatusCode::GATEWAY_TIMEOUT, "connect: timed out".to_owned())
-                }
-                ConnectError::Failed(reason) => (StatusCode::BAD_GATEWAY, reason),
-            };
-            Failure { status, may_retry: true, reason }
-        })
-    })
+    Box::pin(async move { pool.connect(key, limit).await.map_err(Failure::from) })
 }
 
 /// How TLS is settled with the server; none where the service speaks none.
-fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKey>>, Failure> {
+pub(crate) fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKey>>, Failure> {
     let exchange = &work.exchange;
     if exchange.upstream.scheme == Scheme::Http {
         return Ok(None);
@@ -352,7 +360,7 @@ fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Requ
 }
 
 /// Keeps what is known of a try that failed, for the log.
-fn note(work: &mut Work, failure: &Failure) {
+pub(crate) fn note(work: &mut Work, failure: &Failure) {
     let tries = &mut work.exchange.upstream.tries;
     let number = tries.len();
     let Some(last) = tries.last_mut() else { return };

@@ -62,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(crate) stats: Stats,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) stream_access_log: Option<AccessLog>,
     pub(crate) orders: watch::Receiver<Order>,
 }
 
@@ -73,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) dns: Rc<Dns>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) access_log: Option<AccessLog>,
+    pub(crate) stream_access_log: Option<AccessLog>,
     /// Tells connections that it is draining.
     pub(crate) draining: Notify,
     is_draining: Cell<bool>,
@@ -249,7 +251,7 @@ async fn drain(worker: &Worker, orders: &mut watch::Receiver<Order>) {
 
 impl Worker {
     fn new(number: usize, shared: Shared, to_log: mpsc::UnboundedSender<Box<Work>>) -> Worker {
-        let Shared { config, snapshots, stats, access_log, .. } = shared;
+        let Shared { config, snapshots, stats, access_log, stream_access_log, .. } = shared;
         let live = Live::of(snapshots.load_full(), &config, &stats);
         Worker {
             signs: Signs::of(&config),
@@ -257,6 +259,7 @@ impl Worker {
             dns: Rc::new(Dns::new(config.dns_ttl)),
             counters: stats.worker(number),
             access_log,
+            stream_access_log,
             draining: Notify::new(),
             is_draining: Cell::new(false),
             snapshots: RefCell::new(Cache::new(snapshots)),

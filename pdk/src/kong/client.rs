@@ -157,6 +157,10 @@ fn get_protocol(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     {
         return Ok(only.as_str().into());
     }
+    if exchange.session.is_some() {
+        let tls = exchange.upstream.scheme == Scheme::Https;
+        return Ok(Value::constant(if tls { "tls" } else { "tcp" }));
+    }
     let terminated = !matches!(args::get(args, 0), Value::Nil | Value::Bool(false));
     if exchange.request.scheme == Scheme::Http && terminated && exchange.client.trusted {
         let proto = headers::text(&exchange.request.headers, "x-forwarded-proto");

@@ -62,8 +62,7 @@ fn req_start_time(exchange: &mut Exchange, _: &[Value]) -> Outcome {
 }
 
 fn get_subsystem(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    let stream = exchange.phase == crate::Phase::Preread;
-    Ok(Value::constant(if stream { "stream" } else { "http" }))
+    Ok(Value::constant(if exchange.session.is_some() { "stream" } else { "http" }))
 }
 
 fn get_statistics(exchange: &mut Exchange, _: &[Value]) -> Outcome {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Version};
 
 use super::{headers, request, serialize, uri};
-use crate::{Exchange, Phase, Scheme, Target, Value};
+use crate::{Exchange, Phase, Scheme, Session, Target, Value};
 
 /// The variable of that name, as text; nil if there is none or it has no value.
 pub(super) fn get(exchange: &Exchange, name: &str) -> Value {
@@ -28,6 +28,12 @@ pub(super) fn get(exchange: &Exchange, name: &str) -> Value {
     }
     if let Some(name) = name.strip_prefix("cookie_") {
         return cookie(exchange, name);
+    }
+    if let Some(session) = &exchange.session {
+        return of_session(exchange, session, name)
+            .or_else(|| of_connection(exchange, name))
+            .or_else(|| of_node(exchange, name))
+            .unwrap_or_default();
     }
     of_request(exchange, name)
         .or_else(|| of_connection(exchange, name))
@@ -93,6 +99,23 @@ fn of_request(exchange: &Exchange, name: &str) -> Option<Value> {
         "request_completion" => {
             Value::constant(if exchange.phase == Phase::Log { "OK" } else { "" })
         }
+        _ => return None,
+    })
+}
+
+/// The variables of nginx's stream module.
+fn of_session(exchange: &Exchange, session: &Session, name: &str) -> Option<Value> {
+    let tls = exchange.upstream.scheme == Scheme::Https;
+    Some(match name {
+        "protocol" => Value::constant("TCP"),
+        "status" => format!("{:03}", session.status).into(),
+        "bytes_received" => session.received.to_string().into(),
+        "bytes_sent" => session.sent.to_string().into(),
+        "upstream_bytes_received" => session.upstream_received.to_string().into(),
+        "upstream_bytes_sent" => session.upstream_sent.to_string().into(),
+        "session_time" => request_time(exchange).into(),
+        "upstream_scheme" => Value::constant(if tls { "tls" } else { "tcp" }),
+        "upstream_host" | "upstream_addr" | "kong_upstream_name" => of_answer(exchange, name)?,
         _ => return None,
     })
 }

@@ -209,6 +209,9 @@ fn checked(exchange: &Exchange, table: &Value) -> Result<HeaderMap, Stop> {
 }
 
 fn exit(exchange: &mut Exchange, args: &[Value]) -> Outcome {
+    if exchange.session.is_some() {
+        return stream_exit(args);
+    }
     let status = args::status(args::get(args, 0), 100)?;
     let body = args::get(args, 1);
     if !matches!(body.type_name(), "nil" | "string" | "table") {
@@ -232,6 +235,28 @@ fn exit(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     answer.headers.extend(headers);
     cut_to_length(exchange, &mut answer);
     Err(Stop::Exit(Box::new(answer)))
+}
+
+/// An exit from a stream: its connection is closed. Headers have no meaning there.
+fn stream_exit(args: &[Value]) -> Outcome {
+    const CODES: [i64; 6] = [200, 400, 403, 500, 502, 503];
+    let code = args::get(args, 0);
+    if code.as_number().is_none() {
+        return Err(args::raise("code must be a number"));
+    }
+    let code = code.as_int().filter(|code| CODES.contains(code));
+    let status = code.and_then(|code| http::StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+    let status = status.ok_or_else(|| {
+        args::raise("unacceptable code, only 200, 400, 403, 500, 502 and 503 are accepted")
+    })?;
+    let body = match args::get(args, 1) {
+        Value::Nil => None,
+        Value::Text(text) | Value::Binary(text) => Some(text.clone()),
+        table if table.type_name() == "table" => Some(table.to_json().to_string().into()),
+        _ => return Err(args::raise("body must be a nil, string or table")),
+    };
+    let headers = HeaderMap::new();
+    Err(Stop::Exit(Box::new(Answer { status, headers, body, source: Source::Exit })))
 }
 
 /// An exit from a gRPC call: text goes into `grpc-message`, unless the plugin typed its body.

@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 
 use super::{headers, request, uri};
-use crate::{Exchange, Record, SerializeMode, Source, Try, Value};
+use crate::{Exchange, Record, SerializeMode, Session, Source, Try, Value};
 
 /// The document about the exchange, with what `kong.log.set_serialize_value` was given.
 ///
@@ -15,11 +15,22 @@ use crate::{Exchange, Record, SerializeMode, Source, Try, Value};
 pub fn serialize(exchange: &Exchange) -> Result<Map<String, Json>, String> {
     let mut document = Map::new();
     let mut put = |name: &str, value: Json| document.insert(name.to_owned(), value);
-    put("request", request_part(exchange));
-    put("upstream_uri", upstream_uri(exchange).into());
-    put("upstream_status", upstream_status(exchange).into());
-    put("response", response_part(exchange));
-    put("latencies", latencies(exchange));
+    match &exchange.session {
+        None => {
+            put("request", request_part(exchange));
+            put("upstream_uri", upstream_uri(exchange).into());
+            put("upstream_status", upstream_status(exchange).into());
+            put("response", response_part(exchange));
+            put("latencies", latencies(exchange));
+            put("source", source(exchange).into());
+        }
+        Some(session) => {
+            put("session", session_part(exchange, session));
+            let (received, sent) = (session.upstream_received, session.upstream_sent);
+            put("upstream", json!({"received": received, "sent": sent}));
+            put("latencies", stream_latencies(exchange));
+        }
+    }
     if exchange.matched.is_some() {
         let tries = &exchange.upstream.tries;
         put("tries", tries.iter().map(|one| try_part(exchange, one)).collect());
@@ -40,7 +51,6 @@ pub fn serialize(exchange: &Exchange) -> Result<Map<String, Json>, String> {
     }
     put("client_ip", client.forwarded_ip.to_string().into());
     put("started_at", exchange.timing.began_ms().into());
-    put("source", source(exchange).into());
     if let Some(workspace) = workspace_id(exchange) {
         put("workspace", workspace.into());
     }
@@ -71,6 +81,11 @@ fn request_part(exchange: &Exchange) -> Json {
         "headers": fields,
         "size": request.size,
     });
+    put_tls(exchange, &mut part);
+    part
+}
+
+fn put_tls(exchange: &Exchange, part: &mut Json) {
     if let Some(tls) = exchange.client.tls.as_deref() {
         part["tls"] = json!({
             "version": tls.version,
@@ -78,7 +93,27 @@ fn request_part(exchange: &Exchange) -> Json {
             "client_verify": exchange.client_verify.as_ref().unwrap_or(&tls.client_verify),
         });
     }
+}
+
+fn session_part(exchange: &Exchange, session: &Session) -> Json {
+    let mut part = json!({
+        "received": session.received,
+        "sent": session.sent,
+        "status": session.status,
+        "server_port": exchange.client.local.port(),
+    });
+    put_tls(exchange, &mut part);
     part
+}
+
+/// Milliseconds: until the upstream was asked, and all of it.
+fn stream_latencies(exchange: &Exchange) -> Json {
+    let timing = &exchange.timing;
+    let now = timing.ended.unwrap_or_else(Instant::now);
+    json!({
+        "kong": millis(timing.start, timing.balancer_ended.unwrap_or(now)),
+        "session": millis(timing.start, now),
+    })
 }
 
 fn response_part(exchange: &Exchange) -> Json {

@@ -23,7 +23,20 @@ pub(crate) enum Ran {
 /// # Errors
 /// If a plugin ends the handshake.
 pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Box<Answer>> {
-    run_list(live, exchange, &live.snapshot.chains.globals.certificate, Phase::Certificate).await
+    let list = live.snapshot.chains.certificate(exchange.session.is_some());
+    run_list(live, exchange, list, Phase::Certificate).await
+}
+
+/// The handlers of the preread phase of a stream. Nobody authenticates there: instances for
+/// consumers never run.
+///
+/// # Errors
+/// With the answer of a plugin that exits or fails.
+pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
+    let live = work.live.clone();
+    work.ran = Ran::Chain(work.chain);
+    let Some(chain) = live.snapshot.chains.get(work.chain) else { return Ok(()) };
+    run_list(&live, &mut work.exchange, &chain.lists.preread, Phase::Preread).await
 }
 
 /// The handlers of the rewrite phase: those for all requests, whatever their route will be.
@@ -81,6 +94,15 @@ impl Chains {
         if slot.tables.is_empty() { slot.plain } else { of_consumer().or(slot.plain) }
     }
 
+    /// The handlers of TLS handshakes, before a request or a stream.
+    fn certificate(&self, stream: bool) -> &[u32] {
+        if stream {
+            self.get(self.of_streams).map_or(&[], |chain| &chain.lists.certificate)
+        } else {
+            &self.globals.certificate
+        }
+    }
+
     /// The instances that may have a handler in a later phase.
     fn later<'a>(&'a self, ran: &'a Ran, phase: Phase) -> &'a [u32] {
         match ran {
@@ -93,8 +115,8 @@ impl Chains {
 
 impl Live {
     /// Whether any plugin has a say in TLS handshakes.
-    pub(crate) fn has_certificate_handlers(&self) -> bool {
-        !self.snapshot.chains.globals.certificate.is_empty()
+    pub(crate) fn has_certificate_handlers(&self, stream: bool) -> bool {
+        !self.snapshot.chains.certificate(stream).is_empty()
     }
 
     /// Whether any handler waits in a later phase.

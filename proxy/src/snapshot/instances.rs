@@ -8,7 +8,7 @@ use silverback_pdk::{Configuration, Phases, Registry};
 use super::{CompileError, Snapshot};
 use crate::chain::{Instance, Scope};
 
-/// Configures every enabled plugin entity that is for requests.
+/// Configures every enabled plugin entity.
 pub(super) fn compile(
     plugins: &[Arc<Entity<PluginEntity>>],
     registry: &Registry,
@@ -17,12 +17,8 @@ pub(super) fn compile(
 ) -> Vec<Instance> {
     let before: HashMap<_, _> =
         previous.iter().flat_map(|p| &p.instances).map(|i| (i.id, i)).collect();
-    let for_requests = |plugin: &&Arc<Entity<PluginEntity>>| {
-        plugin.enabled
-            && (plugin.protocols.is_empty() || plugin.protocols.iter().any(|p| !p.is_stream()))
-    };
     let mut instances = Vec::new();
-    for entity in plugins.iter().filter(for_requests) {
+    for entity in plugins.iter().filter(|plugin| plugin.enabled) {
         let known = before.get(&entity.id).filter(|old| is_same(&old.record, entity.record()));
         let phases = match known {
             Some(old) => Ok(old.phases.clone()),
@@ -38,6 +34,9 @@ pub(super) fn compile(
                     service: entity.service.map(|s| s.id),
                     consumer: entity.consumer.map(|c| c.id),
                 },
+                for_requests: entity.protocols.is_empty()
+                    || entity.protocols.iter().any(|p| !p.is_stream()),
+                for_streams: entity.protocols.iter().any(|p| p.is_stream()),
                 phases,
             }),
             Err(error) => errors.push(error),

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use rustls::{ProtocolVersion, server::Acceptor};
-use silverback_pdk::{Body, Client, Exchange, LogLevel, Phase, Request, RequestId, Scheme, Tls};
+use silverback_pdk::{
+    Body, Client, Exchange, LogLevel, Phase, Request, RequestId, Scheme, Session, Tls,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -55,7 +57,7 @@ async fn certificate_phase(
     live: &Rc<Live>,
     name: Option<&str>,
 ) -> Option<bool> {
-    if !live.has_certificate_handlers() {
+    if !live.has_certificate_handlers(connection.stream) {
         return Some(false);
     }
     let hello = Tls { server_name: name.map(str::to_owned), ..Tls::default() };
@@ -70,21 +72,27 @@ async fn certificate_phase(
         credential: None,
         consumer_groups: None,
     };
-    // There is no request yet: plugins find an empty one.
-    let request = Request {
-        id: RequestId::random(),
-        method: Method::GET,
-        version: Version::HTTP_11,
-        scheme: Scheme::Https,
-        target: String::new(),
-        query: None,
-        host: name.unwrap_or_default().to_owned(),
-        headers: HeaderMap::new(),
-        body: Body::Empty,
-        size: 0,
-    };
+    let mut request = empty_request(Scheme::Https);
+    request.host = name.unwrap_or_default().to_owned();
     let mut exchange = Exchange::new(live.clone(), client, request);
+    exchange.session = connection.stream.then(Session::default);
     exchange.phase = Phase::Certificate;
     chain::certificate(live, &mut exchange).await.ok()?;
     Some(exchange.handshake.request_certificate)
+}
+
+/// What stands for a request where there is none: before it has come, and in a stream.
+pub(crate) fn empty_request(scheme: Scheme) -> Request {
+    Request {
+        id: RequestId::random(),
+        method: Method::GET,
+        version: Version::HTTP_11,
+        scheme,
+        target: String::new(),
+        query: None,
+        host: String::new(),
+        headers: HeaderMap::new(),
+        body: Body::Empty,
+        size: 0,
+    }
 }

@@ -9,4 +9,5 @@ mod faults;
 mod load;
 mod plugins;
 mod proxying;
+mod streams;
 mod tls;

@@ -13,12 +13,28 @@ use silverback_proxy::Listener;
 use crate::kit::{Gateway, Setup, id};
 
 /// A self-signed certificate and its key, PEM.
-fn pair(names: &[&str]) -> (String, String) {
+pub(crate) fn pair(names: &[&str]) -> (String, String) {
     let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
     let mut params = CertificateParams::new(names.clone()).unwrap();
     params.distinguished_name.push(DnType::CommonName, names[0].clone());
     let key = KeyPair::generate().unwrap();
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// A server's side of TLS with this certificate.
+pub(crate) fn server(cert: &str, key: &str) -> Arc<rustls::ServerConfig> {
+    let server = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![CertificateDer::from(der(cert))],
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+    )
+    .unwrap();
+    Arc::new(server)
 }
 
 fn der(pem: &str) -> Vec<u8> {
@@ -93,18 +109,7 @@ fn plugins_have_a_say_in_the_handshake() {
 fn upstreams_are_verified_where_the_service_says_so() {
     let (cert, key) = pair(&["localhost"]);
     let (other, _) = pair(&["localhost"]);
-    let server = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_no_client_auth()
-    .with_single_cert(
-        vec![CertificateDer::from(der(&cert))],
-        PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-    )
-    .unwrap();
-    let upstream = Upstream::listen(0, Some(Arc::new(server)), true).unwrap();
+    let upstream = Upstream::listen(0, Some(server(&cert, &key)), true).unwrap();
     let mut setup = Setup::new();
     for (n, pem) in (600..).zip([&cert, &other]) {
         let mut record = Record::new();

@@ -1,6 +1,6 @@
 //! From kong.conf to what the data plane needs to know.
 
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use http::HeaderName;
@@ -19,9 +19,10 @@ use crate::{
 /// # Errors
 /// If the prefix can't be written, or a setting asks for what is not there yet.
 pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
-    refuse_missing_parts(conf)?;
     let mut config = Config::new(node(conf, prefix)?);
-    config.listeners = conf.proxy_listen.iter().map(listener).collect::<Result<_>>()?;
+    let requests = conf.proxy_listen.iter().map(|l| listener("proxy_listen", l));
+    let streams = conf.stream_listen.iter().map(stream_listener);
+    config.listeners = requests.chain(streams).collect::<Result<_>>()?;
     config.flavor = flavor(conf);
     config.headers = headers(conf);
     config.request_id_upstream = conf.upstream_request_id;
@@ -30,26 +31,25 @@ pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
     config.keepalive = keepalive(conf);
     config.limits = limits(conf);
     config.tls = tls(conf, prefix)?;
-    config.access_log = match &conf.logs.proxy_access.target {
-        LogTarget::Off => None,
-        LogTarget::File(path) => Some(path.clone()),
-        LogTarget::Stdout => Some("/dev/stdout".into()),
-        LogTarget::Stderr => Some("/dev/stderr".into()),
-        LogTarget::Syslog(_) => bail!("proxy_access_log: syslog is not available yet"),
-    };
+    config.access_log = access_log("proxy_access_log", &conf.logs.proxy_access.target)?;
+    if !conf.stream_listen.is_empty() {
+        let target = &conf.logs.stream_access.target;
+        config.stream_access_log = access_log("proxy_stream_access_log", target)?;
+    }
     if let Some(ttl) = conf.dns.valid_ttl {
         config.dns_ttl = ttl;
     }
     Ok(config)
 }
 
-/// What kong.conf may ask for and Silverback does not have yet is refused, never left out in
-/// silence.
-fn refuse_missing_parts(conf: &Conf) -> Result<()> {
-    if !conf.stream_listen.is_empty() {
-        bail!("stream_listen: streams are not available yet; set it to 'off'");
-    }
-    Ok(())
+fn access_log(key: &str, target: &LogTarget) -> Result<Option<PathBuf>> {
+    Ok(match target {
+        LogTarget::Off => None,
+        LogTarget::File(path) => Some(path.clone()),
+        LogTarget::Stdout => Some("/dev/stdout".into()),
+        LogTarget::Stderr => Some("/dev/stderr".into()),
+        LogTarget::Syslog(_) => bail!("{key}: syslog is not available yet"),
+    })
 }
 
 fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
@@ -69,14 +69,24 @@ fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     })
 }
 
+/// A listener for streams. What it may ask for and Silverback does not have yet is refused, never
+/// left out in silence.
+fn stream_listener(given: &Listener) -> Result<proxy::Listener> {
+    if given.udp {
+        let port = given.port;
+        bail!("stream_listen: UDP is not available yet; remove the entry for port {port}/udp");
+    }
+    Ok(proxy::Listener { stream: true, ..listener("stream_listen", given)? })
+}
+
 /// A listener of the proxy.
 ///
 /// # Errors
 /// If its host is a name.
-fn listener(listener: &Listener) -> Result<proxy::Listener> {
+fn listener(key: &str, listener: &Listener) -> Result<proxy::Listener> {
     let address = listener
         .address()
-        .with_context(|| format!("proxy_listen: {:?} is no IP address", listener.host))?;
+        .with_context(|| format!("{key}: {:?} is no IP address", listener.host))?;
     let mut own = proxy::Listener::new(address);
     own.ssl = listener.ssl;
     own.http2 = listener.http2;
@@ -145,7 +155,8 @@ fn limits(conf: &Conf) -> proxy::Limits {
 }
 
 fn tls(conf: &Conf, prefix: &Prefix) -> Result<proxy::TlsSettings> {
-    let needed = conf.proxy_listen.iter().any(|listener| listener.ssl);
+    let mut listeners = conf.proxy_listen.iter().chain(&conf.stream_listen);
+    let needed = listeners.any(|listener| listener.ssl);
     let default_certificates =
         if needed { certificates(&conf.tls.certificates, prefix, "kong")? } else { Vec::new() };
     let client = conf.client_certificate.as_ref();
