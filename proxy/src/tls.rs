@@ -15,7 +15,7 @@ use rustls::{
 
 pub(crate) use self::{
     accept::{empty_request, handshake},
-    certificates::Certificates,
+    certificates::{Certificates, Terms},
     clients::{ClientConfigs, Maker, ServiceTls},
 };
 use crate::TlsSettings;

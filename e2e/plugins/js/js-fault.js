@@ -2,6 +2,7 @@
 // Misbehaves as its configuration says, in one phase; in every other phase it does nothing.
 
 const PHASES = ['certificate', 'rewrite', 'access', 'response', 'log', 'preread']
+const DEEDS = ['tell', 'raise', 'hang', 'sleep', 'exit', 'move', 'deny', 'nothing']
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
 
@@ -19,8 +20,17 @@ class Plugin {
       if (what === 'hang') await new Promise(() => {})
       if (what === 'sleep') await sleep(ms)
       if (what === 'exit') process.exit(3)
+      if (what === 'move') await this.move(kong)
+      if (what === 'deny') await kong.response.exit(403)
     }
     if (phase === 'access' && token) await kong.service.request.setHeader('x-fault-token', token)
+  }
+
+  // Sends the client elsewhere, and tells whom by way of the shared context.
+  async move(kong) {
+    await kong.ctx.shared.set('moved', await kong.client.getIp())
+    await kong.service.setTarget('127.0.0.1', this.config.port)
+    await kong.log.err(`js-fault has moved ${await kong.ctx.shared.get('moved')}`)
   }
 
   async certificate(kong) {
@@ -53,7 +63,8 @@ module.exports = {
   Name: 'js-fault',
   Schema: [
     { phase: { type: 'string', one_of: PHASES } },
-    { do: { type: 'string', one_of: ['tell', 'raise', 'hang', 'sleep', 'exit', 'nothing'] } },
+    { do: { type: 'string', one_of: DEEDS } },
+    { port: { type: 'integer' } },
     { ms: { type: 'integer', default: 0 } },
     { after_call: { type: 'boolean', default: false } },
     { token: { type: 'string' } },

@@ -4,9 +4,11 @@ import threading
 import time
 
 PHASES = ["certificate", "rewrite", "access", "response", "log", "preread"]
+DEEDS = ["tell", "raise", "hang", "sleep", "exit", "move", "deny", "nothing"]
 Schema = (
     {"phase": {"type": "string", "one_of": PHASES}},
-    {"do": {"type": "string", "one_of": ["tell", "raise", "hang", "sleep", "exit", "nothing"]}},
+    {"do": {"type": "string", "one_of": DEEDS}},
+    {"port": {"type": "integer"}},
     {"ms": {"type": "integer", "default": 0}},
     {"after_call": {"type": "boolean", "default": False}},
     {"token": {"type": "string"}},
@@ -38,6 +40,18 @@ class Plugin:
             time.sleep(self.config["ms"] / 1000)
         if what == "exit":
             os._exit(3)
+        if what == "move":
+            self.move(kong)
+        if what == "deny":
+            kong.response.exit(403)
+
+    def move(self, kong):
+        """Sends the client elsewhere, and tells whom by way of the shared context."""
+        ip, _ = kong.client.get_ip()
+        kong.ctx.shared.set("moved", ip)
+        moved, _ = kong.ctx.shared.get("moved")
+        kong.service.set_target("127.0.0.1", self.config["port"])
+        kong.log.err("py-fault has moved " + moved)
 
     def certificate(self, kong):
         self.act(kong, "certificate")

@@ -98,3 +98,33 @@ fn a_failed_handshake_and_a_failed_stream_pass_nothing() {
         }
     }
 }
+
+/// A handler finds out who connects, leaves word of it, and sends the stream elsewhere.
+#[test]
+fn preread_chooses_where_a_stream_goes() {
+    let stage = Stage::new();
+    let elsewhere = Upstream::start();
+    for plugin in PLUGINS {
+        stage.configure(plugin, "preread", &format!("move, port: {}", elsewhere.port()));
+        let status = stage.ask("preread").map_err(|why| why.to_string());
+        assert_eq!(status, Ok(200), "{plugin}");
+        stage.gateway.wait_log(&format!("{plugin} has moved 127.0.0.1"));
+        let seen = (elsewhere.take_seen().len(), stage.upstream.take_seen().len());
+        assert_eq!(seen, (1, 0), "{plugin}");
+    }
+}
+
+#[test]
+fn preread_closes_what_a_plugin_refuses() {
+    let stage = Stage::new();
+    for plugin in PLUGINS {
+        stage.configure(plugin, "preread", "deny");
+        let status = stage.ask("preread");
+        assert!(status.is_err(), "{plugin}: {status:?}");
+        assert!(stage.upstream.take_seen().is_empty(), "{plugin}");
+        // The server is none the worse for it.
+        stage.configure(plugin, "preread", "tell");
+        let status = stage.ask("preread").map_err(|why| why.to_string());
+        assert_eq!(status, Ok(200), "{plugin}");
+    }
+}

@@ -31,6 +31,13 @@ fn script(builder: &Builder, name: &str, text: &str, mode: u32) -> String {
 }
 
 #[test]
+fn a_listener_for_udp() {
+    let builder = Builder::new().set("stream_listen", "127.0.0.1:9053 udp");
+    let expect = "stream_listen: UDP is not available yet; remove the entry for port 9053/udp";
+    check_refused(builder, &[expect]);
+}
+
+#[test]
 fn a_query_command_that_is_missing() {
     let builder = Builder::new().plugin_server("x", "", "/no/such/x", "/no/such/x -dump");
     check_refused(servers::enable(builder, &["x"]), &["/no/such/x", "x"]);

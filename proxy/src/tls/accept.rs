@@ -11,7 +11,12 @@ use silverback_pdk::{
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{chain, http::Connection, tls::openssl_name, worker::Live};
+use crate::{
+    chain,
+    http::Connection,
+    tls::{Terms, openssl_name},
+    worker::Live,
+};
 
 /// Shakes hands. None where it failed: there is nobody to tell.
 pub(crate) async fn handshake(
@@ -28,7 +33,8 @@ pub(crate) async fn handshake(
         silverback_pdk::log(LogLevel::Err, "", text);
         return None;
     };
-    let stream = start.into_stream(shown.config(asking)?.clone()).await.ok()?;
+    let terms = Terms { asking, stream: connection.stream };
+    let stream = start.into_stream(shown.config(terms)?.clone()).await.ok()?;
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default();
     let client_chain: Vec<_> = chain.iter().map(|c| Bytes::copy_from_slice(c)).collect();

@@ -39,8 +39,17 @@ pub(crate) struct Shown {
     provider: Arc<CryptoProvider>,
     tls12: bool,
     tickets: Option<Arc<dyn ProducesTickets>>,
-    plain: OnceLock<Option<Arc<ServerConfig>>>,
-    asking: OnceLock<Option<Arc<ServerConfig>>>,
+    /// What was made for each of the terms, when it was first needed.
+    configs: [OnceLock<Option<Arc<ServerConfig>>>; 4],
+}
+
+/// What a handshake is for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// Whether the client is asked for a certificate.
+    pub(crate) asking: bool,
+    /// Whether a stream follows, rather than HTTP.
+    pub(crate) stream: bool,
 }
 
 impl Certificates {
@@ -62,8 +71,7 @@ impl Certificates {
                 provider: provider.clone(),
                 tls12: config.tls.tls12,
                 tickets: tickets.clone(),
-                plain: OnceLock::new(),
-                asking: OnceLock::new(),
+                configs: Default::default(),
             })
         };
         let mut by_id: HashMap<Uuid, Arc<Shown>> = HashMap::new();
@@ -121,13 +129,14 @@ fn read_entity(
 }
 
 impl Shown {
-    /// The configuration for a handshake with it; `asking` the client for a certificate or not.
-    pub(crate) fn config(&self, asking: bool) -> Option<&Arc<ServerConfig>> {
-        let cell = if asking { &self.asking } else { &self.plain };
-        cell.get_or_init(|| self.build(asking)).as_ref()
+    /// The configuration for a handshake with it.
+    pub(crate) fn config(&self, terms: Terms) -> Option<&Arc<ServerConfig>> {
+        let cell = self.configs.get(usize::from(terms.asking) + 2 * usize::from(terms.stream))?;
+        cell.get_or_init(|| self.build(terms)).as_ref()
     }
 
-    fn build(&self, asking: bool) -> Option<Arc<ServerConfig>> {
+    fn build(&self, terms: Terms) -> Option<Arc<ServerConfig>> {
+        let Terms { asking, stream } = terms;
         let settings = crate::TlsSettings { tls12: self.tls12, ..Default::default() };
         let builder = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(tls::versions(&settings))
@@ -143,7 +152,10 @@ impl Shown {
         if let Some(tickets) = self.tickets.as_ref().filter(|_| !asking) {
             config.ticketer = tickets.clone();
         }
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if !stream {
+            // What is spoken within a stream is for its two ends to agree on.
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         Some(Arc::new(config))
     }
 }

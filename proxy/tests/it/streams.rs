@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use silverback_e2e::{
     http::{Connection, Request},
@@ -76,6 +77,7 @@ fn setup(port: u16, service: Value) -> Setup {
     setup
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read best without a borrow")]
 fn route(setup: &mut Setup, port: u16, service: Value, route: Value) -> Value {
     let mut fields = json!({"protocol": "tcp", "port": port, "retries": 0});
     fields.as_object_mut().unwrap().extend(service.as_object().unwrap().clone());
@@ -319,6 +321,36 @@ fn certificate_handlers_are_those_for_streams() {
     let gateway = setup.start();
     let opens = |name| Connection::open_tls(&gateway.address, Some(name), LIMIT).is_ok();
     assert_eq!((opens("good.test"), opens("bad.test")), (true, false));
+}
+
+/// What goes on within TLS is for client and upstream to know: ALPN does not stand in its way.
+#[test]
+fn tls_is_ended_whatever_is_spoken_within() {
+    let echo = Echo::start();
+    let (cert, key) = pair(&["localhost"]);
+    let mut setup = Setup::new();
+    setup.config.listeners = vec![listener(true)];
+    setup.config.tls.default_certificates = vec![(cert.clone(), key)];
+    route(&mut setup, echo.port, json!({}), json!({"protocols": ["tls"], "snis": ["localhost"]}));
+    let gateway = setup.start();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"mqtt".to_vec()];
+    let name = "localhost".try_into().unwrap();
+    let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, connect(&gateway));
+    stream.write_all(b"hello").unwrap();
+    stream.conn.send_close_notify();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "hello bye");
+    assert_eq!(stream.conn.alpn_protocol(), None);
 }
 
 #[test]

@@ -13,9 +13,10 @@ import (
 // Config says what to do and when.
 type Config struct {
 	Phase     string `json:"phase"`      // certificate, rewrite, access, response, log or preread
-	Do        string `json:"do"`         // tell, raise, hang, sleep, exit (the process ends) or nothing
+	Do        string `json:"do"`         // tell, raise, hang, sleep, exit (the process ends), move, deny or nothing
 	Ms        int    `json:"ms"`         // how long sleep takes
 	AfterCall bool   `json:"after_call"` // call a PDK function first
+	Port      int    `json:"port"`       // where move sends a stream
 	Token     string `json:"token"`      // what access marks the upstream's request with
 }
 
@@ -38,11 +39,24 @@ func (conf Config) act(kong *pdk.PDK, phase string) {
 			time.Sleep(time.Duration(conf.Ms) * time.Millisecond)
 		case "exit":
 			os.Exit(3)
+		case "move":
+			conf.move(kong)
+		case "deny":
+			kong.Response.ExitStatus(403)
 		}
 	}
 	if phase == "access" && conf.Token != "" {
 		_ = kong.ServiceRequest.SetHeader("x-fault-token", conf.Token)
 	}
+}
+
+// move sends the client elsewhere, and tells whom by way of the shared context.
+func (conf Config) move(kong *pdk.PDK) {
+	ip, _ := kong.Client.GetIp()
+	_ = kong.Ctx.SetShared("moved", ip)
+	moved, _ := kong.Ctx.GetSharedString("moved")
+	_ = kong.Service.SetTarget("127.0.0.1", conf.Port)
+	_ = kong.Log.Err("go-fault has moved " + moved)
 }
 
 // Certificate runs in the TLS handshake.

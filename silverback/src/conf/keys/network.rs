@@ -14,7 +14,7 @@ pub(super) static LISTENERS: &[Key] = &[
        so_keepalive=on|off|[idle]:[interval]:[count]."),
     k("stream_listen", Listen(Stream), "off", Used,
       "Where proxied TCP, TLS and UDP traffic comes in; flags as above without http2 and\n\
-       deferred, and with udp."),
+       deferred, and with udp, which is not available yet."),
     k("admin_listen", Listen(Http),
       "127.0.0.1:8001 reuseport backlog=16384, 127.0.0.1:8444 http2 ssl reuseport backlog=16384",
       Used,
