@@ -6,8 +6,8 @@
 //! works on a [`Snapshot`]: the configuration, compiled, immutable, replaced whole.
 //!
 //! Streams (TCP, TLS) take a shorter way of the same shape, through `stream` in the place of `http`
-//! and `lifecycle`. UDP and TLS that is passed on unopened are not there yet; neither is HTTP/2, nor
-//! gRPC with it.
+//! and `lifecycle`. UDP and TLS that is passed on unopened are not there yet; neither is HTTP/2,
+//! nor gRPC with it.
 //!
 //! It knows no plugin host and no store: it is given a registry of plugins and snapshots.
 
