@@ -1,4 +1,5 @@
-//! One request and its answer, or one stream, from the first byte to the log: what every handler works on.
+//! One request and its answer, or one stream, from the first byte to the log: what every handler
+//! works on.
 
 mod body;
 mod request;

@@ -88,8 +88,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
     )
     .doc(
         "Answers the request at once. A table as the body is sent as JSON; without a body the \
-          page that goes with the status is. In the preread phase it closes the stream, with one of \
-          200, 400, 403, 500, 502 and 503; a body goes to the client with 200, else into the log.",
+          page that goes with the status is. In the preread phase it closes the stream, with one \
+          of 200, 400, 403, 500, 502 and 503; a body goes to the client with 200, else into the \
+          log.",
     ),
     Function::now(
         "kong.response.error",
