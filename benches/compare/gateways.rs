@@ -39,6 +39,8 @@ impl Ports {
 
 /// The name of the reference in the tables.
 pub(crate) const NGINX: &str = "nginx";
+/// nginx that does what Silverback does beside passing messages on.
+pub(crate) const NGINX_SAME: &str = "nginx, same headers";
 /// Our own.
 pub(crate) const SILVERBACK: &str = "Silverback";
 /// The model.
@@ -53,6 +55,33 @@ pub(crate) fn nginx(stage: &Stage<'_>) -> Result<Gateway> {
 pub(crate) fn nginx_buffers(stage: &Stage<'_>) -> Result<Gateway> {
     let buffers = "proxy_buffer_size 16k; proxy_buffers 8 16k; proxy_busy_buffers_size 96k;";
     nginx_with(stage, "nginx, larger buffers", buffers)
+}
+
+/// The same as it comes, with a request id and the headers that Kong's configuration of nginx (and
+/// Silverback without being told) gives to upstreams and clients.
+pub(crate) fn nginx_same(stage: &Stage<'_>) -> Result<Gateway> {
+    const TO_UPSTREAM: [(&str, &str); 8] = [
+        ("X-Forwarded-For", "$proxy_add_x_forwarded_for"),
+        ("X-Forwarded-Proto", "$scheme"),
+        ("X-Forwarded-Host", "$host"),
+        ("X-Forwarded-Port", "$server_port"),
+        ("X-Forwarded-Path", "$request_uri"),
+        ("X-Real-IP", "$remote_addr"),
+        ("Via", "\"1.1 nginx\""),
+        ("X-Kong-Request-Id", "$request_id"),
+    ];
+    const TO_CLIENT: [(&str, &str); 5] = [
+        ("Via", "\"1.1 nginx\""),
+        ("X-Kong-Upstream-Status", "$upstream_status"),
+        ("X-Kong-Upstream-Latency", "$upstream_response_time"),
+        ("X-Kong-Proxy-Latency", "$request_time"),
+        ("X-Kong-Request-Id", "$request_id"),
+    ];
+    let lines = |verb: &str, headers: &[(&str, &str)]| -> String {
+        headers.iter().map(|(name, value)| format!("{verb} {name} {value}; ")).collect()
+    };
+    let more = lines("proxy_set_header", &TO_UPSTREAM) + &lines("add_header", &TO_CLIENT);
+    nginx_with(stage, NGINX_SAME, &more)
 }
 
 fn nginx_with(stage: &Stage<'_>, name: &'static str, more: &str) -> Result<Gateway> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::gateways::{self, Gateway, Settings};
+use crate::gateways::{self, Gateway, NGINX_SAME, Settings};
 use crate::results::{Case, Effort, Proxy, Row, Sample};
 use crate::stage::Stage;
 use crate::stats::median;
@@ -27,7 +27,11 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Proxy> {
     gateways::need("wrk")?;
     gateways::need("nginx")?;
     // The reference comes first.
-    let mut contenders = vec![gateways::nginx(stage)?, gateways::nginx_buffers(stage)?];
+    let mut contenders = vec![
+        gateways::nginx(stage)?,
+        gateways::nginx_same(stage)?,
+        gateways::nginx_buffers(stage)?,
+    ];
     if gateways::is_installed("haproxy") {
         contenders.push(gateways::haproxy(stage)?);
     }
@@ -49,7 +53,8 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<Proxy> {
     Ok(Proxy { effort, connections, cases })
 }
 
-/// Measures contenders (name, URL, pids) in turns, and compares them with the first.
+/// Measures contenders (name, URL, pids) in turns, and compares them with the first and with the
+/// one that does the same work, where there is one.
 pub(crate) fn in_turns(
     stage: &Stage<'_>,
     effort: Effort,
@@ -69,10 +74,18 @@ pub(crate) fn in_turns(
         }
     }
     let mut rows = Vec::new();
+    let same = contenders.iter().position(|(who, _, _)| *who == NGINX_SAME);
+    let same = same.and_then(|at| samples.get(at));
     for ((who, _, _), own) in contenders.iter().zip(&samples) {
-        let reference = samples.first().map_or(&[][..], |first| first);
-        let ratios = own.iter().zip(reference).map(|(own, other)| own.cpu_us / other.cpu_us);
-        let row = Row { who: (*who).into(), sample: Sample::median(own), ratio: median(ratios) };
+        let against = |reference: &[Sample]| {
+            median(own.iter().zip(reference).map(|(own, other)| own.cpu_us / other.cpu_us))
+        };
+        let row = Row {
+            who: (*who).into(),
+            sample: Sample::median(own),
+            ratio: against(samples.first().map_or(&[][..], |first| first)),
+            same: same.map(|same| against(same)),
+        };
         println!(
             "  {:<24} {:7.1} µs CPU  {:5.2}x  {:8.0} requests/s  p99 {:6.2} ms  core {:3.0}%",
             row.who,

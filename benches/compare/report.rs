@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 
-use crate::gateways::{NGINX, SILVERBACK};
+use crate::gateways::{NGINX, NGINX_SAME, SILVERBACK};
 use crate::options::Options;
 use crate::plot::{Panel, Scale, Series, svg};
 use crate::results::{Curve, KeyAuth, On, Plugins, Proxy, Results, Row, Sample, Start};
@@ -69,7 +69,10 @@ fn proxy(page: &mut String, on: &On<Proxy>) {
         "\n## Bare proxying\n\nOne worker, {connections} connections kept alive, upstream \
          connections kept alive, no plugin, no logs; {} rounds\nof {} s. nginx is Debian's with \
          its default buffers, which send a 64 KiB body by way of a file where the client\nis not \
-         quick enough; \"larger buffers\" holds it in memory.\n",
+         quick enough; \"larger buffers\" holds it in memory. It only passes messages on; \"same \
+         headers\"\nalso does what Silverback and Kong do on the way: it makes a request id, tells \
+         upstreams of the client\n(X-Forwarded-*, X-Real-IP, Via) and clients of the upstream (Via, \
+         status, latencies). The aim is against\nthe plain one.\n",
         effort.rounds, effort.seconds
     );
     for case in cases {
@@ -78,6 +81,9 @@ fn proxy(page: &mut String, on: &On<Proxy>) {
         if let Some(own) = case.rows.iter().find(|row| row.who == SILVERBACK) {
             let target = case.target;
             verdict(page, "CPU per request against nginx", own.ratio, target, "×");
+            if let Some(same) = own.same {
+                let _ = writeln!(page, "\nAgainst {NGINX_SAME}: {same:.2}×.");
+            }
         }
     }
     taken(page, on);
@@ -89,7 +95,7 @@ fn rows(page: &mut String, reference: &str, rows: &[Row]) {
         "| | CPU µs/request | × {reference} | requests/s | p99 ms | core |\n\
          |---|---:|---:|---:|---:|---:|\n"
     );
-    for Row { who, sample, ratio } in rows {
+    for Row { who, sample, ratio, .. } in rows {
         let Sample { cpu_us, per_second, p99_ms, busy, .. } = sample;
         let _ = writeln!(
             page,

@@ -97,6 +97,9 @@ pub(crate) struct Row {
     pub(crate) sample: Sample,
     /// CPU time per request against the first contender's: the median of the rounds' ratios.
     pub(crate) ratio: f64,
+    /// The same against the nginx that does the same work, where there is one.
+    #[serde(default)]
+    pub(crate) same: Option<f64>,
 }
 
 /// Plugin servers.
