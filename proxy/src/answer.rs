@@ -90,8 +90,8 @@ pub(crate) fn sign(work: &mut Work) {
     } else if show.response_latency {
         headers.insert(RESPONSE_LATENCY, milliseconds(head_at - timing.start));
     }
-    if show.server && !headers.contains_key(header::SERVER) {
-        headers.insert(header::SERVER, work.worker.signs.server.clone());
+    if show.server {
+        headers.entry(header::SERVER).or_insert_with(|| work.worker.signs.server.clone());
     }
     if show.request_id {
         let id = forward::value(work.exchange.request.id.as_str().as_bytes());
@@ -107,27 +107,27 @@ fn milliseconds(time: Duration) -> HeaderValue {
 /// Names the charset of texts that don't, as Kong's web server is configured to
 /// (`charset UTF-8`, nginx's `charset_types`).
 fn add_charset(status: StatusCode, headers: &mut HeaderMap) {
-    const TYPES: [&[u8]; 6] = [
-        b"text/html",
-        b"text/xml",
-        b"text/plain",
-        b"text/vnd.wap.wml",
-        b"application/javascript",
-        b"application/rss+xml",
+    const TYPES: [(&str, &str); 6] = [
+        ("text/html", "text/html; charset=UTF-8"),
+        ("text/xml", "text/xml; charset=UTF-8"),
+        ("text/plain", "text/plain; charset=UTF-8"),
+        ("text/vnd.wap.wml", "text/vnd.wap.wml; charset=UTF-8"),
+        ("application/javascript", "application/javascript; charset=UTF-8"),
+        ("application/rss+xml", "application/rss+xml; charset=UTF-8"),
     ];
-    let Some(content_type) = headers.get_mut(header::CONTENT_TYPE) else { return };
-    let named = |text: &[u8]| TYPES.iter().any(|known| text.eq_ignore_ascii_case(known));
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else { return };
     let text = content_type.as_bytes();
     let kind = text.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+    let known = TYPES.iter().find(|(known, _)| kind.eq_ignore_ascii_case(known.as_bytes()));
+    let Some((known, complete)) = known else { return };
     let moved = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND);
-    if moved || !named(kind) || has_charset(text) {
+    if moved || has_charset(text) || headers.contains_key(header::CONTENT_ENCODING) {
         return;
     }
-    let with_charset = [text, b"; charset=UTF-8"].concat();
-    let with_charset = forward::value(&with_charset);
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return;
-    }
+    let with_charset = match text == known.as_bytes() {
+        true => HeaderValue::from_static(complete),
+        false => forward::value(&[text, b"; charset=UTF-8"].concat()),
+    };
     headers.insert(header::CONTENT_TYPE, with_charset);
 }
 
@@ -148,6 +148,7 @@ mod tests {
             assert_eq!(headers[header::CONTENT_TYPE], expect, "{content_type}");
         };
         check(StatusCode::OK, "text/plain", "text/plain; charset=UTF-8");
+        check(StatusCode::OK, "Text/Plain; a=b", "Text/Plain; a=b; charset=UTF-8");
         check(StatusCode::OK, "text/html; charset=latin1", "text/html; charset=latin1");
         check(StatusCode::OK, "application/json", "application/json");
         check(StatusCode::FOUND, "text/html", "text/html");

@@ -4,7 +4,9 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -45,9 +47,41 @@ impl Clock {
     }
 }
 
+/// A [`Clock`] for hyper, which takes a timer for the head of every request. The timers of a
+/// connection follow one another, so that one clock serves them all.
+#[derive(Clone, Default)]
+pub(crate) struct HeadTimer(Arc<Mutex<Clock>>);
+
+impl hyper::rt::Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep_until(std::time::Instant::now() + duration)
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(HeadSleep { clock: self.0.clone(), deadline: deadline.into() })
+    }
+}
+
+struct HeadSleep {
+    clock: Arc<Mutex<Clock>>,
+    deadline: Instant,
+}
+
+impl Future for HeadSleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // The connection's task alone locks it.
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.poll(self.deadline, cx)
+    }
+}
+
+impl hyper::rt::Sleep for HeadSleep {}
+
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, time::Duration};
+    use std::future::pending;
 
     use super::*;
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use silverback_pdk::LogLevel;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::{
@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     Listener, SoKeepalive,
+    clock::HeadTimer,
     http::{self, Connection},
     stream, tls,
     worker::Worker,
@@ -169,7 +170,7 @@ where
     let limits = &worker.config.limits;
     let service = service_fn(move |request| http::serve(connection.clone(), request));
     let conversation = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.head_size.max(8192))
         .max_headers(limits.head_lines)

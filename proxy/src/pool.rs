@@ -95,12 +95,12 @@ impl Pool {
     }
 
     /// An idle connection, the one used last.
-    pub(crate) async fn take(self: &Rc<Pool>, key: &Key) -> Option<Lease> {
+    pub(crate) async fn take(self: &Rc<Pool>, key: &Key, now: Instant) -> Option<Lease> {
         let list = self.idle.borrow().get(key)?.clone();
         loop {
             let idle = list.borrow_mut().pop_back()?;
             let Idle { mut sender, served, since, clock } = idle;
-            if sender.is_closed() || self.is_stale(since) {
+            if sender.is_closed() || self.is_stale(since, now) {
                 continue;
             }
             // It is ready as soon as its task has been told that the last body was read.
@@ -128,15 +128,17 @@ impl Pool {
         }
     }
 
-    fn is_stale(&self, since: Instant) -> bool {
-        !self.settings.idle_timeout.is_zero() && since.elapsed() >= self.settings.idle_timeout
+    fn is_stale(&self, since: Instant, now: Instant) -> bool {
+        let limit = self.settings.idle_timeout;
+        !limit.is_zero() && now.saturating_duration_since(since) >= limit
     }
 
     /// Closes what has been idle too long; called now and then.
     pub(crate) fn sweep(&self) {
+        let now = Instant::now();
         self.idle.borrow_mut().retain(|_, list| {
             let mut idle = list.borrow_mut();
-            idle.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since));
+            idle.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since, now));
             !idle.is_empty() || Rc::strong_count(list) > 1
         });
     }

@@ -167,13 +167,14 @@ fn status_of(error: &BodyError) -> StatusCode {
 
 /// One try at one server.
 async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<Incoming>, Failure> {
-    let tried = Try { address: peer.address, began: Instant::now(), failure: None };
+    let began = Instant::now();
+    let tried = Try { address: peer.address, began, failure: None };
     work.exchange.upstream.tries.reserve_exact(1);
     work.exchange.upstream.tries.push(tried);
     let host = work.exchange.upstream.host_header.clone().unwrap_or_else(|| peer.host.clone());
     let key = Key { address: peer.address, tls: tls_key(work, &host)? };
     let pool = work.worker.pool.clone();
-    let mut idle = if plan.websocket { None } else { pool.take(&key).await };
+    let mut idle = if plan.websocket { None } else { pool.take(&key, began).await };
     loop {
         let lease = match idle.take() {
             Some(lease) => lease,
