@@ -180,11 +180,16 @@ where
         .with_upgrades();
     let mut conversation = pin!(conversation);
     let mut told = pin!(worker.draining.notified());
-    let mut draining = worker.is_draining();
-    let mut linger = draining.then(|| Box::pin(sleep(LINGER)));
+    let (mut listens, mut draining) = (false, false);
+    let mut linger = None;
     // How a conversation ends tells of the client alone.
     let _ = std::future::poll_fn(|cx| {
-        if !draining && told.as_mut().poll(cx).is_ready() {
+        if !listens {
+            // Once is enough: it wakes this task, which then sees that the worker drains.
+            listens = true;
+            let _ = told.as_mut().poll(cx);
+        }
+        if !draining && worker.is_draining() {
             draining = true;
             linger = Some(Box::pin(sleep(LINGER)));
         }

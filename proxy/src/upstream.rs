@@ -349,10 +349,10 @@ fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Requ
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     // What plugins made of the body counts, not what the client said of it.
-    if let Some(length) = whole {
-        if length > 0 || headers.contains_key(header::CONTENT_LENGTH) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
+    if let Some(length) = whole
+        && (length > 0 || headers.contains_key(header::CONTENT_LENGTH))
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     *request.headers_mut() = headers;
     // Another try writes names as it sees fit: this is seldom, and a copy each time is not.
