@@ -50,8 +50,11 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    /// The phases in which it has a handler, of those that the protocols know.
-    pub(crate) fn phases(&self) -> PhaseSet {
+    /// The phases in which it has a handler.
+    ///
+    /// # Errors
+    /// If there is one that the protocols don't know: its handler would never run.
+    pub(crate) fn phases(&self) -> Result<PhaseSet, String> {
         const KNOWN: PhaseSet = PhaseSet::of(&[
             Phase::Certificate,
             Phase::Rewrite,
@@ -60,8 +63,12 @@ impl Info {
             Phase::Preread,
             Phase::Log,
         ]);
-        let named = self.phases.iter().filter_map(|name| Phase::from_name(name));
-        named.filter(|&p| KNOWN.contains(p)).fold(PhaseSet::NONE, PhaseSet::with)
+        self.phases.iter().try_fold(PhaseSet::NONE, |set, name| {
+            let phase = Phase::from_name(name).filter(|&phase| KNOWN.contains(phase));
+            phase.map(|phase| set.with(phase)).ok_or_else(|| {
+                format!("plugin '{}': no such phase: '{name}' (only: {KNOWN})", self.name)
+            })
+        })
     }
 
     /// Its version, whatever type it was given as.
@@ -155,7 +162,7 @@ mod tests {
             (info.name.as_str(), info.version().as_str(), info.priority()),
             ("a", "0.1", 10)
         );
-        assert_eq!(info.phases(), PhaseSet::of(&[Phase::Access, Phase::Log]));
+        assert_eq!(info.phases(), Ok(PhaseSet::of(&[Phase::Access, Phase::Log])));
     }
 
     #[test]
@@ -163,6 +170,12 @@ mod tests {
         let dump = parse(r#"[{"Name":"a"},{"Name":"b","Version":null,"Phases":["dance"]}]"#);
         let dump = dump.expect("a dump");
         assert_eq!((dump.protocol, dump.plugins.len()), (Protocol::MsgPack, 2));
+        assert_eq!(
+            dump.plugins.last().map(Info::phases),
+            Some(Err("plugin 'b': no such phase: 'dance' (only: certificate, rewrite, access, \
+                      response, log, preread)"
+                .to_owned()))
+        );
         assert!(!dump.strict_text);
         assert!(parse(r#"[{"Name": "a"}]"#).expect("a dump").strict_text);
     }

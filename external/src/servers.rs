@@ -217,7 +217,7 @@ fn spawn_fault(error: &io::Error) -> String {
 fn plugin(server: &Arc<Server>, info: Info) -> Result<Plugin, String> {
     let schema = Schema::for_plugin(&info.name, &info.schema)
         .map_err(|error| format!("the schema of plugin '{}': {error}", info.name))?;
-    let (phases, priority, version) = (info.phases(), info.priority(), info.version());
+    let (phases, priority, version) = (info.phases()?, info.priority(), info.version());
     let (server, name) = (Arc::clone(server), info.name);
     let origin = Origin::Server(server.config.name.clone());
     let plugin = name.clone();

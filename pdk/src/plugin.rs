@@ -49,6 +49,15 @@ pub enum Origin {
     Server(String),
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Bundled => f.write_str("bundled"),
+            Origin::Server(name) => write!(f, "by the plugin server '{name}'"),
+        }
+    }
+}
+
 /// The handlers of one configured plugin. An empty slot is a phase that is never entered and
 /// costs nothing. Handlers are shared by all workers; what a worker keeps to itself (connections,
 /// an interpreter) its host keeps in a thread-local.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use thiserror::Error;
 
-use crate::Plugin;
+use crate::{Origin, Plugin};
 
 /// The enabled plugins. Made once at start; read by everything that asks what plugins there are.
 #[derive(Clone, Default)]
@@ -16,8 +16,18 @@ pub struct Registry {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RegistryError {
     /// Two hosts offer one name.
-    #[error("plugin '{0}' is offered twice: rename one of them or remove it from 'plugins'")]
-    Twice(String),
+    #[error(
+        "plugin '{name}' is offered twice, {first} and {second}: rename one of them or remove it \
+         from 'plugins'"
+    )]
+    Twice {
+        /// The name.
+        name: String,
+        /// Who offered it first.
+        first: Origin,
+        /// Who offered it again.
+        second: Origin,
+    },
 }
 
 impl Registry {
@@ -26,8 +36,9 @@ impl Registry {
     /// # Errors
     /// If the name is taken.
     pub fn add(&mut self, plugin: Plugin) -> Result<(), RegistryError> {
-        if self.by_name.contains_key(&plugin.name) {
-            return Err(RegistryError::Twice(plugin.name));
+        if let Some(known) = self.by_name.get(&plugin.name) {
+            let (first, second) = (known.origin.clone(), plugin.origin);
+            return Err(RegistryError::Twice { name: plugin.name, first, second });
         }
         self.by_name.insert(plugin.name.clone(), Arc::new(plugin));
         Ok(())
