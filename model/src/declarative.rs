@@ -171,6 +171,7 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     let mut errors = Errors::new();
     for (name, (kind, records)) in flat {
         let mut set = Vec::with_capacity(records.len());
+        let transform = transform && may_transform(&kind.schema);
         for (key, mut record) in records {
             if WITH_WORKSPACE.contains(&name) {
                 record.insert(WORKSPACE.to_owned(), DEFAULT_WORKSPACE_ID.into());
@@ -195,6 +196,11 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     add_default_workspace(kinds, &mut sets);
     let entities = Arc::new(Entities::new(Arc::clone(kinds), sets));
     Ok(Loaded { entities, hash, untransformed })
+}
+
+fn may_transform(schema: &Schema) -> bool {
+    let mut schemas = schema.subschemas.values().map(Arc::as_ref).chain([schema]);
+    schemas.any(|schema| !schema.transformations.is_empty())
 }
 
 fn has_transformations(schema: &Schema, record: &Record) -> bool {

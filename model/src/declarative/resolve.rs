@@ -24,22 +24,15 @@ pub(crate) fn resolve<'a>(lists: Vec<List<'a>>) -> Result<Flat<'a>, Errors> {
     if !resolver.errors.is_empty() {
         return Err(finish(resolver.errors));
     }
+    resolver.fill_in();
     let mut flat = resolver.flat;
-    let keys = resolver.keys;
     for (_, (kind, records)) in &mut flat {
         // What is not stored stands for entities of its own.
         let fields = kind.schema.fields.iter().filter(|(_, field)| field.is(Flag::Transient));
         let transient: Vec<&String> = fields.map(|(name, _)| name).collect();
-        for record in records.values_mut() {
-            for (field, other, _) in kind.schema.foreign_fields() {
-                if let Some(Value::String(name)) = record.get(field) {
-                    let id = keys.get(other).and_then(|keys| keys.get(name)).unwrap_or(name);
-                    let reference = super::reference(id);
-                    record.insert(field.to_owned(), reference);
-                }
-            }
-            for name in &transient {
-                record.shift_remove(*name);
+        if !transient.is_empty() {
+            for record in records.values_mut() {
+                record.retain(|name, _| !transient.contains(&name));
             }
         }
     }
@@ -59,6 +52,9 @@ struct Parent<'a> {
 /// A reference that must lead somewhere.
 struct Expected<'a> {
     kind: &'a str,
+    /// Which of its kind has it.
+    index: usize,
+    /// How errors name that.
     at: String,
     field: &'a str,
     value: Value,
@@ -109,22 +105,38 @@ impl<'a> Resolver<'a> {
                 keys.insert(value.to_owned(), key.clone());
             }
         }
-        let at = name.map_or_else(|| key.clone(), |(_, value)| value.to_owned());
-        for (field, other, _) in schema.foreign_fields() {
+        let (_, records) = self.flat.entry(kind).or_insert_with(|| (node.kind, IndexMap::new()));
+        let index = records.len();
+        for (field, other) in &node.kind.foreign {
             if let Some(value) = node.record.get(field).filter(|value| !value.is_null()) {
+                let at = name.map_or_else(|| key.clone(), |(_, value)| value.to_owned());
                 let value = value.clone();
-                self.expected.push(Expected { kind, at: at.clone(), field, value, other });
+                self.expected.push(Expected { kind, index, at, field, value, other });
             }
         }
         if let Some(parent) = parent {
             node.record.insert(parent.field.to_owned(), super::reference(parent.id));
         }
-        let (_, records) = self.flat.entry(kind).or_insert_with(|| (node.kind, IndexMap::new()));
         if !failed && records.contains_key(&key) {
             let error = declared_already(kind, "primary key", &key);
             add(&mut self.errors, parent, kind, i, error);
         } else {
             records.insert(key, node.record);
+        }
+    }
+
+    /// Puts ids in place of the names that are references.
+    fn fill_in(&mut self) {
+        for Expected { kind, index, field, other, .. } in &self.expected {
+            let records = self.flat.get_mut(kind).map(|(_, records)| records);
+            let record = records.and_then(|records| records.get_index_mut(*index));
+            let Some(value) = record.and_then(|(_, record)| record.get_mut(*field)) else {
+                continue;
+            };
+            if let Value::String(name) = value {
+                let id = self.keys.get(other).and_then(|keys| keys.get(name));
+                *value = super::reference(id.unwrap_or(name));
+            }
         }
     }
 
@@ -156,18 +168,18 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Whether the values of unique fields are; keys are checked before.
+/// Whether the values of unique fields are; keys and names are checked before.
 fn check_unique(flat: &Flat<'_>) -> Record {
     let mut errors = Record::new();
     for (name, (kind, records)) in flat {
-        for field in kind.unique_fields() {
+        let endpoint_key = kind.schema.endpoint_key.as_deref();
+        for field in kind.unique_fields().filter(|field| Some(*field) != endpoint_key) {
             let mut seen = HashSet::with_capacity(records.len());
             for (key, record) in records {
                 let Some(value) = record.get(field).and_then(Value::as_str) else { continue };
                 if seen.insert(value) {
                     continue;
                 }
-                let endpoint_key = kind.schema.endpoint_key.as_ref();
                 let at = endpoint_key.and_then(|field| record.get(field)?.as_str()).unwrap_or(key);
                 within(&mut errors, name, |errors| {
                     errors.insert(at.to_owned(), declared_already(name, field, value).into());

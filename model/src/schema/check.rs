@@ -1,13 +1,14 @@
 //! What is asked of several fields together (kong/db/schema/init.lua, `entity_checkers`).
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::rule::same;
 use super::text::quoted;
-use super::validate::Words;
+use super::validate::{Overlaid, Words};
 use super::{Field, Flag, Kind, Schema, get_path, is_nonempty, is_reference};
 use crate::Record;
 use crate::errors::Errors;
@@ -75,7 +76,7 @@ pub struct Condition {
 /// A check written in Rust; schemas as JSON show its fields only.
 #[derive(Clone)]
 pub struct CustomCheck {
-    /// The fields that it is given.
+    /// The fields that it looks at.
     pub field_sources: Vec<String>,
     /// Whether it runs where some of them are absent, as the schema says it.
     pub run_with_missing_fields: Option<bool>,
@@ -213,15 +214,18 @@ impl Scope<'_> {
     fn matches(&self, path: &str, condition: &Field, value: Option<&Value>) -> Result<(), Value> {
         // A condition on an absent field never holds.
         let value = value.ok_or(Value::Null)?;
-        let field = self.field(path).map(|field| field.overlaid(condition));
-        field.as_ref().unwrap_or(condition).check(value)
+        match self.field(path) {
+            Some(field) => Overlaid::new(field, condition).check(value),
+            None => condition.check(value),
+        }
     }
 }
 
-/// How a check is run, and on which fields (`run_entity_check`).
+/// How a check is run, and on which fields (`run_entity_check`). Every check of every entity makes
+/// one: it borrows all it has.
 struct Plan<'a> {
-    fields: Vec<&'a str>,
-    required: Vec<&'a str>,
+    fields: [&'a [String]; 3],
+    required: &'a [String],
     with_missing: bool,
     with_invalid: bool,
 }
@@ -243,12 +247,12 @@ impl EntityCheck {
     }
 
     fn plan(&self) -> Plan<'_> {
-        fn of(list: &[String]) -> Vec<&str> {
-            list.iter().map(String::as_str).collect()
-        }
-        let whole = |list, with_missing, with_invalid| {
-            let fields = of(list);
-            Plan { required: fields.clone(), fields, with_missing, with_invalid }
+        const NONE: &[String] = &[];
+        let whole = |list, with_missing, with_invalid| Plan {
+            fields: [list, NONE, NONE],
+            required: list,
+            with_missing,
+            with_invalid,
         };
         match self {
             EntityCheck::AtLeastOneOf(list) => whole(list, true, true),
@@ -256,24 +260,31 @@ impl EntityCheck {
             EntityCheck::MutuallyRequired(list) | EntityCheck::MutuallyExclusive(list) => {
                 whole(list, true, false)
             }
-            EntityCheck::MutuallyExclusiveSets(one, other) => {
-                let mut fields = of(one);
-                fields.extend(other.iter().map(String::as_str));
-                Plan { fields, required: Vec::new(), with_missing: true, with_invalid: false }
-            }
+            EntityCheck::MutuallyExclusiveSets(one, other) => Plan {
+                fields: [one, other, NONE],
+                required: NONE,
+                with_missing: true,
+                with_invalid: false,
+            },
             EntityCheck::Conditional(check) => Plan {
-                fields: vec![&check.if_field, &check.then_field],
-                required: vec![&check.if_field],
+                fields: [
+                    slice::from_ref(&check.if_field),
+                    slice::from_ref(&check.then_field),
+                    NONE,
+                ],
+                required: slice::from_ref(&check.if_field),
                 with_missing: false,
                 with_invalid: true,
             },
             EntityCheck::ConditionalAtLeastOneOf(check) => {
-                let cases = [Some(&check.then), check.or_else.as_ref()];
-                let mut fields = vec![check.if_field.as_str()];
-                for case in cases.into_iter().flatten() {
-                    fields.extend(case.at_least_one_of.iter().map(String::as_str));
+                let or_else = check.or_else.as_ref().map_or(NONE, |case| &case.at_least_one_of);
+                let if_field = slice::from_ref(&check.if_field);
+                Plan {
+                    fields: [if_field, &check.then.at_least_one_of, or_else],
+                    required: NONE,
+                    with_missing: true,
+                    with_invalid: true,
                 }
-                Plan { fields, required: Vec::new(), with_missing: true, with_invalid: true }
             }
             EntityCheck::Custom(check) => whole(
                 &check.field_sources,
@@ -287,20 +298,19 @@ impl EntityCheck {
     pub(crate) fn run(&self, scope: &Scope<'_>, errors: &mut Errors) {
         let plan = self.plan();
         let (mut missing, mut all_absent, mut all_right) = (Vec::new(), true, true);
-        for path in &plan.fields {
-            let field = scope.field(path);
+        for path in plan.fields.into_iter().flatten() {
             match scope.get(path) {
                 None => {
-                    let nilable = field.is_some_and(|field| field.is(Flag::Nilable));
-                    if !plan.with_missing && plan.required.contains(path) && !nilable {
-                        missing.push(*path);
+                    let nilable = || scope.field(path).is_some_and(|field| field.is(Flag::Nilable));
+                    if !plan.with_missing && plan.required.contains(path) && !nilable() {
+                        missing.push(path);
                     }
                 }
                 Some(value) => {
                     all_absent = false;
                     // What a reference stands for cannot be known.
-                    if field.is_some_and(is_referenceable)
-                        && value.as_str().is_some_and(is_reference)
+                    if value.as_str().is_some_and(is_reference)
+                        && scope.field(path).is_some_and(is_referenceable)
                     {
                         return;
                     }
@@ -359,15 +369,7 @@ impl EntityCheck {
             }
             EntityCheck::Conditional(check) => conditional(check, scope, errors),
             EntityCheck::ConditionalAtLeastOneOf(check) => conditional_one(check, scope),
-            EntityCheck::Custom(check) => {
-                let mut given = Errors::new();
-                for path in &check.field_sources {
-                    if let Some(value) = scope.get(path) {
-                        given.set_path(path, value.clone());
-                    }
-                }
-                (check.check)(given.fields())
-            }
+            EntityCheck::Custom(check) => (check.check)(scope.entity),
         }
     }
 }

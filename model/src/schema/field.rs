@@ -276,34 +276,6 @@ impl Field {
         self.rules.insert(at, rule);
         self
     }
-
-    /// This field as a condition sees it: what the condition says takes the place of what the
-    /// field says.
-    pub fn overlaid(&self, condition: &Field) -> Field {
-        // Conditions are checked for every entity: nothing is copied that is not asked for.
-        let kind = match (&self.kind, &condition.kind) {
-            (Kind::Array(_), Kind::Partial { elements: Some(elements) }) => {
-                Kind::Array(elements.clone())
-            }
-            (Kind::Set(_), Kind::Partial { elements: Some(elements) }) => {
-                Kind::Set(elements.clone())
-            }
-            (own, Kind::Partial { .. }) => own.clone(),
-            (_, kind) => kind.clone(),
-        };
-        let (flags, rules) = (self.flags.clone(), self.rules.clone());
-        let mut field = Field { err: self.err.clone(), flags, rules, ..Field::new(kind) };
-        for (flag, yes) in &condition.flags {
-            field = field.with(*flag, *yes);
-        }
-        for rule in &condition.rules {
-            field = field.rule(rule.clone());
-        }
-        if condition.err.is_some() {
-            field.err.clone_from(&condition.err);
-        }
-        field
-    }
 }
 
 /// What a field's attributes say: each is a word of the schema language.

@@ -106,63 +106,42 @@ pub enum Rule {
     MutuallyExclusiveSubsets(Vec<Vec<String>>),
 }
 
-/// The rules' names, in the order in which they are checked (`Schema.validators_order`).
-const ORDER: [&str; 21] = [
-    "eq",
-    "ne",
-    "not_one_of",
-    "one_of",
-    "gt",
-    "timestamp",
-    "uuid",
-    "is_regex",
-    "between",
-    "len_eq",
-    "len_min",
-    "len_max",
-    "starts_with",
-    "not_match",
-    "match_none",
-    "match",
-    "match_all",
-    "match_any",
-    "contains",
-    "custom_validator",
-    "mutually_exclusive_subsets",
-];
-
 impl Rule {
     /// The name it has in a schema.
     pub fn name(&self) -> &'static str {
-        match self {
-            Rule::Eq(_) => "eq",
-            Rule::Ne(_) => "ne",
-            Rule::NotOneOf(_) => "not_one_of",
-            Rule::OneOf(_) => "one_of",
-            Rule::Gt(_) => "gt",
-            Rule::Timestamp => "timestamp",
-            Rule::Uuid => "uuid",
-            Rule::IsRegex => "is_regex",
-            Rule::Between(..) => "between",
-            Rule::LenEq(_) => "len_eq",
-            Rule::LenMin(_) => "len_min",
-            Rule::LenMax(_) => "len_max",
-            Rule::StartsWith(_) => "starts_with",
-            Rule::NotMatch(_) => "not_match",
-            Rule::MatchNone(_) => "match_none",
-            Rule::Match(_) => "match",
-            Rule::MatchAll(_) => "match_all",
-            Rule::MatchAny { .. } => "match_any",
-            Rule::Contains(_) => "contains",
-            Rule::Custom(_) => "custom_validator",
-            Rule::MutuallyExclusiveSubsets(_) => "mutually_exclusive_subsets",
-        }
+        self.place().1
     }
 
     /// When it is checked, among the others.
     pub(crate) fn rank(&self) -> usize {
-        let name = self.name();
-        ORDER.iter().position(|other| *other == name).unwrap_or(ORDER.len())
+        self.place().0
+    }
+
+    /// The order in which rules are checked (`Schema.validators_order`), and their names.
+    fn place(&self) -> (usize, &'static str) {
+        match self {
+            Rule::Eq(_) => (0, "eq"),
+            Rule::Ne(_) => (1, "ne"),
+            Rule::NotOneOf(_) => (2, "not_one_of"),
+            Rule::OneOf(_) => (3, "one_of"),
+            Rule::Gt(_) => (4, "gt"),
+            Rule::Timestamp => (5, "timestamp"),
+            Rule::Uuid => (6, "uuid"),
+            Rule::IsRegex => (7, "is_regex"),
+            Rule::Between(..) => (8, "between"),
+            Rule::LenEq(_) => (9, "len_eq"),
+            Rule::LenMin(_) => (10, "len_min"),
+            Rule::LenMax(_) => (11, "len_max"),
+            Rule::StartsWith(_) => (12, "starts_with"),
+            Rule::NotMatch(_) => (13, "not_match"),
+            Rule::MatchNone(_) => (14, "match_none"),
+            Rule::Match(_) => (15, "match"),
+            Rule::MatchAll(_) => (16, "match_all"),
+            Rule::MatchAny { .. } => (17, "match_any"),
+            Rule::Contains(_) => (18, "contains"),
+            Rule::Custom(_) => (19, "custom_validator"),
+            Rule::MutuallyExclusiveSubsets(_) => (20, "mutually_exclusive_subsets"),
+        }
     }
 
     /// Reads a rule from its entry in a schema as JSON; `None` if the name is no rule's.

@@ -1,5 +1,8 @@
 //! Validation: whether values are of their fields' kinds and keep all rules.
 
+use std::iter;
+use std::sync::{Arc, LazyLock};
+
 use serde_json::{Value, json};
 
 use super::check::Scope;
@@ -33,53 +36,7 @@ impl Field {
     /// # Errors
     /// What is wrong with it: a text, a list, or a tree.
     pub fn check(&self, value: &Value) -> Result<(), Value> {
-        if value.is_null() {
-            return self.check_null().map_err(Value::from);
-        }
-        if self.rules().iter().any(|rule| matches!(rule, Rule::Eq(Value::Null))) {
-            return Err(self.said_or("value must be null"));
-        }
-        if self.is(Flag::Abstract) {
-            let text = "error in schema definition: abstract field was not specialized";
-            return Err(text.into());
-        }
-        self.check_kind(value)?;
-        if let Kind::String = self.kind
-            && self.is(Flag::Referenceable)
-            && value.as_str().is_some_and(is_reference)
-        {
-            return Ok(());
-        }
-        // An empty text is refused unless the schema says otherwise.
-        let length = Rule::LenMin(1);
-        let implied = matches!(self.kind, Kind::String)
-            && !self.rules().iter().any(|rule| matches!(rule, Rule::LenMin(_)));
-        let at = self.rules().partition_point(|rule| rule.rank() < length.rank());
-        let (before, after) = self.rules().split_at(at);
-        let implied = implied.then_some(&length);
-        for rule in before.iter().chain(implied).chain(after) {
-            rule.check(value).map_err(|error| self.said_or(&error))?;
-        }
-        Ok(())
-    }
-
-    fn said_or(&self, error: &str) -> Value {
-        self.err.as_deref().unwrap_or(error).into()
-    }
-
-    fn check_null(&self) -> Result<(), String> {
-        for rule in self.rules() {
-            match rule {
-                Rule::Ne(Value::Null) => {
-                    return Err(self.err.clone().unwrap_or("value must not be null".to_owned()));
-                }
-                Rule::Eq(wanted) if !wanted.is_null() => {
-                    return Err(format!("value must be {}", super::text::show(wanted)));
-                }
-                _ => {}
-            }
-        }
-        if self.is(Flag::Required) { Err(REQUIRED.to_owned()) } else { Ok(()) }
+        Overlaid { field: self, condition: None }.check(value)
     }
 
     /// Checks an element, key or value of a table: these are never null.
@@ -91,28 +48,132 @@ impl Field {
             result => result,
         }
     }
+}
 
-    fn check_kind(&self, value: &Value) -> Result<(), Value> {
-        let expect = |right: bool, text: &str| if right { Ok(()) } else { Err(text.into()) };
-        match &self.kind {
-            Kind::String => expect(value.is_string(), "expected a string"),
-            Kind::Integer => {
-                let whole = value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.is_finite());
-                expect(whole, "expected an integer")
-            }
-            Kind::Number => expect(value.is_number(), "expected a number"),
-            Kind::Boolean => expect(value.is_boolean(), "expected a boolean"),
-            Kind::Array(elements) => check_list(elements, value, "expected an array"),
-            Kind::Set(elements) => check_list(elements, value, "expected a set"),
-            Kind::Map { keys, values } => check_map(keys, values, value),
-            Kind::Record(schema) => match table(value) {
-                None => Err("expected a record".into()),
-                Some(fields) => check_record(schema, fields),
-            },
-            Kind::Foreign { reference, .. } => check_foreign(reference, value),
-            Kind::Function => expect(false, "expected a function"),
-            Kind::Json | Kind::Any | Kind::Partial { .. } => Ok(()),
+/// A field as a condition sees it: what the condition says takes the place of what the field says.
+/// Conditions are checked for every entity: nothing is copied.
+#[derive(Clone, Copy)]
+pub(crate) struct Overlaid<'a> {
+    field: &'a Field,
+    condition: Option<&'a Field>,
+}
+
+impl<'a> Overlaid<'a> {
+    pub(crate) fn new(field: &'a Field, condition: &'a Field) -> Overlaid<'a> {
+        Overlaid { field, condition: Some(condition) }
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// What is wrong with it: a text, a list, or a tree.
+    pub(crate) fn check(self, value: &Value) -> Result<(), Value> {
+        if value.is_null() {
+            return self.check_null().map_err(Value::from);
         }
+        if self.rules().any(|rule| matches!(rule, Rule::Eq(Value::Null))) {
+            return Err(self.said_or("value must be null"));
+        }
+        if self.is(Flag::Abstract) {
+            let text = "error in schema definition: abstract field was not specialized";
+            return Err(text.into());
+        }
+        let (kind, elements) = self.kind();
+        check_kind(kind, elements, value)?;
+        if let Kind::String = kind
+            && self.is(Flag::Referenceable)
+            && value.as_str().is_some_and(is_reference)
+        {
+            return Ok(());
+        }
+        // An empty text is refused unless the schema says otherwise.
+        let length = Rule::LenMin(1);
+        let implied = matches!(kind, Kind::String)
+            && !self.rules().any(|rule| matches!(rule, Rule::LenMin(_)));
+        let before = self.rules().take_while(|rule| rule.rank() < length.rank());
+        let after = self.rules().skip_while(|rule| rule.rank() < length.rank());
+        for rule in before.chain(implied.then_some(&length)).chain(after) {
+            rule.check(value).map_err(|error| self.said_or(&error))?;
+        }
+        Ok(())
+    }
+
+    fn check_null(self) -> Result<(), String> {
+        for rule in self.rules() {
+            match rule {
+                Rule::Ne(Value::Null) => {
+                    return Err(self.err().unwrap_or("value must not be null").to_owned());
+                }
+                Rule::Eq(wanted) if !wanted.is_null() => {
+                    return Err(format!("value must be {}", super::text::show(wanted)));
+                }
+                _ => {}
+            }
+        }
+        if self.is(Flag::Required) { Err(REQUIRED.to_owned()) } else { Ok(()) }
+    }
+
+    /// The kind, and what is asked of its elements in place of what the kind says.
+    fn kind(self) -> (&'a Kind, Option<&'a Field>) {
+        let own = &self.field.kind;
+        match (own, self.condition.map(|condition| &condition.kind)) {
+            (Kind::Array(_) | Kind::Set(_), Some(Kind::Partial { elements })) => {
+                (own, elements.as_deref())
+            }
+            (_, None | Some(Kind::Partial { .. })) => (own, None),
+            (_, Some(kind)) => (kind, None),
+        }
+    }
+
+    /// The rules, in the order in which they are checked.
+    fn rules(self) -> impl Iterator<Item = &'a Rule> {
+        let over = self.condition.map_or(&[][..], Field::rules);
+        let own = self.field.rules().iter();
+        let mut own =
+            own.filter(move |own| !over.iter().any(|other| other.rank() == own.rank())).peekable();
+        let mut over = over.iter().peekable();
+        iter::from_fn(move || match (own.peek(), over.peek()) {
+            (Some(a), Some(b)) if b.rank() < a.rank() => over.next(),
+            (Some(_), _) => own.next(),
+            (None, _) => over.next(),
+        })
+    }
+
+    fn is(self, flag: Flag) -> bool {
+        let said = self.condition.and_then(|condition| condition.said(flag));
+        said.or_else(|| self.field.said(flag)) == Some(true)
+    }
+
+    fn err(self) -> Option<&'a str> {
+        let said = self.condition.and_then(|condition| condition.err.as_deref());
+        said.or(self.field.err.as_deref())
+    }
+
+    fn said_or(self, error: &str) -> Value {
+        self.err().unwrap_or(error).into()
+    }
+}
+
+fn check_kind(kind: &Kind, elements: Option<&Field>, value: &Value) -> Result<(), Value> {
+    let expect = |right: bool, text: &str| if right { Ok(()) } else { Err(text.into()) };
+    match kind {
+        Kind::String => expect(value.is_string(), "expected a string"),
+        Kind::Integer => {
+            let whole = value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.is_finite());
+            expect(whole, "expected an integer")
+        }
+        Kind::Number => expect(value.is_number(), "expected a number"),
+        Kind::Boolean => expect(value.is_boolean(), "expected a boolean"),
+        Kind::Array(own) => check_list(elements.unwrap_or(own), value, "expected an array"),
+        Kind::Set(own) => check_list(elements.unwrap_or(own), value, "expected a set"),
+        Kind::Map { keys, values } => check_map(keys, values, value),
+        Kind::Record(schema) => match table(value) {
+            None => Err("expected a record".into()),
+            Some(fields) => check_record(schema, fields),
+        },
+        Kind::Foreign { reference, .. } => check_foreign(reference, value),
+        Kind::Function => expect(false, "expected a function"),
+        Kind::Json | Kind::Any | Kind::Partial { .. } => Ok(()),
     }
 }
 
@@ -170,7 +231,7 @@ fn check_foreign(reference: &str, value: &Value) -> Result<(), Value> {
     let empty = Record::new();
     let key = value.as_object().unwrap_or(&empty);
     let schema = crate::entities::schema(reference);
-    let Err(errors) = schema.as_deref().unwrap_or(&fallback()).validate_primary_key(key) else {
+    let Err(errors) = schema.as_deref().unwrap_or(&FALLBACK).validate_primary_key(key) else {
         return Ok(());
     };
     if let (Some(schema), Value::Object(fields)) = (&schema, value)
@@ -182,9 +243,8 @@ fn check_foreign(reference: &str, value: &Value) -> Result<(), Value> {
 }
 
 /// What is asked of references to schemas of plugins: a UUID as id.
-fn fallback() -> Schema {
-    Schema::default().with_field("id", super::typedefs::uuid())
-}
+static FALLBACK: LazyLock<Schema> =
+    LazyLock::new(|| Schema::default().with_field("id", super::typedefs::uuid()));
 
 impl Schema {
     /// Checks that a record has the primary key of an entity; other fields may be there.
@@ -219,37 +279,40 @@ impl Schema {
         input: Option<&Record>,
         existing: Option<&Record>,
     ) -> Result<(), Errors> {
-        self.check_subschema(entity)?;
-        let mut errors = self.check_fields(entity);
-        for (name, field) in self.each_field(entity) {
-            let value = entity.get(name);
-            let absent = value.is_none() && full;
-            if field.is(Flag::Required) && (absent || value.is_some_and(Value::is_null)) {
-                errors.set(name, REQUIRED);
+        let subschema = self.subschema(entity);
+        if subschema.is_none() {
+            self.check_subschema(entity)?;
+        }
+        let mut errors = self.check_fields(entity, subschema);
+        for (name, own) in &self.fields {
+            if special(subschema, name).unwrap_or(own).is(Flag::Required) {
+                let value = entity.get(name);
+                if value.map_or(full, Value::is_null) {
+                    errors.set(name, REQUIRED);
+                }
             }
         }
         // An update is merged with what was there, but says so in its texts.
         let words = if existing.is_some() { &UPDATING } else { &WHOLE };
         let scope = Scope { schema: self, subschema: None, entity, full, words };
         self.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
-        if let Some(subschema) = self.subschema(entity) {
+        if let Some(subschema) = subschema {
             let scope = Scope { subschema: Some(subschema), ..scope };
             subschema.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
         }
         let original = input.unwrap_or(entity);
         self.check_transformations(entity, original, existing, &mut errors);
-        if let Some(subschema) = self.subschema(entity) {
+        if let Some(subschema) = subschema {
             subschema.check_transformations(entity, original, existing, &mut errors);
         }
         errors.into_result()
     }
 
-    /// Without a subschema, nothing else can be said of the entity.
+    /// Where a subschema is asked for, nothing else can be said of an entity without one.
     fn check_subschema(&self, entity: &Record) -> Result<(), Errors> {
         let Some(name) = &self.subschema_key else { return Ok(()) };
         let key = match entity.get(name) {
             None | Some(Value::Null) => return Err(Errors::of(name, REQUIRED)),
-            Some(_) if self.subschema(entity).is_some() => return Ok(()),
             Some(Value::Array(keys)) => keys.first().unwrap_or(&Value::Null),
             Some(key) => key,
         };
@@ -258,17 +321,18 @@ impl Schema {
         Err(Errors::of(name, text.replace("%s", &key)))
     }
 
-    fn check_fields(&self, entity: &Record) -> Errors {
+    fn check_fields(&self, entity: &Record, subschema: Option<&Arc<Schema>>) -> Errors {
         let mut errors = Errors::new();
-        let subschema = self.subschema(entity);
-        for (name, value) in entity {
+        for (at, (name, value)) in entity.iter().enumerate() {
             if name == "updated_at" || (name == "ttl" && self.ttl) {
                 continue;
             }
-            let own = self.fields.get(name);
-            let special =
-                subschema.and_then(|schema| schema.fields.get(name)).filter(|_| own.is_some());
-            match special.or(own) {
+            // Most entities have their fields in the order of the schema: no need to search.
+            let own = match self.fields.get_index(at) {
+                Some((own, field)) if own == name => Some(field),
+                _ => self.fields.get(name),
+            };
+            match own.map(|own| special(subschema, name).unwrap_or(own)) {
                 None => errors.set(name, "unknown field"),
                 Some(field) => {
                     if let Err(error) = field.check(value) {
@@ -328,6 +392,12 @@ impl Schema {
         }
         errors.into_result()
     }
+}
+
+/// The field that a subschema has in place of its schema's. Subschemas of entities have few.
+fn special<'a>(subschema: Option<&'a Arc<Schema>>, name: &str) -> Option<&'a Field> {
+    let mut fields = subschema?.fields.iter();
+    fields.find(|(other, _)| *other == name).map(|(_, field)| field)
 }
 
 fn same_in_any_order(a: &Value, b: &Value) -> bool {

@@ -24,6 +24,8 @@ pub struct Kind {
     pub schema: Arc<Schema>,
     /// Which kinds refer to this one.
     pub children: Vec<Child>,
+    /// The fields that refer to other entities: their names, the others' schemas.
+    pub(crate) foreign: Vec<(String, String)>,
     /// The schema at the top of a declarative file, where references are texts.
     pub(crate) flat: Schema,
     /// The schema inside of another entity in a declarative file, which says what it refers to.
@@ -135,7 +137,10 @@ impl Kind {
                 field.default = None;
             }
         }
-        Kind { schema: Arc::clone(schema), children: Vec::new(), flat, nested }
+        let foreign = schema.foreign_fields();
+        let foreign =
+            foreign.map(|(field, other, _)| (field.to_owned(), other.to_owned())).collect();
+        Kind { schema: Arc::clone(schema), children: Vec::new(), foreign, flat, nested }
     }
 
     /// The primary key of an entity; several fields are joined by `:`.

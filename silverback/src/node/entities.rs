@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use silverback_admin::{Given, LoadError};
 use silverback_model::{
     Record,
-    declarative::{self, DeclarativeErrors, Format},
+    declarative::{self, DeclarativeErrors, Format, Loaded},
     set::{Entities, Kinds},
 };
 use silverback_pdk::{Found, Registry, SecretRef};
@@ -69,12 +69,11 @@ impl Configuration {
         })
     }
 
-    /// Validates, compiles and publishes a declarative configuration. What comes is the Admin
-    /// API's answer.
+    /// Validates, compiles and publishes a declarative configuration.
     ///
     /// # Errors
     /// What is wrong with it; nothing has changed then.
-    pub(crate) fn replace(&self, given: &Given) -> Result<Value, Refusal> {
+    pub(crate) fn replace(&self, given: &Given) -> Result<Loaded, Refusal> {
         let _one_at_a_time = self.loading.borrow_mut();
         let loaded = match given {
             Given::Text(text) => declarative::load(text, Format::Any, &self.kinds),
@@ -88,15 +87,14 @@ impl Configuration {
                 Snapshot::compile(parts, &self.registry, &self.settings, Some(&previous))
             })
             .map_err(|errors| Refusal::Broken(errors.into()))?;
-        let answer = loaded.answer();
-        self.store.replace(loaded.entities, loaded.hash);
+        self.store.replace(Arc::clone(&loaded.entities), loaded.hash.clone());
         self.snapshot.store(Arc::new(snapshot));
-        Ok(answer)
+        Ok(loaded)
     }
 
-    /// The same for the Admin API.
+    /// The same for the Admin API, with its answer.
     pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<Value, Box<LoadError>> {
-        self.replace(given).map_err(|refusal| {
+        self.replace(given).map(|loaded| loaded.answer()).map_err(|refusal| {
             Box::new(match refusal {
                 Refusal::Invalid(errors) => LoadError {
                     fault: errors.fault().to_json(),
