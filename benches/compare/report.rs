@@ -71,8 +71,8 @@ fn proxy(page: &mut String, on: &On<Proxy>) {
          its default buffers, which send a 64 KiB body by way of a file where the client\nis not \
          quick enough; \"larger buffers\" holds it in memory. It only passes messages on; \"same \
          headers\"\nalso does what Silverback and Kong do on the way: it makes a request id, tells \
-         upstreams of the client\n(X-Forwarded-*, X-Real-IP, Via) and clients of the upstream (Via, \
-         status, latencies). The aim is against\nthe plain one.\n",
+         upstreams of the client\n(X-Forwarded-*, X-Real-IP, Via) and clients of the upstream \
+         (Via, status, latencies). The aim is against\nthe plain one.\n",
         effort.rounds, effort.seconds
     );
     for case in cases {

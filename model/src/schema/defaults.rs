@@ -29,8 +29,8 @@ impl Schema {
     /// schema; unknown ones come last, or not at all out of the store.
     pub(crate) fn auto_fields(&self, mut data: Record, context: Context) -> Result<Record, Errors> {
         self.spread_shorthands(&mut data)?;
-        // One more for what is kept beside the schema's fields, such as the workspace: growing later
-        // would copy all of it.
+        // One more for what is kept beside the schema's fields, such as the workspace: growing
+        // later would copy all of it.
         let mut out = Record::with_capacity(self.fields.len() + 1);
         let subschema = self.subschema(&data).cloned();
         let mut values = data;
