@@ -2,7 +2,7 @@
 //! request and stopped with the gateway. One supervisor per server for the whole process.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, SystemTime},
 };
@@ -213,7 +213,7 @@ fn note_start(server: &Server, pid: u32) {
 async fn listening(server: &Server, group: u32) -> PathBuf {
     let paths = server.config.socket_paths();
     let began = Instant::now();
-    let mut warned = false;
+    let (mut warned, mut stranger) = (false, None);
     loop {
         for path in &paths {
             if let Ok(stream) = UnixStream::connect(path).await {
@@ -223,14 +223,29 @@ async fn listening(server: &Server, group: u32) -> PathBuf {
                 if pid.is_none_or(|pid| pid == 0 || system::in_group(pid, group)) {
                     return path.clone();
                 }
+                stranger = pid.map(|pid| (pid, path.clone()));
             }
         }
         if !warned && began.elapsed() > WARN_AFTER {
             warned = true;
-            complain(server, LogLevel::Err, &not_listening(&paths));
+            let text = match &stranger {
+                Some((pid, path)) => not_its_own(*pid, path),
+                None => not_listening(&paths),
+            };
+            complain(server, LogLevel::Err, &text);
         }
         sleep(ASK_EVERY).await;
     }
+}
+
+/// What to say of a server whose socket belongs to a process that can't be watched with it.
+fn not_its_own(pid: u32, path: &Path) -> String {
+    format!(
+        "it runs, but what listens on {} is process {pid}, which it does not belong to: stop that \
+         one if it was left behind; a start command must not put its server into the background \
+         (setsid, --daemon) but stay with it",
+        path.display()
+    )
 }
 
 /// What to say of a server that runs and does not listen where it should.
@@ -422,6 +437,14 @@ mod tests {
         assert_eq!(backoff.condition(), Condition::CrashLoop);
         assert_eq!(backoff.after(Some(Duration::from_secs(11))), Duration::ZERO);
         assert_eq!(backoff.condition(), Condition::BackingOff);
+    }
+
+    #[test]
+    fn a_socket_of_others_is_told_from_none() {
+        let text = not_its_own(7, Path::new("/p/a.sock"));
+        assert!(text.contains("what listens on /p/a.sock is process 7"), "{text}");
+        let text = not_listening(&[PathBuf::from("/nonexistent/a.sock")]);
+        assert!(text.contains("does not listen on /nonexistent/a.sock"), "{text}");
     }
 
     #[test]

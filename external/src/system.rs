@@ -10,7 +10,8 @@ use tokio::{
 
 /// Has the process killed when the thread that starts it ends: the control thread, which lives as
 /// long as the gateway. Plugin servers do not look after that themselves, so that a gateway that
-/// was killed would leave them behind, holding their sockets.
+/// was killed would leave them behind, holding their sockets. Nor does it inherit what the gateway
+/// set for itself alone.
 #[allow(unsafe_code)]
 pub(crate) fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
@@ -25,6 +26,9 @@ pub(crate) fn die_with_parent(command: &mut Command) {
             if u32::try_from(libc::getppid()) != Ok(parent) {
                 return Err(io::Error::from_raw_os_error(libc::ECHILD));
             }
+            // Our allocator does without huge pages; what a plugin server does is its own affair.
+            // A kernel that does not know the switch has not set it either.
+            libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
             Ok(())
         });
     }
@@ -74,6 +78,15 @@ mod tests {
         assert!(!in_group(std::process::id(), pid));
         kill_group(pid, libc::SIGKILL);
         assert!(!child.wait().await.expect("an end").success());
+    }
+
+    #[tokio::test]
+    #[allow(unsafe_code)]
+    async fn a_server_may_have_huge_pages_where_we_have_none() {
+        // SAFETY: a plain system call with numbers, which touches no memory of ours.
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }, 0);
+        let output = shell("grep THP_enabled /proc/self/status").output().await.expect("an end");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).split_whitespace().last(), Some("1"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::settings::{Setting, Settings};
 use super::value::Value;
@@ -17,6 +18,8 @@ use super::{Conf, file, keys};
 
 /// The file's name.
 pub(crate) const ENV_FILE: &str = ".kong_env";
+/// What text of several lines begins with there.
+const ENCODED: &str = "base64:";
 
 const HEAD: &str = "\
 # Written by the running node, and by it alone: what is changed here is lost.
@@ -27,8 +30,7 @@ const HEAD: &str = "\
 impl Conf {
     /// Writes `.kong_env` into `prefix`, in the place of any other, with mode 0600.
     ///
-    /// `declarative_config_string` is left out if it has several lines, for which the format has
-    /// no form.
+    /// Text of several lines, for which the format has no form, is written in base64.
     ///
     /// # Errors
     /// What the file system says.
@@ -56,32 +58,42 @@ fn text(settings: &Settings) -> String {
     let mut text = HEAD.to_owned();
     for (name, setting) in &settings.map {
         let default = keys::find(name).map_or("", |key| key.default);
-        match line(setting) {
-            // Unset, where reading would else find the default.
-            Some(value) if value.is_empty() && default.is_empty() => {}
-            Some(value) => text.push_str(&format!("{name} = {value}\n")),
-            None => {}
+        let value = line(setting);
+        // Unset, where reading would else find the default.
+        if !value.is_empty() || !default.is_empty() {
+            text.push_str(&format!("{name} = {value}\n"));
         }
     }
     text
 }
 
-/// The value in one line; `None` if it has no such form.
-fn line(setting: &Setting) -> Option<String> {
-    let in_base64 = |text: &String| match text.contains('\n') {
-        true if text.contains("-----BEGIN") => {
-            Some(base64::engine::general_purpose::STANDARD.encode(text))
-        }
-        true => None,
-        false => Some(text.clone()),
-    };
+/// The value in one line.
+fn line(setting: &Setting) -> String {
     let text = match setting.reference.as_ref().unwrap_or(&setting.value) {
-        Value::List(items) => items.iter().map(in_base64).collect::<Option<Vec<_>>>()?.join(","),
-        value => in_base64(&value.to_text())?,
+        Value::List(items) => {
+            items.iter().map(|item| in_one_line(item)).collect::<Vec<_>>().join(",")
+        }
+        value => in_one_line(&value.to_text()),
     };
     // A line that ends with a backslash would go on.
     let end = if text.ends_with('\\') { " #" } else { "" };
-    Some(format!("{}{end}", file::escape(&text)))
+    format!("{}{end}", file::escape(&text))
+}
+
+/// Text as one line. Certificates and keys may always be given in base64; other text says that it
+/// is.
+fn in_one_line(text: &str) -> String {
+    if !text.contains('\n') {
+        return text.to_owned();
+    }
+    let mark = if text.contains("-----BEGIN") { "" } else { ENCODED };
+    format!("{mark}{}", BASE64.encode(text))
+}
+
+/// What [`in_one_line`] was given. Only text of this module's own writing begins like that.
+pub(super) fn whole_text(line: String) -> String {
+    let bytes = line.strip_prefix(ENCODED).and_then(|rest| BASE64.decode(rest).ok());
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -123,6 +135,7 @@ mod tests {
             &[
                 ("KONG_DATABASE", "off"),
                 ("KONG_PG_PASSWORD", "a#b \\"),
+                ("KONG_DECLARATIVE_CONFIG_STRING", "_format_version: '3.0'\nservices: # none\n\n"),
                 ("KONG_LUA_PACKAGE_PATH", ""),
                 ("KONG_PROXY_LISTEN", "0.0.0.0:9000, [::]:9001 ssl"),
                 ("KONG_LUA_SSL_TRUSTED_CERTIFICATE", &pem),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::env_file;
 use super::file::{self, FileError};
 use super::keys::{self, Effect};
 use super::reference;
@@ -110,7 +111,7 @@ fn read_file(path: &Path, findings: &mut Findings) -> Vec<(String, String, Origi
             .into_iter()
             .map(|entry| {
                 let origin = Origin::File { path: path.display().to_string(), line: entry.line };
-                (entry.key, entry.value, origin)
+                (entry.key, env_file::whole_text(entry.value), origin)
             })
             .collect(),
         Err(errors) => {
