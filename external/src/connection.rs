@@ -11,7 +11,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     input::{Input, Part},
-    msgpack::{self, Scanner},
+    msgpack::{self, Reader, Scanner},
     protobuf,
     server::{Generation, Server},
     stream::Stream,
@@ -70,12 +70,8 @@ pub(crate) enum Fault {
     Io(#[from] io::Error),
     #[error("the server broke the protocol: {0}")]
     Protocol(String),
-}
-
-impl From<msgpack::Malformed> for Fault {
-    fn from(fault: msgpack::Malformed) -> Fault {
-        Fault::Protocol(fault.to_string())
-    }
+    #[error("the server broke the protocol: {0}")]
+    Malformed(#[from] msgpack::Malformed),
 }
 
 impl From<protobuf::Malformed> for Fault {
@@ -93,7 +89,7 @@ pub(crate) struct Connection {
     pub(crate) output: Vec<u8>,
     last_id: u32,
     timeout: Duration,
-    timer: Pin<Box<Sleep>>,
+    timer: Timer,
     /// When something was last written.
     used: Instant,
     /// Whether the server owes an answer.
@@ -130,7 +126,7 @@ impl Connection {
             output: Vec::with_capacity(1024),
             last_id: 0,
             timeout,
-            timer: Box::pin(tokio::time::sleep(timeout)),
+            timer: Timer::new(timeout),
             used: Instant::now(),
             awaiting: false,
         }
@@ -160,8 +156,7 @@ impl Connection {
         let write = self.stream.write_all(&self.output);
         self.used = Instant::now();
         self.awaiting = true;
-        let deadline = self.deadline();
-        let sent = within(&mut self.timer, deadline, write).await;
+        let sent = self.timer.within(self.used, self.timeout, write).await;
         self.output.clear();
         match sent {
             None => Err(Fault::Timeout(self.timeout)),
@@ -170,19 +165,27 @@ impl Connection {
         }
     }
 
-    /// When what was last written must have been answered.
-    fn deadline(&self) -> Instant {
-        self.used + self.timeout
-    }
-
-    /// Reads a MessagePack value, whole and not yet decoded: gives the length of it, which the
-    /// input begins with.
-    pub(crate) async fn read_value(&mut self) -> Result<usize, Fault> {
+    /// Reads a MessagePack value as `read` does. Nearly all come in one piece, so that reading is
+    /// tried before it is known where the value ends: `read` may be called several times, and has
+    /// to read all of it.
+    pub(crate) async fn read_value<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let mut scanner = Scanner::default();
         loop {
+            if let Some(whole) = self.input.small() {
+                let mut reader = Reader::new(whole);
+                if let Ok(value) = read(&mut reader) {
+                    let length = reader.position();
+                    self.awaiting = false;
+                    self.input.skip(length);
+                    return Ok(value);
+                }
+            }
             if let Some(length) = scanner.scan(self.input.bytes())? {
                 self.awaiting = false;
-                return Ok(length);
+                return read(&mut Reader::new(self.input.take(length)));
             }
             self.fill(scanner.least()).await?;
         }
@@ -211,8 +214,8 @@ impl Connection {
             let text = format!("a message of more than {MAX_MESSAGE} bytes");
             return Err(Fault::Protocol(text));
         }
-        let (deadline, room) = (self.deadline(), self.input.room(least));
-        match within(&mut self.timer, deadline, self.stream.read(room)).await {
+        let room = self.input.room(least);
+        match self.timer.within(self.used, self.timeout, self.stream.read(room)).await {
             None => Err(Fault::Timeout(self.timeout)),
             Some(Ok(0)) => Err(Fault::Closed),
             Some(Ok(came)) => {
@@ -253,29 +256,52 @@ fn is_closed(error: &io::Error) -> bool {
     )
 }
 
-/// What `future` gives before the deadline. The timer serves many waits: it is only set anew when
-/// it goes off, which in a quick exchange never happens.
-async fn within<T>(
-    timer: &mut Pin<Box<Sleep>>,
-    deadline: Instant,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(value) => Poll::Ready(Some(value)),
-        Poll::Pending => poll_timer(timer, deadline, cx).map(|()| None),
-    })
-    .await
+/// A connection's timer, which serves many waits: it is set anew only when it goes off, and looked
+/// at only where it may have gone off. In a quick exchange neither ever happens.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    wakes: Option<Waker>,
 }
 
-fn poll_timer(timer: &mut Pin<Box<Sleep>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-    while timer.as_mut().poll(cx).is_ready() {
-        if Instant::now() >= deadline {
-            return Poll::Ready(());
-        }
-        timer.as_mut().reset(deadline);
+impl Timer {
+    fn new(timeout: Duration) -> Timer {
+        Timer { sleep: Box::pin(tokio::time::sleep(timeout)), wakes: None }
     }
-    Poll::Pending
+
+    /// What `future` gives within the timeout from `begin`, a moment that has just been.
+    async fn within<T>(
+        &mut self,
+        begin: Instant,
+        timeout: Duration,
+        future: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut future = pin!(future);
+        let mut first = true;
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            // It goes off later and wakes this very task then.
+            Poll::Pending if std::mem::take(&mut first) && self.is_set(begin, cx) => Poll::Pending,
+            Poll::Pending => self.poll(begin + timeout, cx).map(|()| None),
+        })
+        .await
+    }
+
+    fn is_set(&self, begin: Instant, cx: &Context<'_>) -> bool {
+        let wakes_us = self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        wakes_us && self.sleep.deadline() > begin
+    }
+
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+        self.wakes = Some(cx.waker().clone());
+        Poll::Pending
+    }
 }
 
 /// A worker's connections to one server.

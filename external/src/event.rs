@@ -236,7 +236,11 @@ impl Run<'_> {
         args: &[Value],
         exchange: &mut Exchange,
     ) -> Reply {
-        match function.call(exchange, args).await {
+        let result = match function.call_now(exchange, args) {
+            Some(result) => result,
+            None => function.call(exchange, args).await,
+        };
+        match result {
             // Over the wire the log's document is text.
             Ok(table @ (Value::Map(_) | Value::Entity(_)))
                 if function.name == "kong.log.serialize" =>
@@ -265,16 +269,16 @@ impl Run<'_> {
         }
     }
 
-    /// The function of that name. Kong, too, answers calls of unknown ones with nil.
-    pub(crate) fn find(&mut self, name: &[u8]) -> Option<&'static Function> {
-        self.calls += 1;
-        let function = std::str::from_utf8(name).ok().and_then(kong::find);
-        if function.is_none() {
-            let name = String::from_utf8_lossy(name);
-            let text = format!("called '{name}', which there is not; answered nil");
-            log(LogLevel::Err, self.plugin, &text);
-        }
-        function
+    /// The function of that name.
+    pub(crate) fn find(name: &[u8]) -> Option<&'static Function> {
+        std::str::from_utf8(name).ok().and_then(kong::find)
+    }
+
+    /// Says that there is no such function. Kong, too, answers calls of unknown ones with nil.
+    pub(crate) fn unknown(&self, name: &[u8]) {
+        let name = String::from_utf8_lossy(name);
+        let text = format!("called '{name}', which there is not; answered nil");
+        log(LogLevel::Err, self.plugin, &text);
     }
 }
 

@@ -82,6 +82,13 @@ impl Input {
         self.buffer.get(self.held.clone()).unwrap_or_default()
     }
 
+    /// What is there, to be tried as a message; none where there is nothing, or so much that a
+    /// message is better taken whole.
+    pub(crate) fn small(&self) -> Option<Part<'_>> {
+        let bytes = self.bytes();
+        (1..LARGE_SIZE).contains(&bytes.len()).then(|| Part::new(bytes))
+    }
+
     /// Drops bytes from the front.
     pub(crate) fn skip(&mut self, length: usize) {
         self.held.start = self.held.end.min(self.held.start + length);

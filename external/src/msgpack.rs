@@ -148,6 +148,11 @@ impl<'a> Reader<'a> {
         Reader { message, at: 0, values: 0 }
     }
 
+    /// How many bytes have been read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// Whether all has been read.
     pub fn is_done(&self) -> bool {
         self.at >= self.message.bytes().len()
@@ -218,6 +223,9 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn array(&mut self) -> Result<usize, Malformed> {
+        if let Some(items) = self.short(0x90, 1) {
+            return Ok(items);
+        }
         let Item { tag, values: count, .. } = self.next()?;
         match (tag, count) {
             (0x90..=0x9f | 0xdc | 0xdd, count) => Ok(usize::try_from(count).unwrap_or(0)),
@@ -231,6 +239,9 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn map(&mut self) -> Result<usize, Malformed> {
+        if let Some(pairs) = self.short(0x80, 2) {
+            return Ok(pairs);
+        }
         let Item { tag, values: count, .. } = self.next()?;
         match (tag, count) {
             (0x80..=0x8f | 0xde | 0xdf, count) => Ok(usize::try_from(count / 2).unwrap_or(0)),
@@ -239,16 +250,38 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The number in the head of a short array or map of this tag, which is what nearly all are,
+    /// each item of which has that many values.
+    #[inline]
+    fn short(&mut self, tag: u8, values: u64) -> Option<usize> {
+        let head = *self.message.bytes().get(self.at)?;
+        (head & 0xf0 == tag).then(|| {
+            self.at += 1;
+            self.values += values * u64::from(head & 0x0f);
+            usize::from(head & 0x0f)
+        })
+    }
+
     /// A whole number that comes next.
     ///
     /// # Errors
     /// If something else comes next.
     pub fn int(&mut self) -> Result<i64, Malformed> {
         // The ids that count on and on, without the detour by a value.
-        if matches!(self.message.bytes().get(self.at), Some(0x00..=0x7f | 0xcc..=0xce)) {
-            let Item { tag, body, .. } = self.next()?;
-            let n = if tag < 0x80 { tag.into() } else { unsigned(body.bytes()) };
-            return Ok(n.cast_signed());
+        match self.message.bytes().get(self.at..).unwrap_or_default() {
+            [n @ 0x00..=0x7f, ..] => {
+                self.at += 1;
+                return Ok(i64::from(*n));
+            }
+            [0xcd, a, b, ..] => {
+                self.at += 3;
+                return Ok(i64::from(u16::from_be_bytes([*a, *b])));
+            }
+            [0xce, a, b, c, d, ..] => {
+                self.at += 5;
+                return Ok(i64::from(u32::from_be_bytes([*a, *b, *c, *d])));
+            }
+            _ => {}
         }
         self.value()?.as_int().ok_or(Malformed::Expected("a whole number"))
     }
@@ -259,6 +292,12 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn text(&mut self) -> Result<Part<'a>, Malformed> {
+        if let Some(&tag @ 0xa0..=0xbf) = self.message.bytes().get(self.at) {
+            let end = self.at + 1 + usize::from(tag & 0x1f);
+            let text = self.message.get(self.at + 1..end).ok_or(Malformed::Short)?;
+            self.at = end;
+            return Ok(text);
+        }
         match self.next()? {
             Item { tag: 0xa0..=0xbf | 0xd9..=0xdb | 0xc4..=0xc6, body, .. } => Ok(body),
             _ => Err(Malformed::Expected("text")),

@@ -202,16 +202,22 @@ impl Function {
 
     /// Whether it may be called now: in this phase, and if the exchange is a stream, for that.
     fn check(&self, exchange: &Exchange) -> Result<(), Stop> {
-        let stream = exchange.session.is_some();
+        match &exchange.session {
+            None => self.check_phase(exchange.phase),
+            Some(_) => self.check_stream(exchange.phase),
+        }
+    }
+
+    fn check_stream(&self, phase: Phase) -> Result<(), Stop> {
         // Kong's error texts list the phases of requests alone, so that this is none of its set.
-        if stream && self.name == "kong.response.exit" && exchange.phase == Phase::Preread {
+        if self.name == "kong.response.exit" && phase == Phase::Preread {
             return Ok(());
         }
-        self.check_phase(exchange.phase)?;
+        self.check_phase(phase)?;
         let of_requests = OF_REQUESTS.iter().any(|module| self.name.starts_with(module));
         let everywhere =
             self.phases.contains(Phase::Preread) || self.name == "kong.request.get_start_time";
-        if stream && of_requests && !everywhere {
+        if of_requests && !everywhere {
             return Err(Stop::Raise("function cannot be called for a stream".to_owned()));
         }
         Ok(())

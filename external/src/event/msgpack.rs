@@ -8,7 +8,6 @@ use silverback_pdk::{
 use super::{End, Reply, Run};
 use crate::{
     connection::{Connection, Fault},
-    input::Part,
     msgpack::{Malformed, Reader, Writer},
     server::Server,
 };
@@ -27,12 +26,19 @@ pub(crate) async fn run(
     write_event(connection, run.server, run.instance, run.phase.name());
     let mut args = Vec::new();
     loop {
-        let mut reader = answer(connection, run.server).await?;
-        let Step { event, data } = read_step(run, &mut reader, &mut args)?;
-        let (method, value) = match data {
+        let step = answer(connection, run.server, |reader| read_step(reader, &mut args));
+        let Step { event, data } = step.await?;
+        let call = match data {
             Data::Return => return Ok(End::Done),
-            Data::Unknown => ("plugin.Step", Value::Nil),
-            Data::Call(function) => match run.call(function, &args, exchange).await {
+            Data::Call(call) => call,
+        };
+        run.calls += 1;
+        let (method, value) = match call {
+            Err(name) => {
+                run.unknown(&name);
+                ("plugin.Step", Value::Nil)
+            }
+            Ok(function) => match run.call(function, &args, exchange).await {
                 Reply::Value(value) => (step_method(function), value),
                 // Kong, too, keeps only the nil.
                 Reply::Nil(_) => (step_method(function), Value::Nil),
@@ -56,15 +62,17 @@ pub(crate) async fn start(
     writer.text(plugin.as_bytes());
     writer.text(b"Config");
     writer.text(config.as_bytes());
-    let mut reader = answer(connection, server).await?;
-    let mut id = None;
-    for _ in 0..reader.map()? {
-        match reader.key(&["Id"])? {
-            Some(_) => id = Some(reader.int()?),
-            _ => drop(reader.value()?),
+    answer(connection, server, |reader| {
+        let mut id = None;
+        for _ in 0..reader.map()? {
+            match reader.key(&["Id"])? {
+                Some(_) => id = Some(reader.int()?),
+                _ => drop(reader.value()?),
+            }
         }
-    }
-    id.ok_or_else(|| Fault::Protocol("an instance was started without an Id".to_owned()))
+        id.ok_or_else(|| Fault::Protocol("an instance was started without an Id".to_owned()))
+    })
+    .await
 }
 
 /// Closes an instance.
@@ -74,13 +82,19 @@ pub(crate) async fn close(
     id: i64,
 ) -> Result<(), Fault> {
     request(connection, server, "plugin.CloseInstance").int(id);
-    answer(connection, server).await.map(drop)
+    answer(connection, server, ignored).await
 }
 
 /// Sends an event that can only be refused.
 pub(crate) async fn probe(server: &Server, connection: &mut Connection) -> Result<(), Fault> {
     write_event(connection, server, NO_INSTANCE, "access");
-    answer(connection, server).await.map(drop)
+    answer(connection, server, ignored).await
+}
+
+/// An answer of which nothing is of interest.
+fn ignored(reader: &mut Reader<'_>) -> Result<(), Fault> {
+    reader.value()?;
+    Ok(())
 }
 
 /// The step by which an answer goes back. Python and JavaScript take them all alike; Go decodes
@@ -145,23 +159,18 @@ struct Step {
 enum Data {
     /// It has returned.
     Return,
-    /// It calls a function, with the arguments that were read beside this.
-    Call(&'static Function),
-    /// It calls a function that there is not.
-    Unknown,
+    /// It calls a function, with the arguments that were read beside this; or one that there is
+    /// not, by this name.
+    Call(Result<&'static Function, Vec<u8>>),
 }
 
 /// Reads what the handler does next.
-fn read_step(
-    run: &mut Run<'_>,
-    reader: &mut Reader<'_>,
-    args: &mut Vec<Value>,
-) -> Result<Step, Fault> {
+fn read_step(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<Step, Fault> {
     let (mut event, mut data) = (None, None);
     for _ in 0..reader.map()? {
         match reader.key(&["EventId", "Data"])? {
             Some(0) => event = Some(reader.int()?),
-            Some(_) => data = Some(read_data(run, reader, args)?),
+            Some(_) => data = Some(read_data(reader, args)?),
             _ => drop(reader.value()?),
         }
     }
@@ -171,11 +180,7 @@ fn read_step(
     }
 }
 
-fn read_data(
-    run: &mut Run<'_>,
-    reader: &mut Reader<'_>,
-    args: &mut Vec<Value>,
-) -> Result<Data, Fault> {
+fn read_data(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<Data, Fault> {
     if !reader.at_map() {
         return match reader.value()? {
             Value::Text(text) if text.as_ref() == b"ret" => Ok(Data::Return),
@@ -192,7 +197,7 @@ fn read_data(
         }
     }
     let method = method.ok_or_else(|| Fault::Protocol("a call without Method".to_owned()))?;
-    Ok(run.find(method.bytes()).map_or(Data::Unknown, Data::Call))
+    Ok(Data::Call(Run::find(method.bytes()).ok_or_else(|| method.bytes().to_vec())))
 }
 
 /// Arguments keep their positions, nil ones too. Go sends nil for none at all.
@@ -210,41 +215,48 @@ fn read_args(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<(), Fault
     }
 }
 
-/// Sends what was written and reads the result of the answer to it.
-async fn answer<'a>(connection: &'a mut Connection, server: &Server) -> Result<Reader<'a>, Fault> {
+/// A message of a server's.
+enum Heard<T> {
+    Answer(T),
+    /// A notification, with the server's pid if it tells that.
+    Told(Option<u32>),
+}
+
+/// Sends what was written and reads the result of the answer to it as `read` does.
+async fn answer<T>(
+    connection: &mut Connection,
+    server: &Server,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     connection.send().await?;
     let expected = connection.last_id();
     for _ in 0..MAX_NOTIFICATIONS {
-        let length = connection.read_value().await?;
-        match kind(connection.input.bytes())? {
-            (1, 4) => return result(connection.input.take(length), expected),
-            (2, 3) => {
-                if let Some(pid) = notification(connection.input.take(length))? {
-                    server.note_pid(&connection.generation, pid);
-                }
-            }
-            (kind, _) => return Err(Fault::Protocol(format!("a message of type {kind}"))),
+        let message = |reader: &mut Reader<'_>| match (reader.array()?, reader.int()?) {
+            (4, 1) => result(reader, expected, &mut read).map(Heard::Answer),
+            (3, 2) => Ok(Heard::Told(notification(reader)?)),
+            (_, kind) => Err(Fault::Protocol(format!("a message of type {kind}"))),
+        };
+        match connection.read_value(message).await? {
+            Heard::Answer(result) => return Ok(result),
+            Heard::Told(Some(pid)) => server.note_pid(&connection.generation, pid),
+            Heard::Told(None) => {}
         }
     }
     Err(Fault::Protocol("notifications without an end".to_owned()))
 }
 
-/// A message's type, and how many items it has.
-fn kind(message: &[u8]) -> Result<(i64, usize), Malformed> {
-    let mut reader = Reader::new(Part::new(message));
-    let items = reader.array()?;
-    Ok((reader.int()?, items))
-}
-
-fn result(message: Part<'_>, expected: u32) -> Result<Reader<'_>, Fault> {
-    let mut reader = Reader::new(message);
-    (_, _) = (reader.array()?, reader.int()?);
+/// Reads the rest of an answer.
+fn result<T>(
+    reader: &mut Reader<'_>,
+    expected: u32,
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
     let id = reader.int()?;
     if id != i64::from(expected) {
         return Err(Fault::Protocol(format!("the answer to {id} instead of {expected}")));
     }
     if reader.skip_nil() {
-        return Ok(reader);
+        return read(reader);
     }
     let error = reader.value()?;
     let text = match error.as_bytes() {
@@ -256,10 +268,8 @@ fn result(message: Part<'_>, expected: u32) -> Result<Reader<'_>, Fault> {
     Err(if unknown { Fault::NoInstance(text) } else { Fault::Server(text) })
 }
 
-/// The server's pid, which Go servers tell on each connection.
-fn notification(message: Part<'_>) -> Result<Option<u32>, Malformed> {
-    let mut reader = Reader::new(message);
-    (_, _) = (reader.array()?, reader.int()?);
+/// Reads the rest of a notification: the server's pid, which Go servers tell on each connection.
+fn notification(reader: &mut Reader<'_>) -> Result<Option<u32>, Malformed> {
     let label = reader.text()?;
     let value = reader.value()?;
     let pid = value.as_int().and_then(|pid| u32::try_from(pid).ok());

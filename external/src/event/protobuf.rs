@@ -39,7 +39,11 @@ pub(crate) async fn run(
             returned(connection, sequence, |_| Ok(())).await?;
             return Ok(End::Done);
         }
-        let function = run.find(method);
+        run.calls += 1;
+        let function = Run::find(method);
+        if function.is_none() {
+            run.unknown(method);
+        }
         let message = connection.read_frame().await?;
         let Some(function) = function else {
             frame(connection, |_| {});
