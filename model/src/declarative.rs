@@ -151,7 +151,7 @@ pub fn parse(text: &str, format: Format) -> Result<Record, DeclarativeErrors> {
 
 /// The kinds of which plugins see the workspace: those that Kong's runloop reads with it. Others
 /// come to plugins through look-ups, which leave it out.
-const WITH_WORKSPACE: [&str; 3] = ["routes", "services", "plugins"];
+pub const WITH_WORKSPACE: [&str; 3] = ["routes", "services", "plugins"];
 
 /// What is wrong with a file, and the file.
 type Refused = Box<(Errors, Record)>;
@@ -215,12 +215,17 @@ fn add_default_workspace(kinds: &Kinds, sets: &mut Vec<(String, Vec<Arc<Record>>
     if workspaces.any(|(_, records)| records.iter().any(is_default)) {
         return;
     }
-    let workspace = json!({"id": DEFAULT_WORKSPACE_ID, "name": "default"});
-    if let (Some(kind), Value::Object(workspace)) = (kinds.get("workspaces"), workspace)
-        && let Ok(workspace) = kind.schema.defaults(workspace)
-    {
+    if let Some(workspace) = default_workspace(kinds) {
         sets.push(("workspaces".to_owned(), vec![Arc::new(workspace)]));
     }
+}
+
+/// The workspace that every node has.
+pub fn default_workspace(kinds: &Kinds) -> Option<Record> {
+    let Value::Object(workspace) = json!({"id": DEFAULT_WORKSPACE_ID, "name": "default"}) else {
+        return None;
+    };
+    kinds.get("workspaces")?.schema.defaults(workspace).ok()
 }
 
 /// A reference to the entity of this id.

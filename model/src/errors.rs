@@ -264,7 +264,7 @@ pub struct Fault {
     /// What kind of fault.
     pub code: Code,
     /// The kind's name; that of [`Code::InvalidUnique`] says which field.
-    pub name: String,
+    pub name: Box<str>,
     /// What is wrong, in a sentence.
     pub message: String,
     /// What is wrong by field, or the key that is meant.
@@ -273,7 +273,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(code: Code, message: String, fields: Option<Record>) -> Fault {
-        Fault { code, name: code.name().to_owned(), message, fields }
+        Fault { code, name: code.name().into(), message, fields }
     }
 
     /// The answer's body.
@@ -385,7 +385,7 @@ impl Fault {
     /// The value of the unique `field` in a path does not fit the schema.
     pub fn invalid_unique(field: &str, why: impl Into<String>) -> Fault {
         let mut fault = Fault::new(Code::InvalidUnique, why.into(), None);
-        fault.name = format!("invalid unique {field}");
+        fault.name = format!("invalid unique {field}").into();
         fault
     }
 

@@ -217,6 +217,12 @@ impl Schema {
         })
     }
 
+    /// The fields of an entity that name it.
+    pub fn primary_key_of(&self, entity: &Record) -> Record {
+        let fields = self.primary_key.iter();
+        fields.filter_map(|name| Some((name.clone(), entity.get(name)?.clone()))).collect()
+    }
+
     /// The collection's name in the Admin API's paths.
     pub fn collection(&self) -> &str {
         self.admin_api_name.as_deref().unwrap_or(&self.name)

@@ -1,14 +1,19 @@
-//! The change feed: the newest state, and who waits for the next.
+//! The change feed: the newest state, who waits for the next, and which one is served.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use silverback_model::set::Entities;
 use tokio::sync::watch;
 
+/// How long a write waits to be served at the most. Whoever serves has a fault then, and says so.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What is configured at a moment.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// The entities.
+    /// The entities, as far as they are held in memory ([`Store::holds`](crate::Store::holds)).
     pub entities: Arc<Entities>,
     /// The hash of what they were loaded from.
     pub hash: String,
@@ -21,11 +26,19 @@ pub struct State {
 #[derive(Debug)]
 pub(crate) struct Feed {
     newest: watch::Sender<Arc<State>>,
+    /// The version that requests are served by, of which somebody tells.
+    served: watch::Sender<u64>,
+    /// Whether writes wait until they are served.
+    strict: AtomicBool,
 }
 
 impl Feed {
     pub(crate) fn new(entities: Arc<Entities>, hash: String) -> Feed {
-        Feed { newest: watch::Sender::new(Arc::new(State { entities, hash, version: 0 })) }
+        Feed {
+            newest: watch::Sender::new(Arc::new(State { entities, hash, version: 0 })),
+            served: watch::Sender::new(0),
+            strict: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
@@ -36,11 +49,37 @@ impl Feed {
         Changes(self.newest.subscribe())
     }
 
-    pub(crate) fn publish(&self, entities: Arc<Entities>, hash: String) {
+    /// Makes this the newest state, and says its version.
+    pub(crate) fn publish(&self, entities: Arc<Entities>, hash: String) -> u64 {
+        let mut version = 0;
         self.newest.send_modify(|state| {
-            let version = state.version + 1;
+            version = state.version + 1;
             *state = Arc::new(State { entities, hash, version });
         });
+        version
+    }
+
+    pub(crate) fn set_strict(&self, strict: bool) {
+        self.strict.store(strict, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_served(&self, version: u64) {
+        self.served.send_if_modified(|served| {
+            let newer = *served < version;
+            *served = (*served).max(version);
+            newer
+        });
+    }
+
+    /// Waits until a version is served, if writes are to wait for that.
+    pub(crate) async fn until_served(&self, version: u64) {
+        if !self.strict.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut served = self.served.subscribe();
+        let wait = served.wait_for(|served| *served >= version);
+        // Late is no fault of the write's: it is kept.
+        let _ = tokio::time::timeout(SERVED_WITHIN, wait).await;
     }
 }
 

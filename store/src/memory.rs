@@ -8,24 +8,9 @@ use silverback_model::set::{Entities, Kinds};
 
 use crate::feed::Feed;
 
-/// A store in memory.
-#[derive(Debug)]
-pub struct Memory {
-    feed: Feed,
-}
-
-impl Memory {
-    pub(crate) fn new(kinds: Arc<Kinds>) -> Memory {
-        Memory { feed: Feed::new(Arc::new(Entities::empty(kinds)), EMPTY_HASH.to_owned()) }
-    }
-
-    pub(crate) fn feed(&self) -> &Feed {
-        &self.feed
-    }
-
-    pub(crate) fn replace(&self, entities: Arc<Entities>, hash: String) {
-        self.feed.publish(entities, hash);
-    }
+/// The feed of a store without entities.
+pub(crate) fn feed(kinds: Arc<Kinds>) -> Feed {
+    Feed::new(Arc::new(Entities::empty(kinds)), EMPTY_HASH.to_owned())
 }
 
 /// What a single entity cannot have done to it here.

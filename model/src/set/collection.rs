@@ -1,32 +1,28 @@
 //! The entities of one kind, with their indexes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::sorted::Sorted;
 use super::{Kind, TagFilter};
 use crate::Record;
 
-/// The entities of one kind, in the order of their keys.
-#[derive(Debug, Default)]
+/// The entities of one kind, in the order of their keys. A copy shares all that is not changed.
+#[derive(Debug, Clone, Default)]
 pub struct Collection {
-    entries: Vec<Entry>,
+    entries: Sorted<Arc<Record>>,
     endpoint_key: Option<String>,
     /// By unique field, then value.
-    unique: HashMap<String, HashMap<Box<str>, u32>>,
-    /// By field that refers to another entity, then its key.
-    children: HashMap<String, HashMap<Box<str>, Vec<u32>>>,
+    unique: BTreeMap<String, Sorted<Arc<Record>>>,
+    /// By field that refers to another entity, then the other's key and the entity's own
+    /// ([`below`]).
+    children: BTreeMap<String, Sorted<Arc<Record>>>,
     /// By what makes an entity unique together, as far as it has that.
-    cache_keys: HashMap<String, u32>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    key: Box<str>,
-    record: Arc<Record>,
+    cache_keys: Sorted<Arc<Record>>,
 }
 
 /// Which entities a page has.
@@ -64,15 +60,8 @@ pub struct Page {
 
 impl Collection {
     pub(super) fn new(kind: &Kind, records: Vec<Arc<Record>>) -> Collection {
-        let mut entries: Vec<Entry> = records
-            .into_iter()
-            .map(|record| Entry { key: kind.key(&record).into(), record })
-            .collect();
-        // Stable, so that of entities with one key the last is the last.
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        entries.reverse();
-        entries.dedup_by(|a, b| a.key == b.key);
-        entries.reverse();
+        let entries = records.into_iter().map(|record| (kind.key(&record).into(), record));
+        let entries = Sorted::of(entries.collect());
         let endpoint_key = kind.schema.endpoint_key.clone();
         let mut collection = Collection { entries, endpoint_key, ..Collection::default() };
         collection.index(kind);
@@ -80,33 +69,69 @@ impl Collection {
     }
 
     fn index(&mut self, kind: &Kind) {
-        let entries = || self.entries.iter().zip(0_u32..);
         for field in kind.unique_fields() {
-            let mut values = HashMap::with_capacity(self.entries.len());
-            for (entry, at) in entries() {
-                if let Some(value) = entry.record.get(field).and_then(text) {
-                    values.insert(value.into(), at);
-                }
-            }
+            let values = self.entries.iter().filter_map(|(_, record)| {
+                Some((record.get(field).and_then(text)?.into(), Arc::clone(record)))
+            });
+            let values = Sorted::of(values.collect());
             self.unique.insert(field.to_owned(), values);
         }
         for (field, _, _) in kind.schema.foreign_fields() {
-            let mut parents: HashMap<Box<str>, Vec<u32>> = HashMap::new();
-            for (entry, at) in entries() {
-                let Some(parent) = entry.record.get(field).and_then(reference) else { continue };
-                match parents.get_mut(parent) {
-                    Some(children) => children.push(at),
-                    None => {
-                        parents.insert(parent.into(), vec![at]);
-                    }
-                }
-            }
-            self.children.insert(field.to_owned(), parents);
+            let children = self.entries.iter().filter_map(|(key, record)| {
+                let parent = record.get(field).and_then(reference)?;
+                Some((below(parent, key).into(), Arc::clone(record)))
+            });
+            let children = Sorted::of(children.collect());
+            self.children.insert(field.to_owned(), children);
         }
         if !kind.schema.cache_key.is_empty() {
-            let keys = entries().map(|(entry, at)| (kind.cache_key(&entry.record), at));
-            self.cache_keys = keys.collect();
+            let records = self.entries.iter().map(|(_, record)| record);
+            let keys = records.map(|record| (kind.cache_key(record).into(), Arc::clone(record)));
+            self.cache_keys = Sorted::of(keys.collect());
         }
+    }
+
+    /// Puts an entity in, in the place of the one with its key, which it returns.
+    pub(super) fn put(&mut self, kind: &Kind, record: Arc<Record>) -> Option<Arc<Record>> {
+        let key: Arc<str> = kind.key(&record).into();
+        let old = self.remove(kind, &key);
+        self.endpoint_key.clone_from(&kind.schema.endpoint_key);
+        for field in kind.unique_fields() {
+            if let Some(value) = record.get(field).and_then(text) {
+                let values = self.unique.entry(field.to_owned()).or_default();
+                values.insert(value.into(), Arc::clone(&record));
+            }
+        }
+        for (field, _, _) in kind.schema.foreign_fields() {
+            if let Some(parent) = record.get(field).and_then(reference) {
+                let children = self.children.entry(field.to_owned()).or_default();
+                children.insert(below(parent, &key).into(), Arc::clone(&record));
+            }
+        }
+        if !kind.schema.cache_key.is_empty() {
+            self.cache_keys.insert(kind.cache_key(&record).into(), Arc::clone(&record));
+        }
+        self.entries.insert(key, record);
+        old
+    }
+
+    /// Takes the entity of this key out, and returns it.
+    pub(super) fn remove(&mut self, kind: &Kind, key: &str) -> Option<Arc<Record>> {
+        let record = self.entries.remove(key)?;
+        for (field, values) in &mut self.unique {
+            if let Some(value) = record.get(field).and_then(text) {
+                values.remove(value);
+            }
+        }
+        for (field, children) in &mut self.children {
+            if let Some(parent) = record.get(field).and_then(reference) {
+                children.remove(&below(parent, key));
+            }
+        }
+        if !kind.schema.cache_key.is_empty() {
+            self.cache_keys.remove(&kind.cache_key(&record));
+        }
+        Some(record)
     }
 
     /// How many there are.
@@ -116,23 +141,22 @@ impl Collection {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Record>> {
-        self.entries.iter().map(|entry| &entry.record)
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Record>> + Clone {
+        self.entries.iter().map(|(_, record)| record)
     }
 
     /// The entity of this primary key; several fields are joined by `:`.
     pub fn get(&self, key: &str) -> Option<&Arc<Record>> {
-        let at = self.entries.binary_search_by(|entry| (*entry.key).cmp(key)).ok()?;
-        self.entries.get(at).map(|entry| &entry.record)
+        self.entries.get(key)
     }
 
     /// The entity with this value in a unique field; none if the field is not unique.
     pub fn by(&self, field: &str, value: &str) -> Option<&Arc<Record>> {
-        self.at(*self.unique.get(field)?.get(value)?)
+        self.unique.get(field)?.get(value)
     }
 
     /// The entity of this primary key or endpoint key, as it stands in a path of the Admin API.
@@ -143,12 +167,12 @@ impl Collection {
     /// The entity whose fields of the schema's `cache_key` have these values, an empty text for
     /// null: of a plugin, its name and the ids of route, service and consumer.
     pub fn by_cache_key(&self, values: &[&str]) -> Option<&Arc<Record>> {
-        self.at(*self.cache_keys.get(&values.join(":"))?)
+        self.cache_keys.get(&values.join(":"))
     }
 
     /// The entities whose field refers to the entity of this key.
     pub fn children(&self, field: &str, parent: &str) -> impl Iterator<Item = &Arc<Record>> {
-        self.children_at(field, parent).iter().filter_map(|at| self.at(*at))
+        self.children_after(field, parent, None).map(|(_, record)| record)
     }
 
     /// A page of the entities.
@@ -156,46 +180,58 @@ impl Collection {
     /// # Errors
     /// If the offset is not one of ours.
     pub fn page(&self, query: &PageQuery<'_>) -> Result<Page, OffsetError> {
-        let start = match query.offset {
-            None => 0,
-            Some(offset) => {
-                let after = decode(offset)?;
-                self.entries.partition_point(|entry| *entry.key <= *after)
-            }
-        };
-        let wanted = |entry: &&Entry| query.tags.is_none_or(|tags| tags.matches(&entry.record));
+        let after = query.offset.map(decode).transpose()?;
         match query.parent {
-            None => {
-                let entries = self.entries.get(start..).unwrap_or_default();
-                Ok(page_of(entries.iter().filter(wanted), query.size))
-            }
+            None => match &after {
+                None => Ok(page_of(self.entries.iter(), query)),
+                Some(after) => Ok(page_of(self.entries.from(after, true), query)),
+            },
             Some((field, parent)) => {
-                let at = self.children_at(field, parent).iter().map(|at| *at as usize);
-                let entries = at.filter(|at| *at >= start).filter_map(|at| self.entries.get(at));
-                Ok(page_of(entries.filter(wanted), query.size))
+                let children = self.children_after(field, parent, after.as_deref());
+                Ok(page_of(children, query))
             }
         }
     }
 
-    fn at(&self, at: u32) -> Option<&Arc<Record>> {
-        self.entries.get(at as usize).map(|entry| &entry.record)
-    }
-
-    fn children_at(&self, field: &str, parent: &str) -> &[u32] {
-        let children = self.children.get(field).and_then(|parents| parents.get(parent));
-        children.map_or(&[], Vec::as_slice)
+    /// The children of a parent with their places, behind the child of this key.
+    fn children_after<'a>(
+        &'a self,
+        field: &str,
+        parent: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<Record>)> {
+        let prefix = below(parent, "");
+        let from = after.map_or_else(|| prefix.clone(), |after| below(parent, after));
+        let children = self.children.get(field).into_iter();
+        let behind = after.is_some();
+        let children = children.flat_map(move |all| all.from(&from, behind));
+        children.take_while(move |(place, _)| place.starts_with(&prefix))
     }
 }
 
-fn page_of<'a>(mut entries: impl Iterator<Item = &'a Entry>, size: usize) -> Page {
+/// The place of a child among all children: those of a parent stand together.
+fn below(parent: &str, key: &str) -> String {
+    format!("{parent}{SEPARATOR}{key}")
+}
+
+/// No key has it.
+const SEPARATOR: char = '\0';
+
+fn page_of<'a>(
+    entries: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Record>)>,
+    query: &PageQuery<'_>,
+) -> Page {
+    let wanted = |record: &Record| query.tags.is_none_or(|tags| tags.matches(record));
+    let mut entries = entries.filter(|(_, record)| wanted(record));
     let mut page = Page::default();
     let mut last = None;
-    for entry in entries.by_ref().take(size) {
-        page.records.push(Arc::clone(&entry.record));
-        last = Some(entry);
+    for (place, record) in entries.by_ref().take(query.size) {
+        page.records.push(Arc::clone(record));
+        last = Some(place);
     }
     if entries.next().is_some() {
-        page.next = last.map(|entry| URL_SAFE_NO_PAD.encode(entry.key.as_bytes()));
+        let key = |place: &'a Arc<str>| place.rsplit(SEPARATOR).next().unwrap_or_default();
+        page.next = last.map(|place| URL_SAFE_NO_PAD.encode(key(place)));
     }
     page
 }

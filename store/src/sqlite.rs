@@ -1,0 +1,115 @@
+//! Entities in one file, by SQLite (`database = sqlite`): all of them are held in memory as well,
+//! where changes are checked, one after the other. What is checked is written by a thread of its
+//! own, all that waits in one transaction, and published when the disk has it.
+
+mod file;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use silverback_model::declarative::{self, EMPTY_HASH};
+use silverback_model::errors::Fault;
+use silverback_model::set::{Entities, Kinds};
+use tokio::sync::Mutex;
+
+use crate::draft::Draft;
+use crate::feed::Feed;
+use crate::transaction::Kept;
+use crate::{Change, Options, Outcome};
+
+use file::File;
+pub use file::OpenError;
+use writer::Writer;
+
+/// A store in a file.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    tip: Arc<Mutex<Tip>>,
+    writer: Writer,
+}
+
+/// The entities with all changes that are checked, be they written yet or not.
+type Tip = Entities;
+
+impl Sqlite {
+    pub(crate) fn open(path: &Path, kinds: &Arc<Kinds>) -> Result<(Arc<Feed>, Sqlite), OpenError> {
+        let mut file = File::open(path)?;
+        let mut draft = Draft::new(&Entities::new(Arc::clone(kinds), file.read()?));
+        let known = draft.entities.of("workspaces").by("name", "default").is_some();
+        if let (false, Some(kind)) = (known, kinds.get("workspaces"))
+            && let Some(workspace) = declarative::default_workspace(kinds)
+        {
+            draft.put(kind, Arc::new(workspace));
+        }
+        file.write(&[&draft.changes])?;
+        let tip = draft.entities;
+        let feed = Arc::new(Feed::new(Arc::new(tip.clone()), EMPTY_HASH.to_owned()));
+        let tip = Arc::new(Mutex::new(tip));
+        let writer = Writer::start(file, Arc::clone(&feed), Arc::clone(&tip));
+        Ok((feed, Sqlite { path: path.to_owned(), tip, writer }))
+    }
+
+    /// Makes a change, and says by which version it is published; none if there was nothing to do.
+    pub(crate) async fn write(
+        &self,
+        kind: &str,
+        change: Change<'_>,
+        options: &Options,
+    ) -> Outcome<(Option<Kept>, Option<u64>)> {
+        let mut tip = self.tip.lock().await;
+        let mut draft = Draft::new(&tip);
+        let kinds = Arc::clone(tip.kinds());
+        let record = change.apply(&kinds, &mut draft, kind, options).await?;
+        if draft.changes.is_empty() {
+            return Ok((record, None));
+        }
+        // In the order of the tips, since each is made of the one before.
+        let written = self.writer.send(&draft.entities, draft.changes)?;
+        *tip = draft.entities;
+        drop(tip);
+        let version = written.await.map_err(|_| gone())??;
+        Ok((record, Some(version)))
+    }
+
+    /// Puts entities in, and says by which version they are published.
+    pub(crate) async fn import(&self, entities: &Entities) -> Outcome<u64> {
+        let mut tip = self.tip.lock().await;
+        let mut draft = Draft::new(&tip);
+        for (kind, records) in entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces")
+        {
+            records.iter().for_each(|record| draft.put(kind, Arc::clone(record)));
+        }
+        let written = self.writer.send(&draft.entities, draft.changes)?;
+        *tip = draft.entities;
+        drop(tip);
+        written.await.map_err(|_| gone())?
+    }
+
+    /// Goes on with other kinds. What is kept of kinds that are not known any more stays in the
+    /// file, and is there again when they are.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub(crate) async fn renew(&self, kinds: Arc<Kinds>) -> Outcome<()> {
+        let mut tip = self.tip.lock().await;
+        let failed = |error: OpenError| Fault::database_error(error.to_string());
+        let mut records =
+            File::open_to_read(&self.path).and_then(|mut f| f.read()).map_err(failed)?;
+        // What is checked may not be written yet.
+        records.retain(|(kind, _)| tip.kinds().get(kind).is_none());
+        let known =
+            tip.iter().map(|(kind, all)| (kind.schema.name.clone(), all.iter().cloned().collect()));
+        records.extend(known);
+        let renewed = Entities::new(kinds, records);
+        let written = self.writer.send(&renewed, Vec::new())?;
+        *tip = renewed;
+        drop(tip);
+        written.await.map_err(|_| gone())?.map(drop)
+    }
+}
+
+fn gone() -> Fault {
+    Fault::database_error("the database's writer has ended")
+}
