@@ -1,0 +1,71 @@
+//! What the host of Lua plugins is told.
+
+use std::{path::PathBuf, time::Duration};
+
+/// What the host of Lua plugins is told: settings of kong.conf, in the units they are used in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `lua_package_path`; `;;` stands for the default.
+    pub package_path: String,
+    /// `lua_package_cpath`; `;;` stands for the default.
+    pub package_cpath: String,
+    /// Where `./?.lua` looks: the working directory of the process that started the node.
+    pub directory: PathBuf,
+    /// The user's home, under which luarocks keeps a tree.
+    pub home: Option<PathBuf>,
+    /// The most a Lua state may hold, bytes; 0 for no limit.
+    pub memory_limit: usize,
+    /// How long Lua may run without giving way to others.
+    pub budget: Duration,
+    /// `untrusted_lua`.
+    pub untrusted: Untrusted,
+    /// `untrusted_lua_sandbox_requires`.
+    pub sandbox_requires: Vec<String>,
+    /// `untrusted_lua_sandbox_environment`.
+    pub sandbox_environment: Vec<String>,
+    /// The shared dictionaries: name and size in bytes.
+    pub shared_dicts: Vec<(String, u64)>,
+    /// `lua_socket_pool_size`: idle connections that a pool keeps.
+    pub socket_pool_size: usize,
+    /// `lua_ssl_trusted_certificate`, PEM.
+    pub trusted: Vec<String>,
+    /// `lua_ssl_verify_depth`.
+    pub ssl_verify_depth: u32,
+    /// How much a regular expression may try before it gives up.
+    pub regex_match_limit: u32,
+    /// `kong.configuration`: every setting, as the Admin API shows it.
+    pub settings: serde_json::Value,
+}
+
+/// What code in configurations may do (`untrusted_lua`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untrusted {
+    /// Nothing: it is refused.
+    Off,
+    /// What the sandbox lets it.
+    Sandbox,
+    /// Everything.
+    On,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            package_path: String::new(),
+            package_cpath: String::new(),
+            directory: PathBuf::from("."),
+            home: None,
+            memory_limit: 0,
+            budget: Duration::from_secs(10),
+            untrusted: Untrusted::Sandbox,
+            sandbox_requires: Vec::new(),
+            sandbox_environment: Vec::new(),
+            shared_dicts: Vec::new(),
+            socket_pool_size: 256,
+            trusted: Vec::new(),
+            ssl_verify_depth: 1,
+            regex_match_limit: 100_000,
+            settings: serde_json::Value::Null,
+        }
+    }
+}

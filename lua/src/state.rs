@@ -1,0 +1,177 @@
+//! A Lua state: one for each thread that runs Lua, made when it is first needed.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::HashSet,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::{FutureExt, future::LocalBoxFuture};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table};
+
+use crate::{
+    bind::Glue,
+    config::Config,
+    modules, ngx,
+    raw::{self, Coroutine},
+    scheduler::{Delivered, Light, Wait},
+};
+
+/// How many coroutines are kept for the next handlers.
+const SPARE_MAX: usize = 64;
+
+/// A Lua state and what belongs to it.
+pub(crate) struct State {
+    /// The state itself.
+    pub(crate) lua: Lua,
+    /// What the host was told.
+    pub(crate) config: Arc<Config>,
+    /// What goes between functions and the scheduler.
+    pub(crate) inbox: Rc<Inbox>,
+    glue: OnceCell<Glue>,
+    spare: RefCell<Vec<Coroutine>>,
+    nothing: Function,
+    last_id: Cell<u64>,
+}
+
+/// What goes between functions that Lua calls and the scheduler.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    /// What the coroutine that is about to yield waits for.
+    pub(crate) wait: Cell<Option<Wait>>,
+    /// What the coroutine that goes on has waited for.
+    pub(crate) delivered: Cell<Option<Delivered>>,
+    /// Threads that were started and had no turn yet.
+    pub(crate) spawned: RefCell<Vec<Light>>,
+    /// Threads that are not to go on.
+    pub(crate) killed: RefCell<HashSet<u64>>,
+}
+
+impl Inbox {
+    /// Waits for a future: whether the coroutine has to yield. What is there at once is delivered
+    /// at once.
+    pub(crate) fn wait_for(&self, mut future: LocalBoxFuture<'static, Delivered>) -> bool {
+        match future.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(delivered) => {
+                self.delivered.set(Some(delivered));
+                false
+            }
+            Poll::Pending => {
+                self.wait.set(Some(Wait::Free(future)));
+                true
+            }
+        }
+    }
+}
+
+impl State {
+    /// A new state with everything that plugins find in it.
+    ///
+    /// # Errors
+    /// If a module of our own can't be loaded, which tests rule out, or there is no memory.
+    pub(crate) fn new(config: &Arc<Config>) -> mlua::Result<Rc<State>> {
+        let lua = plain_lua()?;
+        let nothing = lua.load("return").set_name("=[silverback]").into_function()?;
+        let state = Rc::new(State {
+            lua,
+            config: config.clone(),
+            inbox: Rc::default(),
+            glue: OnceCell::new(),
+            spare: RefCell::default(),
+            nothing,
+            last_id: Cell::new(0),
+        });
+        let glue = Glue::new(&state.lua, &state.inbox)?;
+        // It was empty a moment ago.
+        let _ = state.glue.set(glue);
+        modules::register(&state)?;
+        ngx::register(&state)?;
+        if config.memory_limit > 0 {
+            state.lua.set_memory_limit(config.memory_limit)?;
+        }
+        Ok(state)
+    }
+
+    /// The Lua side of functions.
+    #[expect(clippy::expect_used, reason = "set before anything else can ask")]
+    pub(crate) fn glue(&self) -> &Glue {
+        self.glue.get().expect("glue is made with the state")
+    }
+
+    /// A coroutine for a function.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn coroutine(&self) -> mlua::Result<Coroutine> {
+        match self.spare.borrow_mut().pop() {
+            Some(coroutine) => Ok(coroutine),
+            None => Coroutine::new(&self.lua, &self.nothing),
+        }
+    }
+
+    /// Keeps a coroutine that has finished for the next function.
+    pub(crate) fn keep(&self, coroutine: Coroutine) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(coroutine.recycled());
+        }
+    }
+
+    /// A number that nothing else on this worker has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id.set(self.last_id.get() + 1);
+        self.last_id.get()
+    }
+
+    /// The table of that global name, made if it is not there.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn global_table(&self, name: &str) -> mlua::Result<Table> {
+        let globals = self.lua.globals();
+        if let Ok(table) = globals.get::<Table>(name) {
+            return Ok(table);
+        }
+        let table = self.lua.create_table()?;
+        globals.set(name, &table)?;
+        Ok(table)
+    }
+}
+
+/// LuaJIT with all its libraries, FFI and debug included: plugins are trusted code.
+#[expect(unsafe_code, reason = "mlua calls a state unsafe that has debug and ffi; Kong's has both")]
+fn plain_lua() -> mlua::Result<Lua> {
+    // SAFETY: that a plugin may break memory by FFI is what `plugins` in kong.conf agrees to; code
+    // in configurations gets neither library (kong/tools/sandbox).
+    let lua = unsafe { Lua::unsafe_new_with(StdLib::ALL, LuaOptions::default()) };
+    let tell: Function = lua.load(COROUTINES).set_name("=[silverback]").eval()?;
+    tell.call::<()>(raw::wait_value())?;
+    Ok(lua)
+}
+
+/// Coroutines that plugins make hand on what waits for the gateway to the coroutine around them,
+/// so that a handler may wait within them.
+const COROUTINES: &str = r#"
+local create, resume, yield, status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
+local error, type = error, type
+local WAIT
+local function after(co, ok, first, ...)
+  if ok and first == WAIT and WAIT ~= nil then
+    return after(co, resume(co, yield(WAIT)))
+  end
+  return ok, first, ...
+end
+local function pump(co, ...) return after(co, resume(co, ...)) end
+coroutine.resume = pump
+local function unwrapped(ok, ...)
+  if ok then return ... end
+  return error((...), 0)
+end
+function coroutine.wrap(f)
+  local co = create(f)
+  return function(...) return unwrapped(pump(co, ...)) end
+end
+return function(mark) WAIT = mark end
+"#;

@@ -1,0 +1,126 @@
+//! What the tests of this crate share: a state, an exchange, and running Lua with both.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+
+use http::{HeaderMap, Method, Version};
+use serde_json::json;
+use silverback_model::{
+    Entity, Record,
+    entities::{Route, Service},
+};
+use silverback_pdk::{
+    Body, Client, Exchange, Found, Node, Phase, Request, RequestId, Scheme, View,
+};
+
+use crate::{
+    Config,
+    scheduler::{self, Ending},
+    state::State,
+};
+
+struct Fake {
+    node: Node,
+    instance: Arc<Record>,
+}
+
+impl View for Fake {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn route(&self, _: u32) -> Option<&Entity<Route>> {
+        None
+    }
+
+    fn service(&self, _: u32) -> Option<&Entity<Service>> {
+        None
+    }
+
+    fn instance(&self, _: u32) -> Option<&Arc<Record>> {
+        Some(&self.instance)
+    }
+
+    fn find(&self, _: &str, _: &str, _: &str) -> Found {
+        Found::Now(None)
+    }
+
+    fn children(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Record>> {
+        Vec::new()
+    }
+}
+
+/// A request `GET /a/b?x=1` in the access phase.
+pub(crate) fn exchange() -> Exchange {
+    let node = Node {
+        id: "11111111-1111-4111-8111-111111111111".to_owned(),
+        hostname: "host".to_owned(),
+        prefix: "/tmp".into(),
+        body_buffer_max: 8192,
+        body_max: 0,
+        trusted_ips: Vec::new(),
+        error_default_type: "text/plain".to_owned(),
+        workers: 1,
+    };
+    let instance = json!({"id": "33333333-3333-4333-8333-333333333333", "name": "probe"});
+    let instance = instance.as_object().cloned().map(Arc::new).unwrap_or_default();
+    let peer = SocketAddr::from(([127, 0, 0, 1], 40000));
+    let client = Client {
+        peer,
+        local: SocketAddr::from(([127, 0, 0, 1], 8000)),
+        forwarded_ip: peer.ip(),
+        forwarded_port: peer.port(),
+        trusted: false,
+        tls: None,
+        consumer: None,
+        credential: None,
+        consumer_groups: None,
+    };
+    let request = Request {
+        id: RequestId::random(),
+        method: Method::GET,
+        version: Version::HTTP_11,
+        scheme: Scheme::Http,
+        target: "/a/b?x=1".to_owned(),
+        query: Some("x=1".to_owned()),
+        host: "example.test".to_owned(),
+        headers: HeaderMap::new(),
+        body: Body::Empty,
+        size: 0,
+    };
+    let mut exchange = Exchange::new(Rc::new(Fake { node, instance }), client, request);
+    exchange.phase = Phase::Access;
+    exchange.running = Some(0);
+    exchange
+}
+
+/// A fresh state.
+pub(crate) fn state() -> Rc<State> {
+    State::new(&Arc::new(Config::default())).expect("a state")
+}
+
+/// Runs a chunk of Lua as a handler in a state: what it returned, or how else it ended.
+pub(crate) fn run(state: &Rc<State>, exchange: &mut Exchange, source: &str) -> Ending {
+    let function = state.lua.load(source).set_name("=test").into_function().expect("it compiles");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("one");
+    let local = tokio::task::LocalSet::new();
+    runtime.block_on(local.run_until(scheduler::run(state, exchange, &function, &[], true)))
+}
+
+/// Runs a chunk of Lua in a fresh state: what it returned as text, or its error.
+pub(crate) fn eval(source: &str) -> Result<String, String> {
+    let state = state();
+    texts(run(&state, &mut exchange(), source))
+}
+
+/// An ending as text: the results with blanks between them, or the error.
+pub(crate) fn texts(ending: Ending) -> Result<String, String> {
+    match ending {
+        Ending::Done(values) => {
+            let texts: Vec<String> =
+                values.iter().map(|value| value.to_string().expect("text")).collect();
+            Ok(texts.join(" "))
+        }
+        Ending::Flow(flow) => Ok(format!("{flow:?}")),
+        Ending::Failed(text) => Err(text),
+    }
+}
