@@ -102,6 +102,11 @@ impl Builder {
         self.ports
     }
 
+    /// The environment variables that it will have.
+    pub fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
+    }
+
     /// Starts the gateway and waits until it answers. Panics with what it said if it does not.
     pub fn start(self) -> Gateway {
         self.try_start().unwrap_or_else(|why| panic!("the gateway did not start: {why}"))

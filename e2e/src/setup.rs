@@ -28,6 +28,15 @@ pub fn env(path: &str) -> PathBuf {
     path
 }
 
+/// Installs PostgreSQL if it is missing.
+pub fn postgres() {
+    if Path::new("/usr/lib/postgresql").exists() {
+        return;
+    }
+    let status = Command::new(root().join("e2e/setup")).arg("--postgres").status();
+    assert!(status.is_ok_and(|status| status.success()), "e2e/setup could not install PostgreSQL");
+}
+
 /// The command of the Python plugin server.
 pub fn python_server() -> PathBuf {
     env("python/bin/kong-python-pluginserver")

@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod docker_start;
 mod health;
+mod migrations;
 mod plugins;
 mod prepare;
 mod quit;
@@ -61,6 +62,7 @@ const COMMANDS: &[Command] = &[
     check::COMMAND,
     prepare::COMMAND,
     config::COMMAND,
+    migrations::COMMAND,
     plugins::COMMAND,
     version::COMMAND,
     docker_start::COMMAND,

@@ -6,6 +6,7 @@
 
 mod api;
 mod console;
+pub(crate) mod database;
 pub(crate) mod entities;
 pub(crate) mod plugins;
 mod settings;

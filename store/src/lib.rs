@@ -8,6 +8,7 @@ mod dao;
 mod draft;
 mod feed;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 mod transaction;
 pub mod ttl;

@@ -7,6 +7,7 @@ mod bad_input;
 mod change;
 mod faults;
 mod phases;
+mod postgres;
 mod start_up;
 mod state;
 mod tidy;

@@ -22,6 +22,7 @@ pub(super) use lua::system_certificates;
 /// Builds the configuration. Where something is wrong, it is a found error and the value some
 /// other: the result is only good without errors.
 pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
+    choose_database(&mut settings);
     refuse_what_is_not_available(&settings, findings);
     tls::apply_suite(&mut settings);
     make_paths_absolute(&mut settings);
@@ -81,24 +82,19 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
     }
 }
 
-fn refuse_what_is_not_available(s: &Settings, findings: &mut Findings) {
-    let database = s.text("database").unwrap_or("off");
-    if database != "off" {
-        let message = format!(
-            "database has an invalid value: '{database}' (off): sqlite and postgres are not \
-             available yet"
-        );
-        findings.error(s, "database", message);
-    }
+/// Whoever says where a PostgreSQL server is means it, as with Kong, whose default it is.
+fn choose_database(settings: &mut Settings) {
     let postgres = ["pg_host", "pg_port", "pg_user", "pg_password", "pg_database", "pg_schema"];
-    if let Some(key) =
-        postgres.iter().find(|key| s.is_given(key)).filter(|_| !s.is_given("database"))
-    {
-        let message = format!(
-            "{key} is set and database is not, which means 'postgres'; it is not available yet: \
-             set database = off, or remove the pg_* settings"
-        );
-        findings.error(s, key, message);
+    if !settings.is_given("database") && postgres.iter().any(|key| settings.is_given(key)) {
+        settings.derive("database", Value::Text("postgres".to_owned()));
+    }
+}
+
+fn refuse_what_is_not_available(s: &Settings, findings: &mut Findings) {
+    if s.text("database") == Some("sqlite") {
+        let message = "database has an invalid value: 'sqlite' (off, postgres): it is not \
+                       available yet";
+        findings.error(s, "database", message.to_owned());
     }
     let role = s.text("role").unwrap_or("traditional");
     if role != "traditional" {
@@ -466,17 +462,10 @@ mod tests {
     const ERRORS: &[(&str, &str, &str)] = &[
         (
             "database",
-            "postgres",
-            "database has an invalid value: 'postgres' (off): sqlite and postgres are not \
-             available yet",
+            "sqlite",
+            "database has an invalid value: 'sqlite' (off, postgres): it is not available yet",
         ),
         ("database", "mysql", "database has an invalid value: 'mysql' (off, sqlite, postgres)"),
-        (
-            "pg_host",
-            "db",
-            "pg_host is set and database is not, which means 'postgres'; it is not available \
-             yet: set database = off, or remove the pg_* settings",
-        ),
         (
             "role",
             "data_plane",

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, fs, sync::Arc};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 use silverback_admin::{Given, LoadError};
@@ -37,6 +37,9 @@ impl Configuration {
     /// # Errors
     /// Everything that is wrong with the file.
     pub(crate) fn load(conf: &Conf, registry: &Registry, settings: &Config) -> Result<Self> {
+        if conf.settings.text("database") == Some("postgres") {
+            bail!("database = postgres: nodes can't keep their entities there yet");
+        }
         let kinds = kinds(registry);
         let configuration = Configuration {
             store: Arc::new(Store::memory(Arc::clone(&kinds))),

@@ -1,0 +1,3 @@
+//! Entities in PostgreSQL.
+
+mod layout;

@@ -1,0 +1,94 @@
+//! How a PostgreSQL server is reached, and how long it may take.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+
+/// What kong.conf says in `pg_*`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server that is written to.
+    pub primary: Server,
+    /// A replica that look-ups for traffic are sent to (`pg_ro_*`).
+    pub replica: Option<Server>,
+    /// Time between removals of expired rows.
+    pub ttl_cleanup_interval: Duration,
+    /// `db_update_frequency`: time between looks into `cluster_events`.
+    pub update_frequency: Duration,
+    /// `db_update_propagation`: how long the replica may lag behind.
+    pub update_propagation: Duration,
+    /// The id of this node, a UUID: the author of its events.
+    pub node_id: String,
+}
+
+/// One server, as `pg_*` or `pg_ro_*` describe it.
+#[derive(Clone)]
+pub struct Server {
+    /// A name, an address, or the directory of a Unix socket.
+    pub host: String,
+    /// The port, which is part of a Unix socket's name too.
+    pub port: u16,
+    /// Longest time of connecting, and of each query.
+    pub timeout: Duration,
+    /// Who connects.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<String>,
+    /// The database.
+    pub database: String,
+    /// The schema in it; empty is the user's default.
+    pub schema: String,
+    /// Whether and how the connection is encrypted.
+    pub tls: Tls,
+    /// The bounds of the pool.
+    pub pool: Bounds,
+}
+
+/// Encryption of a connection.
+#[derive(Clone, Default)]
+pub enum Tls {
+    /// None.
+    #[default]
+    Off,
+    /// Encrypted, whoever the server is.
+    Unverified,
+    /// Encrypted, and the server's certificate is for its host and of these authorities.
+    Verified(Arc<RootCertStore>),
+}
+
+/// Bounds of a pool of connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most connections at a time.
+    pub connections: usize,
+    /// Most idle connections that are kept.
+    pub idle: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Most that wait for a connection.
+    pub waiters: usize,
+    /// Longest wait for a connection.
+    pub wait: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            connections: 32,
+            idle: 32,
+            idle_timeout: Duration::from_secs(60),
+            waiters: 10_000,
+            wait: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The password stays unsaid.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Server { host, port, user, database, schema, .. } = self;
+        write!(f, "postgres://{user}@{host}:{port}/{database}?schema={schema}")
+    }
+}
