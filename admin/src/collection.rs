@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     Answer, Refusal, Request, Service,
     paths::{Endpoint, Relation},
+    routes,
 };
 
 /// How many entities a page may have at the most.
@@ -145,6 +146,9 @@ fn nested(
         utf8_percent_encode(parent_key, NON_ALPHANUMERIC),
         nested_name(&relation.child)
     );
+    if relation.child.name == "targets" {
+        return routes::page_of_targets(service, request, &path, id).map(Answer::ok);
+    }
     page(service, &relation.child, request, &path, Some((&relation.field, id)))
 }
 
@@ -197,7 +201,11 @@ fn is_uuid(key: &str) -> bool {
 }
 
 /// The entity that a path's segment names: by id, or by the kind's endpoint key.
-fn select(service: &Service, schema: &Schema, key: &str) -> Result<Option<Arc<Record>>, Refusal> {
+pub(crate) fn select(
+    service: &Service,
+    schema: &Schema,
+    key: &str,
+) -> Result<Option<Arc<Record>>, Refusal> {
     let entities = service.entities();
     if is_uuid(key) {
         return Ok(entities.of(&schema.name).get(&key.to_lowercase()).cloned());
@@ -295,7 +303,7 @@ fn page(
     Ok(Answer::ok(answer))
 }
 
-fn page_size(request: &Request) -> Result<usize, Refusal> {
+pub(crate) fn page_size(request: &Request) -> Result<usize, Refusal> {
     let Some(text) = request.argument("size") else { return Ok(PageQuery::default().size) };
     let refuse = |text: &str| Answer::fault(&Fault::invalid_size(text));
     let size: f64 = text.trim().parse().map_err(|_| refuse("size must be a number"))?;

@@ -15,4 +15,4 @@ pub mod server;
 
 pub use answer::{Answer, Refusal};
 pub use request::Request;
-pub use service::{Facts, Given, Load, LoadError, Service};
+pub use service::{Facts, Given, Health, Load, LoadError, Service};

@@ -8,9 +8,11 @@ mod root;
 mod schemas;
 mod status;
 mod tags;
+mod upstreams;
 
 use http::Method;
 
+pub(crate) use self::upstreams::page as page_of_targets;
 use crate::{Answer, Request, Service};
 
 /// A path of its own.
@@ -50,4 +52,25 @@ pub(crate) const ALL: &[Own] = &[
     Own { path: "/status", methods: &[(Method::GET, status::status)] },
     Own { path: "/tags", methods: &[(Method::GET, tags::all)] },
     Own { path: "/tags/{tags}", methods: &[(Method::GET, tags::one)] },
+    Own { path: "/upstreams/{upstreams}/health", methods: &[(Method::GET, upstreams::health)] },
+    Own {
+        path: "/upstreams/{upstreams}/targets/all",
+        methods: &[(Method::GET, upstreams::all_targets)],
+    },
+    Own {
+        path: "/upstreams/{upstreams}/targets/{targets}/healthy",
+        methods: &[(Method::PUT, upstreams::set_healthy)],
+    },
+    Own {
+        path: "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+        methods: &[(Method::PUT, upstreams::set_unhealthy)],
+    },
+    Own {
+        path: "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+        methods: &[(Method::PUT, upstreams::set_healthy)],
+    },
+    Own {
+        path: "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
+        methods: &[(Method::PUT, upstreams::set_unhealthy)],
+    },
 ];

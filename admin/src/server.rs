@@ -21,6 +21,13 @@ const BODY_MAX: usize = 64 << 20;
 /// What the Status API has of the Admin API.
 const STATUS_PATHS: [&str; 2] = ["/status", "/metrics"];
 
+/// Upstreams can be read there, too (`kong/status/init.lua`).
+fn is_status(request: &Request) -> bool {
+    let reads = [Method::GET, Method::HEAD].contains(&request.method);
+    let upstreams = request.path.starts_with("/upstreams/");
+    STATUS_PATHS.contains(&request.path.as_str()) || (reads && upstreams)
+}
+
 const ADMIN_LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
 /// What a listener serves.
@@ -99,7 +106,7 @@ async fn answer(
         Ok(body) => {
             let body = body.to_bytes().to_vec();
             let request = Request::new(head.method, &target, head.headers, body);
-            if scope == Scope::Admin || STATUS_PATHS.contains(&request.path.as_str()) {
+            if scope == Scope::Admin || is_status(&request) {
                 service.answer(&request)
             } else {
                 Answer::not_found()

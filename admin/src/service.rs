@@ -31,6 +31,30 @@ pub struct Facts {
     pub status: Box<dyn Fn() -> Map<String, Value>>,
     /// The pids of the gateway and of its plugin servers.
     pub pids: Box<dyn Fn() -> Value>,
+    /// The health of upstreams.
+    pub health: Box<dyn Health>,
+}
+
+/// What the data plane knows of the health of upstreams. They go by their ids; none is an upstream
+/// that it does not know (yet).
+pub trait Health {
+    /// The health of each target by its name, "host:port".
+    fn targets(&self, upstream: &str) -> Option<Map<String, Value>>;
+
+    /// The health of the whole.
+    fn whole(&self, upstream: &str) -> Option<Value>;
+
+    /// Says how the addresses of a target are, or one of them.
+    ///
+    /// # Errors
+    /// Why that can't be said, in Kong's words.
+    fn set(
+        &self,
+        upstream: &str,
+        target: &str,
+        address: Option<&str>,
+        healthy: bool,
+    ) -> Result<(), String>;
 }
 
 /// Loads a declarative configuration: validates, compiles and serves it, or changes nothing.

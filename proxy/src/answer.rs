@@ -6,6 +6,7 @@ use silverback_pdk::{Answer, Body, Exchange, kong};
 use std::time::{Duration, Instant};
 
 use crate::{
+    balancer,
     forward::{self, X_KONG_REQUEST_ID},
     lifecycle::Work,
 };
@@ -65,6 +66,9 @@ pub(crate) fn arrive(work: &mut Work) {
     if work.proxied && work.worker.config.headers.upstream_status {
         let status = exchange.response.upstream_status.unwrap_or(exchange.response.status);
         exchange.response.headers.insert(UPSTREAM_STATUS, forward::number(status.as_u16().into()));
+    }
+    if let Some(cookie) = work.hash_cookie.take_if(|_| work.proxied) {
+        balancer::set_cookie(&mut exchange.response.headers, cookie);
     }
 }
 

@@ -43,6 +43,7 @@ mod body;
 mod logs;
 mod stats;
 
+pub use balancer::Balancer;
 pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
 pub use handle::{Handle, StartError, start, start_after};
 pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, Parts, Snapshot};

@@ -3,12 +3,14 @@
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
 use futures_util::FutureExt;
-use http::{Extensions, StatusCode};
+use http::{Extensions, HeaderValue, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use silverback_pdk::{Answer, Exchange, LogLevel, Phase};
 
 use crate::{
-    answer, chain,
+    answer,
+    balancer::Chosen,
+    chain,
     chain::Ran,
     forward::Forwarded,
     http::Connection,
@@ -35,6 +37,10 @@ pub(crate) struct Work {
     pub(crate) forwarded: Option<Forwarded>,
     /// Whether an upstream was asked.
     pub(crate) proxied: bool,
+    /// The target that serves it, where it goes to an upstream's.
+    pub(crate) chosen: Option<Chosen>,
+    /// The cookie by which its next request finds the same target.
+    pub(crate) hash_cookie: Option<HeaderValue>,
     /// The connection to the upstream, until the answer's body has been read.
     pub(crate) lease: Option<Lease>,
     /// How long the upstream may keep silent within its answer's body.
@@ -62,6 +68,8 @@ impl Work {
             ran: Ran::default(),
             forwarded: None,
             proxied: false,
+            chosen: None,
+            hash_cookie: None,
             lease: None,
             read_timeout: None,
             sent: 0,

@@ -21,6 +21,7 @@ pub use self::{
 };
 use crate::{
     Config,
+    balancer::{Balancer, Target},
     chain::{Chains, Instance},
     tls::{Certificates, ClientConfigs, Maker, ServiceTls},
 };
@@ -30,7 +31,7 @@ pub struct Snapshot {
     pub(crate) router: Router,
     pub(crate) routes: Vec<CompiledRoute>,
     pub(crate) services: Vec<CompiledService>,
-    pub(crate) upstreams: Vec<CompiledUpstream>,
+    pub(crate) upstreams: Vec<Arc<Balancer>>,
     pub(crate) upstream_names: HashMap<String, u32>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) chains: Chains,
@@ -61,19 +62,6 @@ pub(crate) struct CompiledService {
     pub(crate) tls: ServiceTls,
 }
 
-/// An upstream with its targets.
-pub(crate) struct CompiledUpstream {
-    pub(crate) entity: Arc<Entity<Upstream>>,
-    pub(crate) targets: Vec<CompiledTarget>,
-}
-
-/// A target that gets requests.
-pub(crate) struct CompiledTarget {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) weight: u16,
-}
-
 impl Snapshot {
     /// Compiles a configuration. What is unchanged since `previous` is taken from there: a plugin
     /// whose entity is the same keeps its handlers, so that what they hold is not started anew.
@@ -87,7 +75,7 @@ impl Snapshot {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, CompileErrors> {
         let mut errors = Vec::new();
-        let upstreams = compile_upstreams(&parts);
+        let upstreams = compile_upstreams(&parts, previous);
         let upstream_names: HashMap<_, _> =
             (0..).zip(&upstreams).map(|(i, u)| (u.entity.name.clone(), i)).collect();
         let certificates = Certificates::compile(&parts, config, previous, &mut errors);
@@ -102,7 +90,7 @@ impl Snapshot {
                 tls: {
                     let upstream = upstream_names.get(&entity.host);
                     let upstream = upstream.and_then(|u| upstreams.get(*u as usize));
-                    maker.service(entity, upstream, &mut errors)
+                    maker.service(entity, upstream.map(|u| &**u), &mut errors)
                 },
             })
             .collect();
@@ -152,6 +140,11 @@ impl Snapshot {
         }
     }
 
+    /// What balances an upstream, by the upstream's id.
+    pub fn balancer(&self, upstream: Uuid) -> Option<&Arc<Balancer>> {
+        self.upstreams.iter().find(|balancer| balancer.entity.id == upstream)
+    }
+
     pub(crate) fn route(&self, route: u32) -> Option<&CompiledRoute> {
         self.routes.get(route as usize)
     }
@@ -177,36 +170,29 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-fn compile_upstreams(parts: &Parts) -> Vec<CompiledUpstream> {
-    let mut targets: HashMap<Uuid, Vec<CompiledTarget>> = HashMap::new();
-    for target in &parts.targets {
-        let weight = target.weight.unwrap_or(100);
-        if let Some((host, port)) = split_target(&target.target)
-            && weight > 0
-        {
-            let target_list = targets.entry(target.upstream.id).or_default();
-            target_list.push(CompiledTarget { host, port, weight });
+/// An upstream that has not changed keeps its balancer; one that has keeps what is known of its
+/// targets' health.
+fn compile_upstreams(parts: &Parts, previous: Option<&Snapshot>) -> Vec<Arc<Balancer>> {
+    let mut targets: HashMap<Uuid, Vec<Target>> = HashMap::new();
+    let mut entities: Vec<_> = parts.targets.iter().collect();
+    // As Kong has them: the oldest first.
+    entities.sort_by(|a, b| a.created_at.total_cmp(&b.created_at).then(a.id.cmp(&b.id)));
+    for entity in entities {
+        if let Some(target) = Target::of(entity) {
+            targets.entry(entity.upstream.id).or_default().push(target);
         }
     }
-    let of = |entity: &Arc<Entity<Upstream>>| CompiledUpstream {
-        entity: entity.clone(),
-        targets: targets.remove(&entity.id).unwrap_or_default(),
+    let before: HashMap<Uuid, &Arc<Balancer>> =
+        previous.iter().flat_map(|p| &p.upstreams).map(|b| (b.entity.id, b)).collect();
+    let of = |entity: &Arc<Entity<Upstream>>| {
+        let targets = targets.remove(&entity.id).unwrap_or_default();
+        let before = before.get(&entity.id).copied();
+        match before.filter(|before| before.is_for(entity, &targets)) {
+            Some(same) => same.clone(),
+            None => Arc::new(Balancer::new(entity.clone(), targets, before.map(|b| &**b))),
+        }
     };
     parts.upstreams.iter().map(of).collect()
-}
-
-/// "name:port", "1.2.3.4:port", "[::1]:port"; without a port it is 8000
-/// (kong/db/schema/entities/targets.lua).
-fn split_target(target: &str) -> Option<(String, u16)> {
-    if let Some(rest) = target.strip_prefix('[') {
-        let (host, port) = rest.split_once(']')?;
-        let port = port.strip_prefix(':').map_or(Some(8000), |port| port.parse().ok())?;
-        return Some((host.to_owned(), port));
-    }
-    match target.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => Some((host.to_owned(), port.parse().ok()?)),
-        _ => Some((target.to_owned(), 8000)),
-    }
 }
 
 fn compile_route(
@@ -314,24 +300,5 @@ impl fmt::Display for CompileErrors {
             write!(f, "{}{error}", if at == 0 { "" } else { "\n" })?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_have_a_host_and_a_port() {
-        let check = |text, expect: Option<(&str, u16)>| {
-            let expect = expect.map(|(host, port)| (host.to_owned(), port));
-            assert_eq!(split_target(text), expect, "{text}");
-        };
-        check("a.test", Some(("a.test", 8000)));
-        check("a.test:81", Some(("a.test", 81)));
-        check("10.0.0.1:81", Some(("10.0.0.1", 81)));
-        check("[::1]:81", Some(("::1", 81)));
-        check("[::1]", Some(("::1", 8000)));
-        check("a.test:x", None);
     }
 }

@@ -70,9 +70,9 @@ impl From<ConnectError> for Failure {
 /// With the answer where no upstream answered.
 pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     work.exchange.timing.access_ended = Some(Instant::now());
-    let aim = balancer::aim(work)?;
+    let mut aim = balancer::aim(work)?;
     let plan = Plan::of(work)?;
-    let mut peer = balancer::choose(work, &aim).await?;
+    let mut peer = balancer::choose(work, &mut aim).await?;
     work.exchange.timing.balancer_ended = Some(Instant::now());
     work.proxied = true;
     // From here on errors are the web server's, not the access phase's.
@@ -92,7 +92,7 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
             return Err(answer::error(&work.exchange, failure.status, None));
         }
         left -= 1;
-        peer = balancer::choose(work, &aim).await?;
+        peer = balancer::choose(work, &mut aim).await?;
     }
 }
 
@@ -366,6 +366,9 @@ pub(crate) fn note(work: &mut Work, failure: &Failure) {
     let number = tries.len();
     let Some(last) = tries.last_mut() else { return };
     last.failure = Some(("failed", failure.status.as_u16()));
+    if let Some(chosen) = &work.chosen {
+        chosen.failed(failure.status);
+    }
     let address = last.address;
     let id = work.exchange.request.id;
     let reason = &failure.reason;
@@ -379,6 +382,9 @@ fn arrive(work: &mut Work, mut response: Response<Incoming>) {
         tunnel(work, &mut response);
     }
     let (parts, incoming) = response.into_parts();
+    if let Some(chosen) = &mut work.chosen {
+        chosen.answered(parts.status);
+    }
     let mut headers = parts.headers;
     if headers.keys().any(goes_no_further) {
         drop_what_goes_no_further(work, parts.status, &mut headers);

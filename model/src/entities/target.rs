@@ -5,6 +5,7 @@ use silverback_macros::Entity;
 use uuid::Uuid;
 
 use crate::entities::{Foreign, Set, Upstream, null_default};
+use crate::schema::values::{AddressKind, parse_address};
 
 /// A server of an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]
@@ -35,4 +36,40 @@ pub struct Target {
     #[field(typedef = tags, nullable)]
     #[serde(deserialize_with = "null_default")]
     pub tags: Set<String>,
+}
+
+/// The port of a target that names none.
+const DEFAULT_PORT: u16 = 8000;
+
+impl Target {
+    /// The host and port that a target's text stands for: IPv6 in full and in brackets, port 8000
+    /// where it has none (kong/db/dao/targets.lua, `format_target`). None where it is no target.
+    pub fn place(text: &str) -> Option<(String, u16)> {
+        let address = parse_address(text).ok()?;
+        let host = match address.kind {
+            AddressKind::Ipv6 => format!("[{}]", address.host),
+            AddressKind::Ipv4 | AddressKind::Name => address.host,
+        };
+        Some((host, address.port.unwrap_or(DEFAULT_PORT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_have_a_host_and_a_port() {
+        let check = |text, expect: Option<(&str, u16)>| {
+            let expect = expect.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(Target::place(text), expect, "{text}");
+        };
+        check("a.test", Some(("a.test", 8000)));
+        check("a.test:81", Some(("a.test", 81)));
+        check("10.0.0.1:81", Some(("10.0.0.1", 81)));
+        let loopback = "[0000:0000:0000:0000:0000:0000:0000:0001]";
+        check("[::1]:81", Some((loopback, 81)));
+        check("[::1]", Some((loopback, 8000)));
+        check("a.test:x", None);
+    }
 }

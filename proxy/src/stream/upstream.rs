@@ -19,9 +19,9 @@ use crate::{
 /// With the answer where there is no service, or no target can be reached.
 pub(super) async fn connect(work: &mut Work) -> Result<Wire, Box<Answer>> {
     work.exchange.timing.access_ended = Some(Instant::now());
-    let aim = balancer::aim(work)?;
+    let mut aim = balancer::aim(work)?;
     let (timeouts, retries) = upstream::patience(&work.exchange);
-    let mut peer = balancer::choose(work, &aim).await?;
+    let mut peer = balancer::choose(work, &mut aim).await?;
     work.exchange.timing.balancer_ended = Some(Instant::now());
     work.exchange.phase = Phase::Balancer;
     let mut left = retries;
@@ -39,7 +39,7 @@ pub(super) async fn connect(work: &mut Work) -> Result<Wire, Box<Answer>> {
             return Err(answer::error(&work.exchange, StatusCode::BAD_GATEWAY, text));
         }
         left -= 1;
-        peer = balancer::choose(work, &aim).await?;
+        peer = balancer::choose(work, &mut aim).await?;
     }
 }
 

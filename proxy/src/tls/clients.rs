@@ -17,11 +17,7 @@ use rustls::{
 use silverback_model::entities::{Protocol, Service};
 use uuid::Uuid;
 
-use crate::{
-    Config, Parts,
-    snapshot::{CompileError, CompiledUpstream},
-    tls,
-};
+use crate::{Config, Parts, balancer::Balancer, snapshot::CompileError, tls};
 
 /// TLS to upstreams. Services that ask for the same share what is made of it.
 #[derive(Default)]
@@ -88,7 +84,7 @@ impl<'a> Maker<'a> {
     pub(crate) fn service(
         &mut self,
         service: &Service,
-        upstream: Option<&CompiledUpstream>,
+        upstream: Option<&Balancer>,
         errors: &mut Vec<CompileError>,
     ) -> ServiceTls {
         let settings = &self.config.tls;

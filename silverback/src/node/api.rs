@@ -3,6 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -39,7 +40,7 @@ impl Api {
         configuration: &Rc<Configuration>,
         proxy: &proxy::Handle,
     ) -> Result<Api> {
-        let facts = facts(conf, prefix, plugins, proxy)?;
+        let facts = facts(conf, prefix, plugins, configuration, proxy)?;
         let load = {
             let configuration = Rc::clone(configuration);
             Box::new(move |given: Given| configuration.replace_for_admin(&given))
@@ -113,7 +114,13 @@ fn acceptor(configured: &Pairs, prefix: &Prefix, use_for: &str) -> Result<TlsAcc
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-fn facts(conf: &Conf, prefix: &Prefix, plugins: &Plugins, proxy: &proxy::Handle) -> Result<Facts> {
+fn facts(
+    conf: &Conf,
+    prefix: &Prefix,
+    plugins: &Plugins,
+    configuration: &Configuration,
+    proxy: &proxy::Handle,
+) -> Result<Facts> {
     let servers = Arc::clone(&plugins.servers);
     let stats = proxy.stats().clone();
     let pids_of = Arc::clone(&plugins.servers);
@@ -134,7 +141,39 @@ fn facts(conf: &Conf, prefix: &Prefix, plugins: &Plugins, proxy: &proxy::Handle)
                 .collect();
             json!({ "master": pid, "workers": [pid], "plugin_servers": servers })
         }),
+        health: Box::new(Health(Arc::clone(&configuration.snapshot))),
     })
+}
+
+/// The health of upstreams, as the snapshot of now has it.
+struct Health(Arc<ArcSwap<proxy::Snapshot>>);
+
+impl Health {
+    fn balancer(&self, upstream: &str) -> Option<Arc<proxy::Balancer>> {
+        let id = upstream.parse().ok()?;
+        self.0.load().balancer(id).cloned()
+    }
+}
+
+impl silverback_admin::Health for Health {
+    fn targets(&self, upstream: &str) -> Option<Map<String, Value>> {
+        Some(self.balancer(upstream)?.targets_health())
+    }
+
+    fn whole(&self, upstream: &str) -> Option<Value> {
+        Some(self.balancer(upstream)?.health())
+    }
+
+    fn set(
+        &self,
+        upstream: &str,
+        target: &str,
+        address: Option<&str>,
+        healthy: bool,
+    ) -> Result<(), String> {
+        let balancer = self.balancer(upstream).ok_or("balancer not found")?;
+        balancer.set_health(target, address, healthy)
+    }
 }
 
 /// What `/status` shows: nginx's counters, memory, and the plugin servers.
