@@ -228,7 +228,11 @@ fn typed_entities_read_what_was_processed() {
 
 #[test]
 fn expressions_take_the_place_of_other_conditions() {
-    let schema = entities::with_expressions(schema("routes"));
+    let validate = |text: &str, _: &[_]| if text == "?" { Err("no".to_owned()) } else { Ok(()) };
+    let schema = entities::with_expressions(schema("routes"), validate);
+    let found = answer(&schema, json!({"expression": "?"}), Mode::Insert);
+    let expect = "schema violation (Router Expression failed validation: no)";
+    assert_eq!(found["message"], expect);
     let found = answer(&schema, json!({"expression": "http.path == \"/a\""}), Mode::Insert);
     assert_eq!(found["priority"], 0);
     let found = answer(&schema, json!({"expression": "x", "paths": ["/a"]}), Mode::Insert);

@@ -1,6 +1,8 @@
 //! From the request to its route, and what the route says before any of its plugins runs
 //! (kong/runloop/handler.lua, `access.before`).
 
+use std::net::SocketAddr;
+
 use http::{HeaderValue, StatusCode, header};
 use silverback_model::entities::Protocol;
 use silverback_pdk::{Answer, Captures, Matched, Phase, Scheme, Source};
@@ -27,18 +29,23 @@ pub(crate) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
         return Err(answer::error(exchange, StatusCode::NOT_FOUND, Some(no_route)));
     };
     let host = exchange.request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let client = &exchange.client;
+    // Routes name the port that clients see.
+    let mut destination = client.local;
+    destination.set_port(work.worker.config.outer_port(destination.port()));
     let found = live.snapshot.router.find(&Lookup {
         method: exchange.request.method.as_str(),
         host: host.unwrap_or_default(),
         path: &path,
+        query: exchange.request.query.as_deref().unwrap_or_default(),
         headers: &exchange.request.headers,
         scheme: match exchange.request.scheme {
             Scheme::Http => Protocol::Http,
             Scheme::Https => Protocol::Https,
         },
         sni: exchange.client.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
-        source: Some(exchange.client.peer),
-        destination: Some(exchange.client.local),
+        source: Some(SocketAddr::new(client.forwarded_ip, client.forwarded_port)),
+        destination: Some(destination),
     });
     let found = found.and_then(|found| Some((live.snapshot.route(found.route)?, found)));
     let Some((route, found)) = found else {
@@ -47,7 +54,7 @@ pub(crate) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
     let service = live.snapshot.service_of(found.route);
     let service_path = service.and_then(|s| s.entity.path.as_deref());
     let upstream_path = found.upstream_path(&path, service_path);
-    let prefix = found.prefix.map(str::to_owned);
+    let prefix = found.prefix.as_deref().map(str::to_owned);
     let matched = matched(found, prefix);
     exchange.upstream.path = upstream_path;
     exchange.matched = Some(matched);

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 use silverback_model::entities::{Endpoint, Protocol, Route};
 
+use crate::expressions;
 use crate::hosts::{Bucket, Host, HostPattern, NamePattern};
 use crate::lookup::Lookup;
 use crate::router::{Flavor, Problem};
@@ -22,6 +23,7 @@ pub(crate) struct Conditions {
     snis: Box<[NamePattern]>,
     sources: Box<[EndpointPattern]>,
     destinations: Box<[EndpointPattern]>,
+    schemes: Box<[Protocol]>,
 }
 
 /// A look-up with what is worked out of it once.
@@ -41,7 +43,9 @@ impl<'a> Subject<'a> {
     /// one that goes without saying.
     fn port_for(&self, pattern: &HostPattern) -> Option<u64> {
         self.host.port.or_else(|| match self.flavor {
-            Flavor::TraditionalCompatible => self.lookup.destination.map(|d| d.port().into()),
+            Flavor::TraditionalCompatible | Flavor::Expressions => {
+                self.lookup.destination.map(|d| d.port().into())
+            }
             Flavor::Traditional if pattern.wants_explicit_port() => None,
             Flavor::Traditional => Some(if self.lookup.scheme.is_tls() { 443 } else { 80 }),
         })
@@ -63,6 +67,7 @@ impl Conditions {
             snis: route.snis.iter().map(|sni| sni_pattern(sni, flavor)).collect(),
             sources: EndpointPattern::compile_all(&route.sources, problems),
             destinations: EndpointPattern::compile_all(&route.destinations, problems),
+            schemes: expressions::schemes(route, flavor),
         }
     }
 
@@ -81,6 +86,7 @@ impl Conditions {
             && self.headers.iter().all(|header| header.holds(lookup.headers))
             && any_endpoint_holds(&self.sources, lookup.source)
             && any_endpoint_holds(&self.destinations, subject.destination())
+            && (self.schemes.is_empty() || self.schemes.contains(&lookup.scheme))
     }
 
     fn method_holds(&self, method: &str) -> bool {
@@ -118,7 +124,7 @@ fn sni_pattern(sni: &str, flavor: Flavor) -> NamePattern {
     let sni = sni.strip_suffix('.').filter(|name| !name.is_empty()).unwrap_or(sni);
     match flavor {
         Flavor::Traditional => NamePattern::Exact(sni.into()),
-        Flavor::TraditionalCompatible => NamePattern::parse(sni),
+        Flavor::TraditionalCompatible | Flavor::Expressions => NamePattern::parse(sni),
     }
 }
 
@@ -144,7 +150,7 @@ impl HeaderCondition {
         problems: &mut Vec<Problem>,
     ) -> Option<HeaderCondition> {
         // The flavour `traditional` takes a value for a regex only where it is the only one.
-        let regexes = flavor == Flavor::TraditionalCompatible || values.len() == 1;
+        let regexes = flavor != Flavor::Traditional || values.len() == 1;
         let mut patterns = Vec::with_capacity(values.len());
         for value in values {
             match value.strip_prefix("~*").filter(|_| regexes) {

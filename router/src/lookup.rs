@@ -1,5 +1,6 @@
 //! What is asked of the router, and what it answers.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use http::HeaderMap;
@@ -16,6 +17,8 @@ pub struct Lookup<'a> {
     pub host: &'a str,
     /// The path after [`normalize`](crate::normalize), without a query. Empty for a stream.
     pub path: &'a str,
+    /// What follows the `?`, raw. Empty if there is none.
+    pub query: &'a str,
     /// The headers of the request. Empty for a stream.
     pub headers: &'a HeaderMap,
     /// `Http` or `Https` for requests, gRPC included; `Tcp`, `Tls` or `Udp` for streams.
@@ -36,7 +39,7 @@ pub struct Match<'a> {
     /// The text to send as `X-Forwarded-Prefix`: what of the path is cut off. None where
     /// nothing is: without `strip_path`, without paths, and for `/`. It is decoded text of the
     /// request, so it may hold what a header may not, line breaks included.
-    pub prefix: Option<&'a str>,
+    pub prefix: Option<Cow<'a, str>>,
     /// The groups of the regex path that matched. None for a regex without groups too.
     pub captures: Option<Box<Captures>>,
     pub(crate) rewrite: path::Rewrite,

@@ -94,7 +94,7 @@ impl PathRegex {
         // `traditional_compatible` anchors the first branch of an alternation only, as Kong does.
         let anchored = match flavor {
             Flavor::Traditional => format!("^(?:{pattern})"),
-            Flavor::TraditionalCompatible => format!("^{pattern}"),
+            Flavor::TraditionalCompatible | Flavor::Expressions => format!("^{pattern}"),
         };
         let hir = regex_syntax::parse(&anchored).map_err(|error| error.to_string())?;
         let literal = leading_literal(&hir).into();

@@ -1,5 +1,6 @@
 //! The router: compiling routes, and finding the one for a request.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use silverback_model::entities::{Route, Service};
@@ -7,6 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::conditions::{Conditions, Subject};
+use crate::expressions::{Expressions, Hit};
 use crate::index::{Entry, Index};
 use crate::lookup::{Lookup, Match};
 use crate::order::{self, Rank};
@@ -25,14 +27,18 @@ pub enum Flavor {
     /// `traditional_compatible`, the default.
     #[default]
     TraditionalCompatible,
+    /// `expressions`: routes with an expression come first, by their priorities. A route may have
+    /// hosts, paths and so on instead, which are those of `traditional_compatible`.
+    Expressions,
 }
 
 impl Flavor {
-    /// The flavour of this name. None if it is unknown or not of this kind.
+    /// The flavour of this name. None if it is unknown.
     pub fn from_name(name: &str) -> Option<Flavor> {
         match name {
             "traditional" => Some(Flavor::Traditional),
             "traditional_compatible" => Some(Flavor::TraditionalCompatible),
+            "expressions" => Some(Flavor::Expressions),
             _ => None,
         }
     }
@@ -53,7 +59,15 @@ pub struct Router {
     flavor: Flavor,
     requests: Index,
     streams: Index,
+    expressions: Option<Box<ByExpression>>,
     rewrites: Vec<RouteRewrite>,
+}
+
+/// Routes with an expression, which only the flavour `expressions` has.
+#[derive(Debug)]
+struct ByExpression {
+    requests: Expressions,
+    streams: Expressions,
 }
 
 /// What a route does to paths.
@@ -71,6 +85,7 @@ impl Router {
     pub fn build(flavor: Flavor, routes: &[RouteInput<'_>]) -> Result<Router, BuildErrors> {
         let mut requests = Builder::default();
         let mut streams = Builder::default();
+        let mut expressions = (Expressions::new(false), Expressions::new(true));
         let mut errors = Vec::new();
         let mut rewrites = Vec::with_capacity(routes.len());
         for (position, input) in (0..).zip(routes) {
@@ -84,7 +99,10 @@ impl Router {
             let stream = route.protocols.first().is_some_and(|protocol| protocol.is_stream());
             let builder = if stream { &mut streams } else { &mut requests };
             let mut problems = Vec::new();
-            if stream {
+            if let (Flavor::Expressions, Some(expression)) = (flavor, &route.expression) {
+                let own = if stream { &mut expressions.1 } else { &mut expressions.0 };
+                problems.extend(own.add(position, route, expression).err());
+            } else if stream {
                 builder.add_stream(position, route, flavor, &mut problems);
             } else {
                 builder.add_request(position, route, flavor, &mut problems);
@@ -96,12 +114,24 @@ impl Router {
         if !errors.is_empty() {
             return Err(BuildErrors(errors));
         }
-        Ok(Router { flavor, requests: requests.build(), streams: streams.build(), rewrites })
+        let expressions = (flavor == Flavor::Expressions).then(|| {
+            let (requests, streams) = expressions;
+            Box::new(ByExpression { requests: requests.finish(), streams: streams.finish() })
+        });
+        let (requests, streams) = (requests.build(), streams.build());
+        Ok(Router { flavor, requests, streams, expressions, rewrites })
     }
 
     /// The route for a request or a connection.
     pub fn find<'a>(&self, lookup: &Lookup<'a>) -> Option<Match<'a>> {
-        let index = if lookup.scheme.is_stream() { &self.streams } else { &self.requests };
+        let stream = lookup.scheme.is_stream();
+        if let Some(both) = &self.expressions {
+            let expressions = if stream { &both.streams } else { &both.requests };
+            if let Some(hit) = expressions.find(lookup) {
+                return self.found(hit);
+            }
+        }
+        let index = if stream { &self.streams } else { &self.requests };
         let found = index.find(&Subject::new(lookup, self.flavor))?;
         let route = found.entry.route;
         let rewrite = self.rewrites.get(route as usize)?;
@@ -113,8 +143,24 @@ impl Router {
         let cut = if matches!(pattern, PathPattern::Any) { 1 } else { matched.len() };
         Some(Match {
             route,
-            prefix: shown.then_some(matched),
+            prefix: shown.then_some(matched.into()),
             captures: pattern.captures(lookup.path),
+            rewrite: Rewrite { strip: rewrite.strip, cut, verbatim: rewrite.verbatim },
+        })
+    }
+}
+
+impl Router {
+    /// The match of a route with an expression. As many characters are cut off as the condition on
+    /// the path matched, and always from the front.
+    fn found<'a>(&self, hit: Hit<'a>) -> Option<Match<'a>> {
+        let rewrite = self.rewrites.get(hit.route as usize)?;
+        let cut = hit.path.as_ref().map_or(1, |matched| matched.len());
+        let shown = |matched: &Cow<'_, str>| rewrite.strip && !matched.is_empty() && matched != "/";
+        Some(Match {
+            route: hit.route,
+            prefix: hit.path.filter(shown),
+            captures: hit.captures,
             rewrite: Rewrite { strip: rewrite.strip, cut, verbatim: rewrite.verbatim },
         })
     }
@@ -152,7 +198,7 @@ impl Builder {
         for (path, group) in paths.chain(none).zip(groups) {
             let (rank, id) = match flavor {
                 Flavor::Traditional => (order::traditional(route, path), Uuid::nil()),
-                Flavor::TraditionalCompatible => {
+                Flavor::TraditionalCompatible | Flavor::Expressions => {
                     let id = if split { split_id(route.id, group) } else { route.id };
                     (order::compatible(route, path), id)
                 }
@@ -177,7 +223,9 @@ impl Builder {
         let Some(conditions) = self.add_conditions(route, flavor, problems) else { return };
         let (rank, id) = match flavor {
             Flavor::Traditional => (order::traditional(route, None), Uuid::nil()),
-            Flavor::TraditionalCompatible => (order::compatible_stream(route), route.id),
+            Flavor::TraditionalCompatible | Flavor::Expressions => {
+                (order::compatible_stream(route), route.id)
+            }
         };
         let entry = Entry { route: position, conditions, path: PathPattern::Any };
         self.drafts.push(Draft { rank, id, entry });
@@ -253,6 +301,12 @@ pub enum Problem {
         /// What is there instead.
         text: String,
     },
+    /// An expression that is none.
+    #[error("its expression is not valid: {reason}")]
+    Expression {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A route that would match everything.
     #[error(
         "it has no condition: set methods, hosts, headers, paths, snis, sources or destinations"
@@ -312,6 +366,7 @@ mod tests {
 
     fn get<'a>(path: &'a str, headers: &'a HeaderMap) -> Lookup<'a> {
         Lookup {
+            query: "",
             method: "GET",
             host: "example.test",
             path,
@@ -352,7 +407,7 @@ mod tests {
         let check = |route: Route, path: &str, prefix: Option<&str>, upstream: &str| {
             let router = build(Flavor::default(), std::slice::from_ref(&route)).unwrap();
             let found = router.find(&get(path, &headers)).unwrap();
-            assert_eq!(found.prefix, prefix, "{path}");
+            assert_eq!(found.prefix.as_deref(), prefix, "{path}");
             assert_eq!(found.upstream_path(path, Some("/base")), upstream, "{path}");
         };
         let keep = |route| Route { strip_path: false, ..route };

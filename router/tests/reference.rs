@@ -8,29 +8,101 @@ use silverback_model::entities::{Endpoint, Protocol, Route, Set};
 use silverback_router::{Flavor, Lookup, RouteInput, Router};
 use uuid::Uuid;
 
+const FLAVORS: [Flavor; 3] =
+    [Flavor::Traditional, Flavor::TraditionalCompatible, Flavor::Expressions];
+
+/// Marks a route that is to be given as an expression.
+const AS_EXPRESSION: &str = "?";
+
 #[test]
 fn the_index_agrees_with_a_walk_over_all_routes() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let mut found = 0;
-    for round in 0..300 {
-        let flavor =
-            if round % 3 == 0 { Flavor::Traditional } else { Flavor::TraditionalCompatible };
+    for round in 0..450 {
+        let flavor = FLAVORS[round % 3];
         let count = 1 + random.below(12);
-        let routes: Vec<Route> = (0..count).map(|_| random.route()).collect();
+        let meant: Vec<Route> = (0..count).map(|_| random.route(flavor)).collect();
+        let given: Vec<Route> = meant.iter().map(in_own_words).collect();
         let inputs: Vec<_> =
-            routes.iter().map(|route| RouteInput { route, service: None }).collect();
+            given.iter().map(|route| RouteInput { route, service: None }).collect();
         let router = Router::build(flavor, &inputs).unwrap();
         for _ in 0..60 {
             let request = random.request();
             let lookup = request.lookup();
             let answer = router.find(&lookup);
             let chosen = answer.as_ref().map(|found| found.route);
-            let expect = walk(flavor, &routes, &lookup);
-            assert_eq!(chosen, expect, "{flavor:?}\n{request:#?}\n{routes:#?}");
+            let expect = walk(flavor, &meant, &lookup);
+            assert_eq!(chosen, expect, "{flavor:?}\n{request:#?}\n{given:#?}");
             found += u32::from(expect.is_some());
         }
     }
-    assert!((6000..15000).contains(&found), "the requests should both match and not: {found}");
+    assert!((9000..22000).contains(&found), "the requests should both match and not: {found}");
+}
+
+/// The route as it is, or with an expression in the place of its conditions.
+fn in_own_words(route: &Route) -> Route {
+    if route.expression.is_none() {
+        return route.clone();
+    }
+    Route {
+        id: route.id,
+        priority: route.priority,
+        protocols: route.protocols.clone(),
+        expression: Some(expression(route)),
+        ..Route::default()
+    }
+}
+
+fn expression(route: &Route) -> String {
+    let any = |parts: Vec<String>| format!("({})", parts.join(" || "));
+    let named = |field: &str, pattern: &str| match (pattern.strip_prefix('*'), pattern) {
+        (Some(end), _) => format!(r#"{field} =^ "{end}""#),
+        (None, pattern) => match pattern.strip_suffix('*') {
+            Some(start) => format!(r#"{field} ^= "{start}""#),
+            None => format!(r#"{field} == "{pattern}""#),
+        },
+    };
+    let mut all = vec![];
+    let host = |host: &String| match host.split_once(':') {
+        Some((host, port)) => {
+            format!("({} && net.dst.port == {port})", named("http.host", host))
+        }
+        None => named("http.host", host),
+    };
+    let path = |path: &String| match path.strip_prefix('~') {
+        Some(regex) => format!(r##"http.path ~ r#"^{regex}"#"##),
+        None => format!(r##"http.path ^= "{path}""##),
+    };
+    all.push(any(route.hosts.iter().map(host).collect()));
+    all.push(any(route.paths.iter().map(path).collect()));
+    all.push(any(route.methods.iter().map(|m| named("http.method", m)).collect()));
+    if !route.snis.is_empty() {
+        let names = route.snis.iter().map(|sni| named("tls.sni", sni));
+        all.push(any(names.chain([r#"net.protocol != "https""#.to_owned()]).collect()));
+    }
+    for (name, values) in &route.headers {
+        let field = format!("any(lower(http.headers.{}))", name.replace('-', "_"));
+        let value = |value: &String| match value.strip_prefix("~*") {
+            Some(regex) => format!(r#"{field} ~ "{}""#, regex.to_lowercase()),
+            None => format!(r#"{field} == "{}""#, value.to_lowercase()),
+        };
+        all.push(any(values.iter().map(value).collect()));
+    }
+    for (end, endpoints) in [("src", &route.sources), ("dst", &route.destinations)] {
+        all.push(any(endpoints.iter().map(|endpoint| address(end, endpoint)).collect()));
+    }
+    all.retain(|part| part != "()");
+    all.join(" && ")
+}
+
+fn address(end: &str, endpoint: &Endpoint) -> String {
+    let ip = endpoint.ip.as_ref().map(|ip| {
+        let operator = if ip.contains('/') { "in" } else { "==" };
+        format!("net.{end}.ip {operator} {ip}")
+    });
+    let port = endpoint.port.map(|port| format!("net.{end}.port == {port}"));
+    let both: Vec<_> = ip.into_iter().chain(port).collect();
+    format!("({})", both.join(" && "))
 }
 
 /// The best of all routes that match, one after the other.
@@ -61,7 +133,10 @@ fn places(flavor: Flavor, position: u32, route: &Route) -> Vec<(Place, Vec<Strin
             };
             paths.chain(none).map(place).collect()
         }
-        Flavor::TraditionalCompatible => {
+        Flavor::Expressions if route.expression.is_some() => {
+            vec![((u64::MAX, vec![route.priority as i64], route.id), route.paths.clone())]
+        }
+        Flavor::TraditionalCompatible | Flavor::Expressions => {
             let mut groups: Vec<Vec<String>> = Vec::new();
             let kind = |path: &str| if path.starts_with('~') { 0 } else { path.len() };
             for path in &route.paths {
@@ -150,7 +225,9 @@ fn matches(flavor: Flavor, route: &Route, paths: &[String], lookup: &Lookup<'_>)
     let host = |pattern: &String| {
         let (own, own_port) = pattern.split_once(':').unwrap_or((pattern, ""));
         let implied = match flavor {
-            Flavor::TraditionalCompatible => lookup.destination.unwrap().port().to_string(),
+            Flavor::TraditionalCompatible | Flavor::Expressions => {
+                lookup.destination.unwrap().port().to_string()
+            }
             Flavor::Traditional if !own.contains('*') => String::new(),
             Flavor::Traditional => if tls { "443" } else { "80" }.to_owned(),
         };
@@ -168,7 +245,7 @@ fn matches(flavor: Flavor, route: &Route, paths: &[String], lookup: &Lookup<'_>)
         lookup.headers.get_all(name).iter().any(|value| {
             let value = value.to_str().unwrap().to_lowercase();
             values.iter().any(|own| match own.strip_prefix("~*") {
-                Some(regex) if values.len() == 1 || flavor == Flavor::TraditionalCompatible => {
+                Some(regex) if values.len() == 1 || flavor != Flavor::Traditional => {
                     Regex::new(&regex.to_lowercase()).unwrap().is_match(&value)
                 }
                 _ => own.to_lowercase() == value,
@@ -176,7 +253,7 @@ fn matches(flavor: Flavor, route: &Route, paths: &[String], lookup: &Lookup<'_>)
         })
     };
     let sni = |own: &String| {
-        let wild = flavor == Flavor::TraditionalCompatible;
+        let wild = flavor != Flavor::Traditional;
         lookup.sni.is_some_and(|sni| if wild { glob(own, sni) } else { own == sni })
     };
     let mut destination = lookup.destination.unwrap();
@@ -188,7 +265,11 @@ fn matches(flavor: Flavor, route: &Route, paths: &[String], lookup: &Lookup<'_>)
         }) && end.port.is_none_or(|port| port == address.port())
     };
     let source = lookup.source.unwrap();
-    (route.methods.is_empty() || route.methods.iter().any(|own| own == lookup.method))
+    let scheme = flavor != Flavor::Expressions
+        || *route.protocols == [Protocol::Https]
+        || route.protocols.contains(&lookup.scheme);
+    scheme
+        && (route.methods.is_empty() || route.methods.iter().any(|own| own == lookup.method))
         && (route.hosts.is_empty() || route.hosts.iter().any(host))
         && (paths.is_empty() || paths.iter().any(path))
         && route.headers.iter().all(header)
@@ -225,6 +306,7 @@ impl Request {
             method: self.method,
             host: self.host,
             path: self.path,
+            query: "",
             headers: &self.headers,
             scheme: if self.tls { Protocol::Https } else { Protocol::Http },
             sni: self.sni.filter(|_| self.tls),
@@ -263,7 +345,7 @@ impl Random {
         some
     }
 
-    fn route(&mut self) -> Route {
+    fn route(&mut self, flavor: Flavor) -> Route {
         let mut route = Route {
             id: Uuid::from_u128((self.below(usize::MAX) as u128) << 64),
             created_at: self.below(3) as i64,
@@ -289,6 +371,13 @@ impl Random {
             && route.snis.is_empty();
         if nothing && route.paths.is_empty() {
             route.paths = vec!["/".to_owned()];
+        }
+        if flavor == Flavor::Expressions {
+            let choices: [&[Protocol]; 3] =
+                [&[Protocol::Http, Protocol::Https], &[Protocol::Http], &[Protocol::Https]];
+            route.protocols = Set(self.one(&choices).to_vec());
+            route.priority = self.one(&[0, 1, 2]);
+            route.expression = self.one(&[None, Some(AS_EXPRESSION)]).map(str::to_owned);
         }
         route
     }

@@ -80,6 +80,7 @@ impl Gateway {
             method,
             host: headers.get("host").map_or("example.test", |host| host.to_str().unwrap()),
             path: &path,
+            query: "",
             headers: &headers,
             scheme: if tls { Protocol::Https } else { Protocol::Http },
             sni: step["sni"].as_str(),

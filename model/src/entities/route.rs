@@ -130,6 +130,36 @@ const WITH_SNI: [&str; 4] = ["grpcs", "https", "tls", "tls_passthrough"];
 
 /// What else routes.lua and routes_subschemas.lua ask.
 fn rules(schema: Schema) -> Schema {
+    let without_sni = Field::partial().elements_with(|_| Field::string().not_one_of(WITH_SNI));
+    let mut schema = schema
+        .conditional_or(
+            "protocols",
+            without_sni,
+            "snis",
+            Field::partial().len_eq(0),
+            Some(
+                "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or \
+                 'tls_passthrough'",
+            ),
+        )
+        .custom_check(&["path_handling"], |_| Ok(()))
+        .check(whole(one_way_of_matching));
+    let kinds: [(&[&str], Schema); 3] = [
+        (&["http", "https"], http(&schema)),
+        (&["tcp", "tls", "udp", "tls_passthrough"], stream(&schema)),
+        (&["grpc", "grpcs"], grpc(&schema)),
+    ];
+    for (protocols, subschema) in kinds {
+        let subschema = Arc::new(subschema);
+        for protocol in protocols {
+            schema.add_subschema(protocol, Arc::clone(&subschema));
+        }
+    }
+    schema
+}
+
+/// A check of all that a route is found by.
+fn whole(check: impl Fn(&Record) -> Result<(), String> + Send + Sync + 'static) -> EntityCheck {
     let sources = [
         "id",
         "protocols",
@@ -144,34 +174,9 @@ fn rules(schema: Schema) -> Schema {
         "regex_priority",
         "priority",
     ];
-    let mut whole = CustomCheck::new(&sources, one_way_of_matching);
+    let mut whole = CustomCheck::new(&sources, check);
     whole.run_with_missing_fields = Some(true);
-    let without_sni = Field::partial().elements_with(|_| Field::string().not_one_of(WITH_SNI));
-    let mut schema = schema
-        .conditional_or(
-            "protocols",
-            without_sni,
-            "snis",
-            Field::partial().len_eq(0),
-            Some(
-                "'snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' or \
-                 'tls_passthrough'",
-            ),
-        )
-        .custom_check(&["path_handling"], |_| Ok(()))
-        .check(whole.into());
-    let kinds: [(&[&str], Schema); 3] = [
-        (&["http", "https"], http(&schema)),
-        (&["tcp", "tls", "udp", "tls_passthrough"], stream(&schema)),
-        (&["grpc", "grpcs"], grpc(&schema)),
-    ];
-    for (protocols, subschema) in kinds {
-        let subschema = Arc::new(subschema);
-        for protocol in protocols {
-            schema.add_subschema(protocol, Arc::clone(&subschema));
-        }
-    }
-    schema
+    whole.into()
 }
 
 /// An expression and other conditions exclude each other.
@@ -294,8 +299,32 @@ fn grpc(schema: &Schema) -> Schema {
 }
 
 /// The schema of routes with `router_flavor = expressions`: with an expression and its priority,
-/// which satisfy what the other flavours ask of hosts, paths and so on.
-pub fn with_expressions(mut schema: Schema) -> Schema {
+/// which satisfy what the other flavours ask of hosts, paths and so on. `validate` says what is
+/// wrong with an expression for a route of these protocols.
+pub fn with_expressions(
+    mut schema: Schema,
+    validate: impl Fn(&str, &[Protocol]) -> Result<(), String> + Send + Sync + 'static,
+) -> Schema {
+    let check = move |route: &Record| {
+        one_way_of_matching(route)?;
+        let Some(expression) = route.get("expression").and_then(Value::as_str) else {
+            return Ok(());
+        };
+        let protocols = route.get("protocols").cloned().unwrap_or_default();
+        let protocols: Vec<Protocol> = serde_json::from_value(protocols).unwrap_or_default();
+        validate(expression, &protocols)
+            .map_err(|error| format!("Router Expression failed validation: {error}"))
+    };
+    let mut whole = Some(whole(check));
+    for check in &mut schema.entity_checks {
+        let is_whole =
+            |custom: &CustomCheck| custom.field_sources.iter().any(|f| f == "expression");
+        if matches!(check, EntityCheck::Custom(custom) if is_whole(custom))
+            && let Some(whole) = whole.take()
+        {
+            *check = whole;
+        }
+    }
     schema = schema.with_field("expression", Field::string()).with_field(
         "priority",
         Field::integer().between(0, (1_u64 << 46) - 1).required().default(0),

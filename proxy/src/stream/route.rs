@@ -23,6 +23,7 @@ pub(super) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
         method: "",
         host: "",
         path: "",
+        query: "",
         headers: &exchange.request.headers,
         scheme: if tls.is_some() { Protocol::Tls } else { Protocol::Tcp },
         sni: name,

@@ -48,7 +48,7 @@ fn parse(args: &Args, file: &Path) -> Result<()> {
     let registry = node::plugins::registry_of(&conf)?;
     let name = file.display().to_string();
     let format = Format::of_file(&name).unwrap_or(Format::Any);
-    declarative::load(&text, format, &node::entities::kinds(&registry))
+    declarative::load(&text, format, &node::entities::kinds(&conf, &registry))
         .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(&name).join("\n")))?;
     println!("parse successful");
     Ok(())

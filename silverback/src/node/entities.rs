@@ -9,13 +9,16 @@ use silverback_admin::{Given, LoadError};
 use silverback_model::{
     Record,
     declarative::{self, DeclarativeErrors, Format, Loaded},
+    entities::with_expressions,
+    schema::Schema,
     set::{Entities, Kinds},
 };
 use silverback_pdk::{Found, Registry, SecretRef};
 use silverback_proxy::{Config, Directory, Parts, Snapshot};
+use silverback_router::expressions;
 use silverback_store::Store;
 
-use crate::conf::Conf;
+use crate::conf::{Conf, RouterFlavor};
 
 /// What is configured, and the snapshot that workers serve by.
 pub(crate) struct Configuration {
@@ -40,7 +43,7 @@ impl Configuration {
         if conf.settings.text("database") == Some("postgres") {
             bail!("database = postgres: nodes can't keep their entities there yet");
         }
-        let kinds = kinds(registry);
+        let kinds = kinds(conf, registry);
         let configuration = Configuration {
             store: Arc::new(Store::memory(Arc::clone(&kinds))),
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
@@ -124,10 +127,17 @@ pub(crate) enum Refusal {
 }
 
 /// What entities and plugins there are.
-pub(crate) fn kinds(registry: &Registry) -> Arc<Kinds> {
+pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
     let plugins = registry.in_order().into_iter();
     let schemas = plugins.map(|plugin| (plugin.name.clone(), Arc::new(plugin.schema.clone())));
-    Arc::new(Kinds::bundled(schemas))
+    let kinds = Kinds::bundled(schemas);
+    let routes = kinds.get("routes").map(|kind| Schema::clone(&kind.schema));
+    Arc::new(match routes {
+        Some(routes) if conf.router_flavor == RouterFlavor::Expressions => {
+            kinds.with(with_expressions(routes, expressions::validate))
+        }
+        _ => kinds,
+    })
 }
 
 /// Look-ups in memory, and secrets of the environment.

@@ -108,7 +108,8 @@ fn listener(key: &str, listener: &Listener) -> Result<proxy::Listener> {
 fn flavor(conf: &Conf) -> Flavor {
     match conf.router_flavor {
         RouterFlavor::Traditional => Flavor::Traditional,
-        _ => Flavor::TraditionalCompatible,
+        RouterFlavor::TraditionalCompatible => Flavor::TraditionalCompatible,
+        RouterFlavor::Expressions => Flavor::Expressions,
     }
 }
 
