@@ -18,6 +18,7 @@ pub mod http;
 pub mod load;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod servers;
 pub mod setup;
 pub mod upstream;

@@ -39,6 +39,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::{
     answers::{complete_answer, default_message, default_page, error_answer, refusal},
+    request::normalized_path,
     serialize::serialize,
     table::{all, find},
 };

@@ -5,8 +5,12 @@
 
 mod native;
 
+mod background;
 mod fields;
 mod identity;
+mod limits;
+mod redis;
+mod tls;
 
 mod acl;
 mod basic_auth;
@@ -17,9 +21,11 @@ mod hmac_auth;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod rate_limiting;
 mod redirect;
 mod request_size_limiting;
 mod request_termination;
+mod response_ratelimiting;
 mod response_transformer;
 
 #[cfg(test)]
@@ -29,8 +35,19 @@ mod testing;
 
 use silverback_pdk::Plugin;
 
+pub use self::background::finish;
+use self::tls::Trust;
+
+/// What the bundled plugins need to know of their node.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// `lua_ssl_trusted_certificate`: whom plugins trust that talk TLS. PEM.
+    pub trusted: Vec<String>,
+}
+
 /// Every bundled plugin, in alphabetic order.
-pub fn bundled() -> Vec<Plugin> {
+pub fn bundled(config: &Config) -> Vec<Plugin> {
+    let trust = Trust::of(&config.trusted);
     vec![
         acl::plugin(),
         basic_auth::plugin(),
@@ -41,9 +58,11 @@ pub fn bundled() -> Vec<Plugin> {
         ip_restriction::plugin(),
         jwt::plugin(),
         key_auth::plugin(),
+        rate_limiting::plugin(&trust),
         redirect::plugin(),
         request_size_limiting::plugin(),
         request_termination::plugin(),
+        response_ratelimiting::plugin(&trust),
         response_transformer::plugin(),
     ]
 }
@@ -61,7 +80,7 @@ mod tests {
     #[test]
     fn schemas_are_those_of_kong() {
         let schemas = facts(include_str!("../../conformance/facts/plugin-schemas.json"));
-        for plugin in bundled() {
+        for plugin in bundled(&Config::default()) {
             assert_eq!(plugin.schema.to_json(), schemas[&plugin.name], "{}", plugin.name);
         }
     }
@@ -69,7 +88,7 @@ mod tests {
     #[test]
     fn priorities_and_versions_are_those_of_kong() {
         let plugins = facts(include_str!("../../conformance/facts/plugins.json"));
-        for plugin in bundled() {
+        for plugin in bundled(&Config::default()) {
             assert_eq!(plugins[&plugin.name]["priority"], plugin.priority, "{}", plugin.name);
             assert_eq!(plugins[&plugin.name]["version"], plugin.version, "{}", plugin.name);
         }
@@ -77,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_list_is_in_alphabetic_order() {
-        let names: Vec<String> = bundled().into_iter().map(|p| p.name).collect();
+        let names: Vec<String> = bundled(&Config::default()).into_iter().map(|p| p.name).collect();
         assert!(names.is_sorted(), "{names:?}");
     }
 }

@@ -3,7 +3,7 @@
 //! The struct is the configuration: its fields and doc comments are the schema and the
 //! reference. Its methods are the handlers.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
@@ -35,12 +35,15 @@ impl<T> Clone for Method<T> {
 
 impl<T> Copy for Method<T> {}
 
-/// A plugin in the making.
-pub(crate) struct Native<T> {
+/// A plugin in the making: `T` is what its methods work on, made of the configuration `C`.
+pub(crate) struct Native<T, C = T> {
     priority: i32,
     methods: Vec<Entry<T>>,
-    configuration: PhantomData<T>,
+    make: Make<T, C>,
 }
+
+/// From a configuration, and the entity that it stands in, to what the methods work on.
+type Make<T, C> = Box<dyn Fn(C, &Configuration<'_>) -> Result<T, PluginFault> + Send + Sync>;
 
 /// A method, its phase, and which configurations need it.
 struct Entry<T> {
@@ -51,45 +54,80 @@ struct Entry<T> {
 
 /// Begins a plugin whose configuration is `T`.
 pub(crate) fn native<T>(priority: i32) -> Native<T> {
-    Native { priority, methods: Vec::new(), configuration: PhantomData }
+    Native { priority, methods: Vec::new(), make: Box::new(|config, _| Ok(config)) }
 }
 
-impl<T: HasSchema + DeserializeOwned + Send + Sync + 'static> Native<T> {
+/// Begins a plugin that makes of each configuration what its methods work on.
+pub(crate) fn native_made<T, C>(
+    priority: i32,
+    make: impl Fn(C, &Configuration<'_>) -> Result<T, PluginFault> + Send + Sync + 'static,
+) -> Native<T, C> {
+    Native { priority, methods: Vec::new(), make: Box::new(make) }
+}
+
+impl<T, C> Native<T, C>
+where
+    T: Send + Sync + 'static,
+    C: HasSchema + DeserializeOwned + 'static,
+{
     /// A handler of the access phase that may wait.
     pub(crate) fn access_later(self, method: LaterMethod<T>) -> Self {
-        self.on(Phase::Access, Method::Later(method))
+        self.on(Phase::Access, Method::Later(method), |_| true)
+    }
+
+    /// The same, for those configurations that need one.
+    pub(crate) fn access_later_when(self, when: fn(&T) -> bool, method: LaterMethod<T>) -> Self {
+        self.on(Phase::Access, Method::Later(method), when)
     }
 
     /// A handler of the access phase.
     pub(crate) fn access(self, method: NowMethod<T>) -> Self {
-        self.on(Phase::Access, Method::Now(method))
+        self.on(Phase::Access, Method::Now(method), |_| true)
+    }
+
+    /// The same, for those configurations that need one.
+    pub(crate) fn access_when(self, when: fn(&T) -> bool, method: NowMethod<T>) -> Self {
+        self.on(Phase::Access, Method::Now(method), when)
     }
 
     /// A handler of the header_filter phase.
     pub(crate) fn header_filter(self, method: NowMethod<T>) -> Self {
-        self.on(Phase::HeaderFilter, Method::Now(method))
+        self.on(Phase::HeaderFilter, Method::Now(method), |_| true)
+    }
+
+    /// The same, for those configurations that need one.
+    pub(crate) fn header_filter_when(self, when: fn(&T) -> bool, method: NowMethod<T>) -> Self {
+        self.on(Phase::HeaderFilter, Method::Now(method), when)
+    }
+
+    /// The same, which may wait.
+    pub(crate) fn header_filter_later_when(
+        self,
+        when: fn(&T) -> bool,
+        method: LaterMethod<T>,
+    ) -> Self {
+        self.on(Phase::HeaderFilter, Method::Later(method), when)
     }
 
     /// A handler of the body_filter phase, for those configurations that need one.
-    pub(crate) fn body_filter_when(mut self, when: fn(&T) -> bool, method: NowMethod<T>) -> Self {
-        self.methods.push(Entry { phase: Phase::BodyFilter, method: Method::Now(method), when });
-        self
+    pub(crate) fn body_filter_when(self, when: fn(&T) -> bool, method: NowMethod<T>) -> Self {
+        self.on(Phase::BodyFilter, Method::Now(method), when)
     }
 
     /// A handler of the preread phase.
     pub(crate) fn preread(self, method: NowMethod<T>) -> Self {
-        self.on(Phase::Preread, Method::Now(method))
+        self.on(Phase::Preread, Method::Now(method), |_| true)
     }
 
-    fn on(mut self, phase: Phase, method: Method<T>) -> Self {
-        self.methods.push(Entry { phase, method, when: |_| true });
+    fn on(mut self, phase: Phase, method: Method<T>, when: fn(&T) -> bool) -> Self {
+        self.methods.push(Entry { phase, method, when });
         self
     }
 
     /// The plugin.
     pub(crate) fn build(self) -> Plugin {
-        let Native { priority, methods, .. } = self;
-        let schema = T::schema();
+        let Native { priority, methods, make } = self;
+        let schema = C::schema();
         Plugin {
             name: schema.name.clone(),
             priority,
@@ -97,30 +135,33 @@ impl<T: HasSchema + DeserializeOwned + Send + Sync + 'static> Native<T> {
             origin: Origin::Bundled,
             phases: methods.iter().fold(PhaseSet::NONE, |set, entry| set.with(entry.phase)),
             schema,
-            configure: Box::new(move |configuration| configure(configuration, &methods)),
+            configure: Box::new(move |configuration| {
+                let config = serde_json::from_value(configuration.config())
+                    .map_err(|error| PluginFault(error.to_string()))?;
+                handlers(make(config, configuration)?, &methods)
+            }),
         }
     }
 }
 
-/// Reads the configuration once; every handler shares it.
-fn configure<T: DeserializeOwned + Send + Sync + 'static>(
-    configuration: &Configuration<'_>,
+/// Every handler shares what the configuration was read to.
+fn handlers<T: Send + Sync + 'static>(
+    made: T,
     methods: &[Entry<T>],
 ) -> Result<Phases, PluginFault> {
-    let config: T = serde_json::from_value(configuration.config())
-        .map_err(|error| PluginFault(error.to_string()))?;
-    let config = Arc::new(config);
+    let made = Arc::new(made);
     let mut phases = Phases::default();
-    for entry in methods.iter().filter(|entry| (entry.when)(&config)) {
-        let config = Arc::clone(&config);
+    for entry in methods.iter().filter(|entry| (entry.when)(&made)) {
+        let made = Arc::clone(&made);
         let handler = match entry.method {
-            Method::Now(method) => Handler::now(move |exchange| method(&config, exchange)),
-            Method::Later(method) => Handler::later(Waiting { config, method }),
+            Method::Now(method) => Handler::now(move |exchange| method(&made, exchange)),
+            Method::Later(method) => Handler::later(Waiting { made, method }),
         };
         let slot = match entry.phase {
             Phase::Access => &mut phases.access,
             Phase::HeaderFilter => &mut phases.header_filter,
             Phase::BodyFilter => &mut phases.body_filter,
+            Phase::Log => &mut phases.log,
             Phase::Preread => &mut phases.preread,
             other => return Err(PluginFault(format!("no native handler for {other}"))),
         };
@@ -129,14 +170,14 @@ fn configure<T: DeserializeOwned + Send + Sync + 'static>(
     Ok(phases)
 }
 
-/// A method that may wait, with the configuration it borrows.
+/// A method that may wait, with what it borrows.
 struct Waiting<T> {
-    config: Arc<T>,
+    made: Arc<T>,
     method: LaterMethod<T>,
 }
 
 impl<T: Send + Sync> Wait for Waiting<T> {
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
-        (self.method)(&self.config, exchange)
+        (self.method)(&self.made, exchange)
     }
 }

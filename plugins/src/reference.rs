@@ -10,7 +10,11 @@ use silverback_model::{
 };
 use silverback_pdk::{Configuration, Plugin};
 
-use super::bundled;
+use super::{Config, bundled as bundled_with};
+
+fn bundled() -> Vec<Plugin> {
+    bundled_with(&Config::default())
+}
 
 fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "docs", "plugins", name].iter().collect()

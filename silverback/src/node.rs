@@ -11,7 +11,11 @@ pub(crate) mod entities;
 pub(crate) mod plugins;
 mod settings;
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow};
 use silverback_pdk::LogLevel;
@@ -31,6 +35,9 @@ use crate::{
 
 /// The version of Kong whose interfaces are spoken: clients check it.
 pub(crate) const KONG_VERSION: &str = "3.10.0";
+
+/// How long plugins may take to send what they have when the node stops.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Runs a node until it is told to stop.
 ///
@@ -53,7 +60,10 @@ fn control(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
         say(&format!("started in {} ms", began.elapsed().as_millis()));
         console.ready();
         node.serve(prefix).await
-    }))
+    }))?;
+    // Logs and counters that are still to be sent.
+    silverback_plugins::finish(LAST_WORDS);
+    Ok(())
 }
 
 fn say(text: &str) {

@@ -8,6 +8,7 @@ mod change;
 mod faults;
 mod phases;
 mod postgres;
+mod redis;
 mod start_up;
 mod state;
 mod tidy;

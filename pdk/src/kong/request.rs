@@ -182,6 +182,12 @@ fn get_path(exchange: &mut Exchange, _: &[Value]) -> Outcome {
     Ok(Value::Text(uri::normalize(exchange.request.raw_path().as_bytes()).into()))
 }
 
+/// The path of the request, normalized: `kong.request.get_path`.
+pub fn normalized_path(exchange: &Exchange) -> String {
+    let path = uri::normalize(exchange.request.raw_path().as_bytes());
+    String::from_utf8_lossy(&path).into_owned()
+}
+
 fn get_raw_path(exchange: &mut Exchange, _: &[Value]) -> Outcome {
     Ok(exchange.request.raw_path().into())
 }

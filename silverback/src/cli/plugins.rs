@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn bundled_plugins_are_listed() {
-        let bundled = silverback_plugins::bundled();
+        let bundled = silverback_plugins::bundled(&silverback_plugins::Config::default());
         let table = plugins_table(bundled.iter());
         let row = table.lines().find(|line| line.starts_with("key-auth")).unwrap_or_default();
         let cells: Vec<&str> = row.split_whitespace().collect();

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use silverback_external::{Config as ServerConfig, Servers};
 use silverback_pdk::{Plugin, Registry};
 
+use super::settings;
 use crate::conf::{Conf, PluginServer};
 use crate::prefix::BODY_DIRECTORY;
 
@@ -29,7 +30,10 @@ impl Plugins {
     pub(crate) async fn find(conf: &Conf) -> Result<Plugins> {
         let configs = conf.pluginservers.iter().map(|server| server_config(conf, server)).collect();
         let (servers, offered) = Servers::query(configs).await?;
-        let registry = registry(&conf.plugins, silverback_plugins::bundled(), offered)?;
+        let bundled = silverback_plugins::bundled(&silverback_plugins::Config {
+            trusted: settings::trusted(conf)?,
+        });
+        let registry = registry(&conf.plugins, bundled, offered)?;
         Ok(Plugins { registry, servers: Arc::new(servers) })
     }
 
@@ -88,7 +92,11 @@ mod tests {
 
     fn check(enabled: &[&str], expect: Result<&[&str], &str>) {
         let enabled: Vec<String> = enabled.iter().map(|name| (*name).to_owned()).collect();
-        let got = registry(&enabled, silverback_plugins::bundled(), Vec::new());
+        let got = registry(
+            &enabled,
+            silverback_plugins::bundled(&silverback_plugins::Config::default()),
+            Vec::new(),
+        );
         match (got, expect) {
             (Ok(registry), Ok(expect)) => {
                 let names: Vec<&str> =
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn one_word_stands_for_all_bundled_plugins() {
-        let bundled = silverback_plugins::bundled();
+        let bundled = silverback_plugins::bundled(&silverback_plugins::Config::default());
         let count = bundled.len();
         let registry = registry(&[BUNDLED.to_owned()], bundled, Vec::new()).unwrap();
         assert_eq!(registry.in_order().len(), count);

@@ -165,12 +165,20 @@ fn tls(conf: &Conf, prefix: &Prefix) -> Result<proxy::TlsSettings> {
         default_certificates,
         tls12: conf.tls.versions.contains(&TlsVersion::V1_2),
         ciphers: conf.tls.ciphers.clone().unwrap_or_default(),
-        trusted: conf.lua.trusted_certificates.iter().map(pem).collect::<Result<_>>()?,
+        trusted: trusted(conf)?,
         client_certificate: client
             .map(|(certificate, key)| anyhow::Ok((pem(certificate)?, pem(key)?)))
             .transpose()?,
         verify_upstream: false,
     })
+}
+
+/// The certificates of `lua_ssl_trusted_certificate`, PEM.
+///
+/// # Errors
+/// If a file can't be read.
+pub(crate) fn trusted(conf: &Conf) -> Result<Vec<String>> {
+    conf.lua.trusted_certificates.iter().map(pem).collect()
 }
 
 /// The certificates of a kind of listener, PEM; a self-signed one where none is configured.
