@@ -10,19 +10,19 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use silverback_pdk::{Body, BodyError, Chunk, Phase};
 use tokio::time::Instant;
 
 use crate::{
     chain,
     clock::Clock,
+    http1::RequestBody,
     lifecycle::{self, Work},
 };
 
 /// A client's body: bounded in size, and in how long nothing of it comes.
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    incoming: RequestBody,
     /// 0: no limit.
     limit: u64,
     read: u64,
@@ -30,7 +30,7 @@ pub(crate) struct ClientBody {
 }
 
 impl ClientBody {
-    pub(crate) fn new(incoming: Incoming, limit: u64, timeout: Duration) -> ClientBody {
+    pub(crate) fn new(incoming: RequestBody, limit: u64, timeout: Duration) -> ClientBody {
         ClientBody { incoming, limit, read: 0, silence: Silence::new(Some(timeout)) }
     }
 }
@@ -161,21 +161,10 @@ impl Outgoing {
         let mut outgoing =
             Outgoing { body, logged, silence: Silence::new(timeout), filter, sent: 0 };
         if silent || (outgoing.body.is_end_stream() && !filters) {
-            outgoing.body_ended();
             outgoing.body = Body::Empty;
             outgoing.logged.end();
         }
         outgoing
-    }
-
-    /// The upstream's body was read to its end: its connection can serve another request.
-    fn body_ended(&mut self) {
-        if let Some(work) = self.logged.work()
-            && let Some(lease) = work.lease.take()
-            && self.body.is_end_stream()
-        {
-            lease.give_back();
-        }
     }
 
     fn poll_source(
@@ -190,9 +179,6 @@ impl Outgoing {
         self.silence.broken();
         if frame.is_none() {
             self.body = Body::Empty;
-        }
-        if self.body.is_end_stream() {
-            self.body_ended();
         }
         Poll::Ready(frame)
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use silverback_http1::Names;
 use silverback_pdk::Exchange;
 
 use crate::{Config, http::Connection};
@@ -15,10 +16,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PATH: HeaderName = HeaderName::from_static("x-forwarded-path");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// How many headers the upstream's copy may have beside those of the request.
-const ADDED_MAX: usize = 11;
 
 /// The name of the header that carries the request's id, both ways.
 pub(crate) const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong-request-id");
@@ -61,40 +59,45 @@ impl Forwarded {
         }
     }
 
-    /// Writes the upstream's copy of the request's headers into `headers`, which is empty.
+    /// Writes the upstream's copy of the request's headers, but for those that frame its body.
     pub(crate) fn write(
         &self,
         exchange: &Exchange,
         connection: &Connection,
+        names: &Names,
         host: &HeaderValue,
-        headers: &mut HeaderMap,
+        out: &mut Vec<u8>,
     ) {
         let given = &exchange.request.headers;
         let dropped = of_connection(given);
-        headers.reserve(given.len() + ADDED_MAX);
-        headers.insert(header::HOST, host.clone());
-        for (name, value) in given {
-            if !stays_behind(name) && !dropped.contains(name) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
+        line(out, b"Host: ", host.as_bytes());
+        silverback_http1::headers(out, given, names, |name| {
+            !stays_behind(name) && !dropped.contains(name)
+        });
         if wants_trailers(given) {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            line(out, b"TE: ", b"trailers");
         }
-        headers.insert(X_FORWARDED_FOR, self.for_.clone());
-        headers.insert(X_FORWARDED_PROTO, self.proto.clone());
-        headers.insert(X_FORWARDED_HOST, self.host.clone());
-        headers.insert(X_FORWARDED_PORT, self.port.clone());
-        headers.insert(X_FORWARDED_PATH, self.path.clone());
+        line(out, b"X-Forwarded-For: ", self.for_.as_bytes());
+        line(out, b"X-Forwarded-Proto: ", self.proto.as_bytes());
+        line(out, b"X-Forwarded-Host: ", self.host.as_bytes());
+        line(out, b"X-Forwarded-Port: ", self.port.as_bytes());
+        line(out, b"X-Forwarded-Path: ", self.path.as_bytes());
         if let Some(prefix) = &self.prefix {
-            headers.insert(X_FORWARDED_PREFIX, prefix.clone());
+            line(out, b"X-Forwarded-Prefix: ", prefix.as_bytes());
         }
-        headers.insert(X_REAL_IP, connection.address_of(exchange.client.forwarded_ip));
-        headers.insert(header::VIA, self.via.clone());
+        let client = connection.address_of(exchange.client.forwarded_ip);
+        line(out, b"X-Real-IP: ", client.as_bytes());
+        line(out, b"Via: ", self.via.as_bytes());
         if connection.worker.config.request_id_upstream {
-            headers.insert(X_KONG_REQUEST_ID, value(exchange.request.id.as_str().as_bytes()));
+            line(out, b"X-Kong-Request-Id: ", exchange.request.id.as_str().as_bytes());
         }
     }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Whether a header of the request is not passed on as it came: it is the connection's, or the
@@ -103,6 +106,7 @@ fn stays_behind(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "host"
+            | "content-length"
             | "connection"
             | "keep-alive"
             | "transfer-encoding"

@@ -1,22 +1,23 @@
-//! Between the bytes of HTTP/1 and the exchange: hyper's requests become exchanges, exchanges
-//! become hyper's responses.
+//! Between the messages of HTTP/1 and the exchange: requests become exchanges, exchanges answers.
 
 use std::{
     cell::{Cell, OnceCell},
-    convert::Infallible,
     net::{IpAddr, SocketAddr},
     rc::Rc,
 };
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body as _, Incoming};
-use silverback_pdk::{Body, Client, Exchange, Phase, RequestId, Scheme, Tls};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use silverback_http1::{Framing, Names, Refusal, Request};
+use silverback_pdk::{Body, Client, Exchange, LogLevel, Phase, RequestId, Scheme, Tls};
 
 use crate::{
     Config,
     body::{ClientBody, Logged, Outgoing},
     forward,
-    lifecycle::{self, Work},
+    http1::{RequestBody, Wire},
+    lifecycle::Work,
+    tls,
     worker::Worker,
 };
 
@@ -76,83 +77,120 @@ impl Connection {
     }
 }
 
-/// Serves one request of a connection.
-pub(crate) async fn serve(
+/// A request that has just begun. `body` is none where it has none.
+pub(crate) fn begin(
     connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<Outgoing>, Infallible> {
-    let mut logged = Logged::new(Box::new(begin(connection, request)));
-    if let Some(work) = logged.work() {
-        lifecycle::lead_unharmed(work).await;
-    }
-    Ok(respond(logged))
-}
-
-fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> Work {
+    request: Request,
+    body: Option<RequestBody>,
+) -> Work {
     let worker = connection.worker.clone();
     let live = worker.live();
-    let (mut parts, incoming) = request.into_parts();
-    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let refusal = refusal(&parts, &incoming, &worker.config);
-    let target = match parts.uri.path_and_query() {
-        Some(target) => target.as_str().to_owned(),
-        None => "/".to_owned(),
-    };
-    if let Some(authority) = parts.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    let Request { method, target, version, mut headers, names, framing } = request;
+    let host = host_fault(&headers, version);
+    if let Some(authority) = target.authority
+        && let Ok(authority) = HeaderValue::from_maybe_shared(authority)
     {
-        parts.headers.insert(header::HOST, host);
+        headers.insert(header::HOST, authority);
     }
+    let (target, odd_query) = text(&target.path);
+    let refusal = host
+        .or_else(|| host_fault(&headers, version))
+        .or_else(|| refusal(&method, &target, framing, &worker.config));
     let limit = worker.config.node.body_max;
-    let body = if incoming.is_end_stream() || refusal.is_some() {
-        Body::Empty
-    } else {
-        let timeout = worker.config.limits.body_timeout;
-        Body::Stream(Box::pin(ClientBody::new(incoming, limit, timeout)))
+    let body = match body {
+        Some(body) if refusal.is_none() => {
+            let timeout = worker.config.limits.body_timeout;
+            Body::Stream(Box::pin(ClientBody::new(body, limit, timeout)))
+        }
+        _ => Body::Empty,
     };
     let request = silverback_pdk::Request {
         id: RequestId::random(),
-        method: parts.method,
-        version: parts.version,
+        method,
+        version,
         scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
         query: target.split_once('?').map(|(_, query)| query.to_owned()),
-        host: host_name(&parts.headers),
-        size: size_of_head(&target, &parts.headers),
+        host: host_name(&headers),
+        size: size_of_head(&target, &headers),
         target,
-        headers: parts.headers,
+        headers,
         body,
     };
     let client = client(&connection, Some(&request.headers));
     let exchange = Exchange::new(live.clone(), client, request);
-    let request_case = parts.extensions;
-    Work { refusal, upgrade, request_case, ..Work::new(exchange, connection, live) }
+    Work { refusal, request_names: names, odd_query, ..Work::new(exchange, connection, live) }
+}
+
+/// What stands for a request that could not be read: it is answered and logged like others.
+pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Work {
+    let live = connection.worker.live();
+    let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let client = client(&connection, None);
+    let exchange = Exchange::new(live.clone(), client, tls::empty_request(scheme));
+    let (peer, id) = (connection.peer, exchange.request.id);
+    let reason = refusal.reason;
+    let text =
+        format!("client {peer} sent what is no request: {reason}, request_id: {}", id.as_str());
+    silverback_pdk::log(LogLevel::Info, "", &text);
+    Work { refusal: Some(refusal.status()), ..Work::new(exchange, connection, live) }
+}
+
+/// The target as text. What is no UTF-8 is shown as escapes, of which the path keeps its meaning:
+/// no route matches it. The query is then kept as it came, too.
+fn text(target: &Bytes) -> (String, Option<Box<(String, Bytes)>>) {
+    if let Ok(text) = std::str::from_utf8(target) {
+        return (text.to_owned(), None);
+    }
+    let mut text = String::with_capacity(target.len() + 16);
+    for chunk in target.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    let query = memchr::memchr(b'?', target).map(|at| target.slice(at + 1..));
+    let shown = text.split_once('?').map(|(_, shown)| shown.to_owned());
+    (text, shown.zip(query).map(Box::new))
+}
+
+/// Whether a connection can go on after this message, as far as the message says.
+pub(crate) fn persists(version: Version, headers: &HeaderMap) -> bool {
+    let mut stays = version != Version::HTTP_10;
+    for line in headers.get_all(header::CONNECTION) {
+        for word in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if word.eq_ignore_ascii_case(b"close") {
+                return false;
+            }
+            stays |= word.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    stays
+}
+
+/// What is wrong with the Host header (RFC 9112, 3.2).
+fn host_fault(headers: &HeaderMap, version: Version) -> Option<StatusCode> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let bad = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => true,
+        (Some(host), None) => !is_host(host.as_bytes()),
+        (None, None) => version != Version::HTTP_10,
+    };
+    bad.then_some(StatusCode::BAD_REQUEST)
 }
 
 /// What is wrong with a request before anything is asked of it.
-fn refusal(
-    parts: &http::request::Parts,
-    incoming: &Incoming,
-    config: &Config,
-) -> Option<StatusCode> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+fn refusal(method: &Method, target: &str, framing: Framing, config: &Config) -> Option<StatusCode> {
+    if method == Method::CONNECT || method == Method::TRACE {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let mut hosts = parts.headers.get_all(header::HOST).iter();
-    let bad_host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => true,
-        (Some(host), None) => !is_host(host.as_bytes()),
-        (None, None) => parts.version == Version::HTTP_11 && parts.uri.authority().is_none(),
-    };
-    let bad_method = parts.method.as_str().bytes().any(|b| b.is_ascii_lowercase());
-    let both_lengths = parts.headers.contains_key(header::CONTENT_LENGTH)
-        && parts.headers.contains_key(header::TRANSFER_ENCODING);
-    let path = parts.uri.path();
-    let bad_path = !path.starts_with('/') || normalize_fails(path);
-    if bad_method || bad_host || both_lengths || bad_path {
+    let bad_method = method.as_str().bytes().any(|b| b.is_ascii_lowercase());
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    if bad_method || !path.starts_with('/') || normalize_fails(path) {
         return Some(StatusCode::BAD_REQUEST);
     }
     let limit = config.node.body_max;
-    (limit > 0 && incoming.size_hint().lower() > limit).then_some(StatusCode::PAYLOAD_TOO_LARGE)
+    let too_large = matches!(framing, Framing::Length(length) if limit > 0 && length > limit);
+    too_large.then_some(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 /// Whether the web server refuses the path; one that is not UTF-8 merely has no route.
@@ -262,31 +300,49 @@ fn real_ip(
     found
 }
 
-fn respond(mut logged: Logged) -> Response<Outgoing> {
-    let mut response = Response::new(()).into_parts().0;
-    let mut silent = false;
-    if let Some(work) = logged.work() {
-        let served = work.connection.requests.get() + 1;
-        work.connection.requests.set(served);
-        let answer = &mut work.exchange.response;
-        response.status = answer.status;
-        // Handlers of the phases to come read the headers once more.
-        let to_come = [Phase::BodyFilter, Phase::Log];
-        response.headers = if to_come.iter().any(|p| work.live.has_handlers(&work.ran, *p)) {
-            answer.headers.clone()
-        } else {
-            std::mem::take(&mut answer.headers)
-        };
-        response.extensions = std::mem::take(&mut work.response_case);
-        answer.size = size_of_head("", &response.headers);
-        silent = work.exchange.request.method == Method::HEAD
-            || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let worker = &work.worker;
-        if worker.is_draining() || served >= worker.config.limits.requests_per_connection {
-            response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-    Response::from_parts(response, Outgoing::new(logged, silent))
+/// The head of an answer, as it is written.
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) names: Names,
+    /// Whether the connection ends with this answer, as far as the gateway is concerned.
+    pub(crate) closes: bool,
+    /// The upstream's connection, where it has agreed on another protocol.
+    pub(crate) tunnel: Option<Wire>,
+}
+
+/// The answer that a request has led to. None if the request has been logged already.
+pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
+    let work = logged.work()?;
+    let served = work.connection.requests.get() + 1;
+    work.connection.requests.set(served);
+    // Handlers of the phases to come read the headers once more.
+    let read_again =
+        [Phase::BodyFilter, Phase::Log].iter().any(|p| work.live.has_handlers(&work.ran, *p));
+    let answer = &mut work.exchange.response;
+    let headers = match read_again {
+        true => answer.headers.clone(),
+        false => std::mem::take(&mut answer.headers),
+    };
+    answer.size = size_of_head("", &headers);
+    let status = answer.status;
+    let worker = &work.worker;
+    let enough = served >= worker.config.limits.requests_per_connection;
+    let head = Head {
+        method: work.exchange.request.method.clone(),
+        version: work.exchange.request.version,
+        status,
+        closes: worker.is_draining() || enough || !persists(Version::HTTP_11, &headers),
+        headers,
+        names: std::mem::take(&mut work.response_names),
+        // A plugin may have put another answer in its place.
+        tunnel: work.tunnel.take().filter(|_| status == StatusCode::SWITCHING_PROTOCOLS),
+    };
+    let silent = head.method == Method::HEAD
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Some((head, Outgoing::new(logged, silent)))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The data plane: bytes come in, a request goes through its plugins to its upstream, and back.
 //!
 //! Reading order is that of a request: a [`worker`] has listeners, `listener` accepts, `tls`
-//! shakes hands, `http` makes an [`Exchange`](silverback_pdk::Exchange) of a request, and
-//! `lifecycle` leads it through `route`, `chain`, `balancer` and `upstream` and back. All of it
-//! works on a [`Snapshot`]: the configuration, compiled, immutable, replaced whole.
+//! shakes hands, `http1` reads requests and writes answers, `http` makes an
+//! [`Exchange`](silverback_pdk::Exchange) of a request, and `lifecycle` leads it through `route`,
+//! `chain`, `balancer` and `upstream` and back. All of it works on a [`Snapshot`]: the
+//! configuration, compiled, immutable, replaced whole.
 //!
 //! Streams (TCP, TLS) take a shorter way of the same shape, through `stream` in the place of `http`
 //! and `lifecycle`. UDP and TLS that is passed on unopened are not there yet; neither is HTTP/2,
@@ -19,6 +20,8 @@ mod worker;
 
 mod listener;
 mod tls;
+
+mod http1;
 
 mod http;
 mod lifecycle;

@@ -2,9 +2,10 @@
 
 use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Extensions, HeaderValue, StatusCode};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderValue, StatusCode};
+use silverback_http1::Names;
 use silverback_pdk::{Answer, Exchange, LogLevel, Phase};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     chain::Ran,
     forward::Forwarded,
     http::Connection,
-    pool::Lease,
+    http1::Wire,
     route, upstream,
     worker::{Live, Worker},
 };
@@ -41,18 +42,18 @@ pub(crate) struct Work {
     pub(crate) chosen: Option<Chosen>,
     /// The cookie by which its next request finds the same target.
     pub(crate) hash_cookie: Option<HeaderValue>,
-    /// The connection to the upstream, until the answer's body has been read.
-    pub(crate) lease: Option<Lease>,
     /// How long the upstream may keep silent within its answer's body.
     pub(crate) read_timeout: Option<Duration>,
     /// Bytes of the answer's body that were sent.
     pub(crate) sent: u64,
-    /// The client's connection, if it asks for another protocol.
-    pub(crate) upgrade: Option<OnUpgrade>,
+    /// The connection to the upstream, once another protocol is spoken on it.
+    pub(crate) tunnel: Option<Wire>,
     /// How the client writes the names of its headers.
-    pub(crate) request_case: Extensions,
+    pub(crate) request_names: Names,
     /// How the upstream does.
-    pub(crate) response_case: Extensions,
+    pub(crate) response_names: Names,
+    /// A query that is no UTF-8: as plugins see it, and as it came.
+    pub(crate) odd_query: Option<Box<(String, Bytes)>>,
 }
 
 impl Work {
@@ -70,12 +71,12 @@ impl Work {
             proxied: false,
             chosen: None,
             hash_cookie: None,
-            lease: None,
             read_timeout: None,
             sent: 0,
-            upgrade: None,
-            request_case: Extensions::default(),
-            response_case: Extensions::default(),
+            tunnel: None,
+            request_names: Names::default(),
+            response_names: Names::default(),
+            odd_query: None,
         }
     }
 }
@@ -127,7 +128,6 @@ fn refuse(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn lead_unharmed(work: &mut Work) {
     if AssertUnwindSafe(lead(work)).catch_unwind().await.is_err() {
         note_panic(work);
-        work.lease = None;
         let exchange = &mut work.exchange;
         exchange.response = silverback_pdk::Response::default();
         exchange.phase = Phase::Access;

@@ -6,37 +6,20 @@ mod proxy_protocol;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    pin::pin,
     rc::Rc,
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use silverback_pdk::LogLevel;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::{
-    net::TcpStream,
-    task::spawn_local,
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpStream, task::spawn_local, time::timeout};
 
-use crate::{
-    Listener, SoKeepalive,
-    clock::HeadTimer,
-    http::{self, Connection},
-    stream, tls,
-    worker::Worker,
-};
+use crate::{Listener, SoKeepalive, http::Connection, http1, stream, tls, worker::Worker};
 
 /// The length of the accept queue where the listener does not say.
 const BACKLOG: i32 = 4096;
 /// How long to wait after the system had no room for one more connection.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long an idle connection stays when its worker drains. Its next request may be on its way
-/// already: it is answered, and told that the connection closes.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// Opens a socket. Each worker has its own on the same address; the system spreads connections.
 ///
@@ -138,68 +121,18 @@ async fn serve(open: Open, listener: Rc<Listener>, mut stream: TcpStream, peer: 
             connection.stand_for(source, destination);
         }
     }
-    if listener.ssl {
+    let socket = if listener.ssl {
         let shaken = timeout(limit, tls::handshake(&connection, stream)).await;
         let Ok(Some((stream, tls))) = shaken else { return };
         connection.tls = Some(Rc::new(tls));
-        converse(connection, stream).await;
+        http1::Socket::Tls(Box::new(stream.into()))
     } else {
-        converse(connection, stream).await;
-    }
-}
-
-/// Hands the connection to what is spoken on it.
-async fn converse<S>(connection: Connection, stream: S)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+        http1::Socket::Plain(stream)
+    };
+    let connection = Rc::new(connection);
     if connection.stream {
-        stream::serve(Rc::new(connection), stream).await;
+        stream::serve(connection, socket).await;
     } else {
-        let worker = connection.worker.clone();
-        speak(&worker, Rc::new(connection), stream).await;
+        http1::converse(connection, socket).await;
     }
-}
-
-/// Speaks HTTP/1 until the connection ends, or until what is under way has ended if the worker
-/// drains.
-async fn speak<S>(worker: &Rc<Worker>, connection: Rc<Connection>, stream: S)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = &worker.config.limits;
-    let service = service_fn(move |request| http::serve(connection.clone(), request));
-    let conversation = http1::Builder::new()
-        .timer(HeadTimer::default())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.head_size.max(8192))
-        .max_headers(limits.head_lines)
-        .preserve_header_case(true)
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut conversation = pin!(conversation);
-    let mut told = pin!(worker.draining.notified());
-    let (mut listens, mut draining) = (false, false);
-    let mut linger = None;
-    // How a conversation ends tells of the client alone.
-    let _ = std::future::poll_fn(|cx| {
-        if !listens {
-            // Once is enough: it wakes this task, which then sees that the worker drains.
-            listens = true;
-            let _ = told.as_mut().poll(cx);
-        }
-        if !draining && worker.is_draining() {
-            draining = true;
-            linger = Some(Box::pin(sleep(LINGER)));
-        }
-        if let Some(timer) = &mut linger
-            && timer.as_mut().poll(cx).is_ready()
-        {
-            linger = None;
-            conversation.as_mut().graceful_shutdown();
-        }
-        conversation.as_mut().poll(cx)
-    })
-    .await;
 }

@@ -96,7 +96,9 @@ pub(crate) fn end(mut work: Box<Work>) {
     if work.exchange.request.body.at_hand().is_none() {
         work.exchange.request.body = Body::Empty;
     }
-    work.lease = None;
+    if work.exchange.response.body.at_hand().is_none() {
+        work.exchange.response.body = Body::Empty;
+    }
     let worker = work.worker.clone();
     let (log, line): (_, &dyn Fn() -> String) = match &work.exchange.session {
         None => (&worker.access_log, &|| line(&work.exchange, work.sent)),

@@ -9,21 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{
-        TrySendError,
-        http1::{self, SendRequest},
-    },
-};
-use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
-use silverback_pdk::Body;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 
-use crate::{clock::Clock, config::Keepalive};
+use crate::{
+    clock::Clock,
+    config::Keepalive,
+    http1::{Socket, Wire},
+};
 
 /// What makes two connections the same: where they go, and how TLS was settled on them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +59,7 @@ pub(crate) struct Pool {
 type List = Rc<RefCell<VecDeque<Idle>>>;
 
 struct Idle {
-    sender: SendRequest<Body>,
+    wire: Wire,
     served: u64,
     since: Instant,
     clock: Clock,
@@ -75,7 +69,7 @@ struct Idle {
 pub(crate) struct Lease {
     list: List,
     settings: Keepalive,
-    sender: SendRequest<Body>,
+    pub(crate) wire: Wire,
     served: u64,
     /// For what is waited for while it serves.
     pub(crate) clock: Clock,
@@ -95,17 +89,13 @@ impl Pool {
     }
 
     /// An idle connection, the one used last.
-    pub(crate) async fn take(self: &Rc<Pool>, key: &Key, now: Instant) -> Option<Lease> {
+    pub(crate) fn take(&self, key: &Key, now: Instant) -> Option<Lease> {
         let list = self.idle.borrow().get(key)?.clone();
         loop {
             let idle = list.borrow_mut().pop_back()?;
-            let Idle { mut sender, served, since, clock } = idle;
-            if sender.is_closed() || self.is_stale(since, now) {
-                continue;
-            }
-            // It is ready as soon as its task has been told that the last body was read.
-            if sender.ready().await.is_ok() {
-                return Some(Lease { list, settings: self.settings, sender, served, clock });
+            let Idle { mut wire, served, since, clock } = idle;
+            if wire.is_quiet() && !self.is_stale(since, now) {
+                return Some(Lease { list, settings: self.settings, wire, served, clock });
             }
         }
     }
@@ -116,16 +106,10 @@ impl Pool {
         key: Key,
         limit: Duration,
     ) -> Result<Lease, ConnectError> {
-        let connecting = tokio::time::timeout(limit, open(&key));
-        match connecting.await {
-            Err(_) => Err(ConnectError::Timeout),
-            Ok(Err(reason)) => Err(ConnectError::Failed(reason)),
-            Ok(Ok(sender)) => {
-                let list = self.idle.borrow_mut().entry(key).or_default().clone();
-                let (settings, clock) = (self.settings, Clock::default());
-                Ok(Lease { list, settings, sender, served: 0, clock })
-            }
-        }
+        let wire = Wire::new(dial_within(&key, limit).await?);
+        let list = self.idle.borrow_mut().entry(key).or_default().clone();
+        let (settings, clock) = (self.settings, Clock::default());
+        Ok(Lease { list, settings, wire, served: 0, clock })
     }
 
     fn is_stale(&self, since: Instant, now: Instant) -> bool {
@@ -138,7 +122,7 @@ impl Pool {
         let now = Instant::now();
         self.idle.borrow_mut().retain(|_, list| {
             let mut idle = list.borrow_mut();
-            idle.retain(|idle| !idle.sender.is_closed() && !self.is_stale(idle.since, now));
+            idle.retain_mut(|idle| idle.wire.is_quiet() && !self.is_stale(idle.since, now));
             !idle.is_empty() || Rc::strong_count(list) > 1
         });
     }
@@ -155,77 +139,42 @@ impl Lease {
         self.served > 0
     }
 
-    /// Sends a request. The error holds the request if nothing of it was sent.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
+    /// One more request is sent on it.
+    pub(crate) fn serve(&mut self) {
         self.served += 1;
-        self.sender.try_send_request(request)
     }
 
     /// The answer was read to its end: the connection waits for another request.
     pub(crate) fn give_back(self) {
-        let Lease { list, settings, sender, served, clock } = self;
+        let Lease { list, settings, mut wire, served, clock } = self;
         let worn = settings.max_requests > 0 && served >= settings.max_requests;
-        if settings.pool_size == 0 || worn || sender.is_closed() {
+        if settings.pool_size == 0 || worn {
             return;
         }
+        wire.rest();
         let mut list = list.borrow_mut();
         if list.len() >= settings.pool_size {
             list.pop_front();
         }
-        list.push_back(Idle { sender, served, since: Instant::now(), clock });
+        list.push_back(Idle { wire, served, since: Instant::now(), clock });
     }
 }
 
-async fn open(key: &Key) -> Result<SendRequest<Body>, String> {
-    match dial(key).await? {
-        Wire::Plain(stream) => speak(TokioIo::new(stream)).await,
-        Wire::Tls(stream) => speak(TokioIo::new(stream)).await,
-    }
-}
-
-/// A connection on which nothing has been said yet.
-pub(crate) enum Wire {
-    /// In clear.
-    Plain(TcpStream),
-    /// Over TLS, hands shaken.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-/// Connects, for something else than HTTP: such connections serve once and are in no pool.
-pub(crate) async fn dial_within(key: &Key, limit: Duration) -> Result<Wire, ConnectError> {
+/// Connects: what is not for HTTP serves once and is in no pool.
+pub(crate) async fn dial_within(key: &Key, limit: Duration) -> Result<Socket, ConnectError> {
     match tokio::time::timeout(limit, dial(key)).await {
         Err(_) => Err(ConnectError::Timeout),
         Ok(dialed) => dialed.map_err(ConnectError::Failed),
     }
 }
 
-async fn dial(key: &Key) -> Result<Wire, String> {
+async fn dial(key: &Key) -> Result<Socket, String> {
     let stream = TcpStream::connect(key.address).await.map_err(|e| format!("connect: {e}"))?;
     // Without it small requests wait for nothing; where it fails they are only slower.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = &key.tls else { return Ok(Wire::Plain(stream)) };
+    let Some(tls) = &key.tls else { return Ok(Socket::Plain(stream)) };
     let connector = TlsConnector::from(tls.config.clone());
     let stream = connector.connect(tls.name.clone(), stream).await;
-    Ok(Wire::Tls(Box::new(stream.map_err(|e| format!("TLS handshake: {e}"))?)))
-}
-
-async fn speak<T>(io: T) -> Result<SendRequest<Body>, String>
-where
-    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .preserve_header_case(true)
-        .title_case_headers(true)
-        .max_buf_size(128 * 1024)
-        .handshake(io)
-        .await
-        .map_err(|e| e.to_string())?;
-    tokio::task::spawn_local(async move {
-        // How it ends its requests have learnt; an idle one has nobody to tell.
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(sender)
+    let stream = stream.map_err(|e| format!("TLS handshake: {e}"))?;
+    Ok(Socket::Tls(Box::new(stream.into())))
 }

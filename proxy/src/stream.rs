@@ -73,7 +73,7 @@ where
 }
 
 /// From the connection to the upstream's.
-async fn ask(work: &mut Work) -> Result<crate::pool::Wire, Box<Answer>> {
+async fn ask(work: &mut Work) -> Result<crate::http1::Socket, Box<Answer>> {
     route::find(work)?;
     chain::preread(work).await?;
     upstream::connect(work).await

@@ -1,38 +1,31 @@
 //! Asking the upstream: the request as it is sent, tries and what ends them, the answer as it
 //! arrives.
 
+mod message;
+mod reply;
+
 use std::{
-    cell::Cell,
-    pin::Pin,
+    future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
-};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, StatusCode, header};
+use http_body::Body as _;
 use rustls::pki_types::ServerName;
-use silverback_pdk::{
-    Answer, Body, BodyError, Exchange, LogLevel, Phase, Scheme, Source, Timeouts, Try,
-};
+use silverback_pdk::{Answer, Body, BodyError, Exchange, LogLevel, Phase, Scheme, Timeouts, Try};
 
+pub(crate) use self::reply::read_answer;
 use crate::{
     answer,
     balancer::{self, Peer},
-    clock::Clock,
-    forward,
+    http1::{Asked, Asking, Reply, Stuck},
     lifecycle::Work,
     pool::{ConnectError, Key, Lease, Pool, TlsKey},
 };
 
-/// How much of an answer is held for plugins that want it whole.
-const ANSWER_MAX: u64 = 128 << 20;
 /// How much of a request's body is read before the upstream is asked, where its length is not
 /// known: upstreams then get a Content-Length, as from Kong.
 const UNKNOWN_LENGTH_MAX: u64 = 1 << 20;
@@ -41,7 +34,6 @@ const UNKNOWN_LENGTH_MAX: u64 = 1 << 20;
 struct Plan {
     timeouts: Timeouts,
     retries: u16,
-    uri: Uri,
     websocket: bool,
 }
 
@@ -71,7 +63,7 @@ impl From<ConnectError> for Failure {
 pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     work.exchange.timing.access_ended = Some(Instant::now());
     let mut aim = balancer::aim(work)?;
-    let plan = Plan::of(work)?;
+    let plan = Plan::of(&work.exchange);
     let mut peer = balancer::choose(work, &mut aim).await?;
     work.exchange.timing.balancer_ended = Some(Instant::now());
     work.proxied = true;
@@ -81,8 +73,8 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     let mut left = plan.retries;
     loop {
         let failure = match attempt(work, &plan, &peer).await {
-            Ok(response) => {
-                arrive(work, response);
+            Ok(arrived) => {
+                reply::arrive(work, arrived);
                 return Ok(());
             }
             Err(failure) => failure,
@@ -110,26 +102,19 @@ pub(crate) fn patience(exchange: &Exchange) -> (Timeouts, u16) {
 }
 
 impl Plan {
-    fn of(work: &Work) -> Result<Plan, Box<Answer>> {
-        let exchange = &work.exchange;
+    fn of(exchange: &Exchange) -> Plan {
         let (timeouts, retries) = patience(exchange);
         let upgrade = exchange.request.headers.get(header::UPGRADE);
         let websocket = upgrade.is_some_and(|u| u.as_bytes().eq_ignore_ascii_case(b"websocket"));
-        let query = exchange.request.query.as_deref();
-        let room = exchange.upstream.path.len() + query.map_or(0, |query| query.len() + 1);
-        let mut target = String::with_capacity(room);
-        target.push_str(&exchange.upstream.path);
-        if let Some(query) = query {
-            target.push('?');
-            target.push_str(query);
-        }
-        let uri = Uri::from_maybe_shared(Bytes::from(target)).map_err(|error| {
-            let text = format!("no request can be made for the upstream's path: {error}");
-            silverback_pdk::log(LogLevel::Err, "", &text);
-            answer::error(exchange, StatusCode::INTERNAL_SERVER_ERROR, None)
-        })?;
-        Ok(Plan { timeouts, retries, uri, websocket })
+        Plan { timeouts, retries, websocket }
     }
+}
+
+/// The head of an answer, the connection on which it came, and what was asked there.
+struct Arrived {
+    reply: Reply,
+    lease: Lease,
+    asked: Asked,
 }
 
 /// Reads a body of unknown length, or a small one, before the upstream is asked: then it can be
@@ -166,7 +151,7 @@ fn status_of(error: &BodyError) -> StatusCode {
 }
 
 /// One try at one server.
-async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<Incoming>, Failure> {
+async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Arrived, Failure> {
     let began = Instant::now();
     let tried = Try { address: peer.address, began, failure: None };
     work.exchange.upstream.tries.reserve_exact(1);
@@ -174,7 +159,7 @@ async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Response<I
     let host = work.exchange.upstream.host_header.clone().unwrap_or_else(|| peer.host.clone());
     let key = Key { address: peer.address, tls: tls_key(work, &host)? };
     let pool = work.worker.pool.clone();
-    let mut idle = if plan.websocket { None } else { pool.take(&key, began).await };
+    let mut idle = if plan.websocket { None } else { pool.take(&key, began) };
     loop {
         let lease = match idle.take() {
             Some(lease) => lease,
@@ -240,124 +225,61 @@ async fn exchange_with(
     plan: &Plan,
     mut lease: Lease,
     host: &HeaderValue,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Arrived, Failure> {
     let body = std::mem::take(&mut work.exchange.request.body);
     let whole = body.at_hand();
-    let upload = whole.is_none().then(Upload::begin);
-    let body = match (&whole, &upload) {
-        (Some(bytes), _) => Body::from_bytes(bytes.clone()),
-        (None, Some(upload)) => Body::Stream(Box::pin(Uploading { body, upload: upload.clone() })),
-        (None, None) => body,
-    };
-    let request = request(work, plan, host, body);
-    let answer = lease.send(request);
-    let answer = wait(work, plan, &mut lease.clock, upload.as_deref(), answer).await;
+    let mut asked = message::write(work, plan, host, body);
+    let reply = wait(work, plan, &mut lease, &mut asked).await;
+    let replayable = whole.is_some();
     if let Some(whole) = whole {
         work.exchange.request.body = Body::from_bytes(whole);
     }
-    let replayable = upload.is_none();
     let safe = !matches!(work.exchange.request.method.as_str(), "POST" | "LOCK" | "PATCH");
-    match answer {
-        None => Err(Failure {
-            status: StatusCode::GATEWAY_TIMEOUT,
-            may_retry: replayable && safe,
-            reason: "no answer in time".to_owned(),
-        }),
-        Some(Ok(response)) => {
-            work.lease = Some(lease);
-            Ok(response)
+    let (status, reason, may_retry) = match reply {
+        Some(Ok(reply)) if plan.websocket || !reply.switches() => {
+            return Ok(Arrived { reply, lease, asked });
         }
-        Some(Err(mut error)) => {
-            let unsent = error.take_message();
-            let mut may_retry = replayable && (safe || unsent.is_some());
-            if let Some(unsent) = unsent
-                && let Some(upload) = &upload
-                && !upload.began.get()
-            {
-                work.exchange.request.body = unsent.into_body();
-                may_retry = true;
+        Some(Ok(_)) => (StatusCode::BAD_GATEWAY, "it switched protocols unasked".to_owned(), false),
+        None => (StatusCode::GATEWAY_TIMEOUT, "no answer in time".to_owned(), replayable && safe),
+        Some(Err(Stuck::Body(error))) => (status_of(&error), error.to_string(), false),
+        Some(Err(Stuck::Upstream(reason, sent))) => {
+            let mut may_retry = replayable && (safe || !sent);
+            if !replayable && let Some(body) = asked.untouched_body() {
+                work.exchange.request.body = body;
+                may_retry = safe || !sent;
             }
-            let refused = upload.and_then(|upload| upload.refused.get());
-            let reason = with_causes(error.error());
-            let status = refused.unwrap_or(StatusCode::BAD_GATEWAY);
-            Err(Failure { status, may_retry: may_retry && refused.is_none(), reason })
+            (StatusCode::BAD_GATEWAY, reason, may_retry)
         }
-    }
-}
-
-/// The text of an error with those that caused it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    };
+    Err(Failure { status, may_retry, reason })
 }
 
 /// Waits for the head of the answer; none if it took too long. The clock for it starts when the
 /// request is sent whole.
-async fn wait<T>(
+async fn wait(
     work: &Work,
     plan: &Plan,
-    clock: &mut Clock,
-    upload: Option<&Upload>,
-    answer: impl Future<Output = T>,
-) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
-    let Some(upload) = upload else {
-        let deadline = tokio::time::Instant::now() + plan.timeouts.read;
-        return clock.within(deadline, answer).await;
-    };
+    lease: &mut Lease,
+    asked: &mut Asked,
+) -> Option<Result<Reply, Stuck>> {
+    lease.serve();
+    let Lease { wire, clock, .. } = lease;
+    let method = &work.exchange.request.method;
+    let mut asking = Asking::new(wire, asked, method, work.worker.spare_headers());
     // A client that is slow to send is timed where its body is read, and first.
     let slack = work.worker.config.limits.body_timeout + Duration::from_secs(1);
-    let deadline = || {
-        let limit = match upload.done.get() {
+    poll_fn(|cx| {
+        if let Poll::Ready(reply) = asking.poll(cx) {
+            return Poll::Ready(Some(reply));
+        }
+        let progress = asking.asked.progress();
+        let limit = match progress.done {
             true => plan.timeouts.read,
             false => plan.timeouts.write.max(slack),
         };
-        upload.moved.get() + limit
-    };
-    loop {
-        let until = deadline();
-        match clock.within(until.into(), &mut answer).await {
-            Some(answer) => return Some(answer),
-            None if deadline() > until => {}
-            None => return None,
-        }
-    }
-}
-
-fn request(work: &mut Work, plan: &Plan, host: &HeaderValue, body: Body) -> Request<Body> {
-    let exchange = &work.exchange;
-    let whole = match &body {
-        Body::Empty => Some(0),
-        Body::Bytes(bytes) => Some(bytes.len() as u64),
-        Body::Incoming(_) | Body::Stream(_) => None,
-    };
-    let mut request = Request::new(body);
-    *request.method_mut() = exchange.request.method.clone();
-    *request.uri_mut() = plan.uri.clone();
-    let mut headers = work.worker.spare_headers();
-    if let Some(forwarded) = &work.forwarded {
-        forwarded.write(exchange, &work.connection, host, &mut headers);
-    }
-    if plan.websocket {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    // What plugins made of the body counts, not what the client said of it.
-    if let Some(length) = whole
-        && (length > 0 || headers.contains_key(header::CONTENT_LENGTH))
-    {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    *request.headers_mut() = headers;
-    // Another try writes names as it sees fit: this is seldom, and a copy each time is not.
-    *request.extensions_mut() = std::mem::take(&mut work.request_case);
-    request
+        clock.poll((progress.moved + limit).into(), cx).map(|()| None)
+    })
+    .await
 }
 
 /// Keeps what is known of a try that failed, for the log.
@@ -374,204 +296,4 @@ pub(crate) fn note(work: &mut Work, failure: &Failure) {
     let reason = &failure.reason;
     let text = format!("upstream {address}, try {number}: {reason}, request_id: {}", id.as_str());
     silverback_pdk::log(LogLevel::Err, "", &text);
-}
-
-/// The head of the upstream's answer becomes the exchange's.
-fn arrive(work: &mut Work, mut response: Response<Incoming>) {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        tunnel(work, &mut response);
-    }
-    let (parts, incoming) = response.into_parts();
-    if let Some(chosen) = &mut work.chosen {
-        chosen.answered(parts.status);
-    }
-    let mut headers = parts.headers;
-    if headers.keys().any(goes_no_further) {
-        drop_what_goes_no_further(work, parts.status, &mut headers);
-    }
-    let answer = &mut work.exchange.response;
-    answer.status = parts.status;
-    answer.upstream_status = Some(parts.status);
-    answer.source = Some(Source::Service);
-    if answer.headers.is_empty() {
-        answer.headers = headers;
-    } else {
-        join(&mut answer.headers, headers);
-    }
-    work.response_case = parts.extensions;
-    if incoming.is_end_stream() {
-        answer.body = Body::Empty;
-        if let Some(lease) = work.lease.take() {
-            lease.give_back();
-        }
-    } else {
-        answer.body = Body::Incoming(incoming);
-        work.read_timeout = Some(read_timeout(work));
-    }
-}
-
-/// Whether this header of an answer is for the gateway alone, at least in some answers.
-fn goes_no_further(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "trailer"
-    ) || FOR_NGINX.contains(&name.as_str())
-}
-
-/// What an upstream says to nginx.
-const FOR_NGINX: [&str; 5] = [
-    "x-accel-redirect",
-    "x-accel-expires",
-    "x-accel-buffering",
-    "x-accel-charset",
-    "x-accel-limit-rate",
-];
-
-fn drop_what_goes_no_further(work: &Work, status: StatusCode, headers: &mut HeaderMap) {
-    if status != StatusCode::SWITCHING_PROTOCOLS {
-        forward::drop_of_connection(headers);
-        headers.remove(header::UPGRADE);
-    }
-    if !work.exchange.request.headers.contains_key(header::TE) {
-        headers.remove(header::TRAILER);
-    }
-    for name in FOR_NGINX {
-        headers.remove(name);
-    }
-}
-
-fn read_timeout(work: &Work) -> Duration {
-    let exchange = &work.exchange;
-    let of_service = exchange.service().and_then(|service| service.read_timeout);
-    let of_service = Duration::from_millis(of_service.unwrap_or(60_000).into());
-    exchange.upstream.timeouts.map_or(of_service, |timeouts| timeouts.read)
-}
-
-/// The upstream's headers join those that plugins have set before; of what there is only one, the
-/// upstream's counts.
-fn join(headers: &mut HeaderMap, upstream: HeaderMap) {
-    const SINGLE: [HeaderName; 7] = [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-        header::SERVER,
-        header::DATE,
-        header::LAST_MODIFIED,
-        header::ETAG,
-    ];
-    let mut last = None;
-    for (name, value) in upstream {
-        let fresh = name.is_some();
-        last = name.or(last);
-        let Some(name) = &last else { continue };
-        if fresh && SINGLE.contains(name) {
-            headers.insert(name.clone(), value);
-        } else {
-            headers.append(name.clone(), value);
-        }
-    }
-}
-
-/// Both sides have agreed on another protocol: bytes pass through from here on.
-fn tunnel(work: &mut Work, response: &mut Response<Incoming>) {
-    let upstream = hyper::upgrade::on(response);
-    work.lease = None;
-    let Some(client) = work.upgrade.take() else { return };
-    tokio::task::spawn_local(async move {
-        let (Ok(upstream), Ok(client)) = (upstream.await, client.await) else { return };
-        let (mut upstream, mut client) = (TokioIo::new(upstream), TokioIo::new(client));
-        // Either side ends it as it likes.
-        let _ = tokio::io::copy_bidirectional(&mut upstream, &mut client).await;
-    });
-}
-
-/// Reads the answer whole, for plugins that want it so.
-///
-/// # Errors
-/// With the answer where the upstream's breaks off.
-pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Box<Answer>> {
-    let silence = work.read_timeout.unwrap_or(Duration::from_secs(60));
-    let body = &mut work.exchange.response.body;
-    if let Body::Incoming(_) = body {
-        let incoming = std::mem::take(body);
-        *body = Body::Stream(Box::pin(crate::body::Timed::new(incoming, silence)));
-    }
-    match body.read(ANSWER_MAX).await {
-        Ok(bytes) => {
-            if let Some(lease) = work.lease.take() {
-                lease.give_back();
-            }
-            let silent = work.exchange.request.method == Method::HEAD;
-            if !silent && work.exchange.response.headers.contains_key(header::CONTENT_LENGTH) {
-                let length = HeaderValue::from(bytes.len() as u64);
-                work.exchange.response.headers.insert(header::CONTENT_LENGTH, length);
-            }
-            work.exchange.response.buffered = Some(bytes);
-            Ok(())
-        }
-        Err(error) => {
-            work.lease = None;
-            work.exchange.response.body = Body::Empty;
-            let text = format!("the upstream's answer broke off: {error}");
-            silverback_pdk::log(LogLevel::Err, "", &text);
-            Err(answer::error(&work.exchange, StatusCode::BAD_GATEWAY, None))
-        }
-    }
-}
-
-/// What is known of a body that is passed on as it comes.
-struct Upload {
-    /// When something of it was last passed on.
-    moved: Cell<Instant>,
-    began: Cell<bool>,
-    done: Cell<bool>,
-    /// How the request is answered where its body can't be read.
-    refused: Cell<Option<StatusCode>>,
-}
-
-impl Upload {
-    fn begin() -> Rc<Upload> {
-        Rc::new(Upload {
-            moved: Cell::new(Instant::now()),
-            began: Cell::new(false),
-            done: Cell::new(false),
-            refused: Cell::new(None),
-        })
-    }
-}
-
-/// A body that is passed on as it comes.
-struct Uploading {
-    body: Body,
-    upload: Rc<Upload>,
-}
-
-impl HttpBody for Uploading {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.upload.began.set(true);
-        if let Poll::Ready(frame) = &polled {
-            self.upload.moved.set(Instant::now());
-            match frame {
-                Some(Ok(_)) => self.upload.done.set(self.body.is_end_stream()),
-                Some(Err(error)) => self.upload.refused.set(Some(status_of(error))),
-                None => self.upload.done.set(true),
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

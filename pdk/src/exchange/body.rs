@@ -8,7 +8,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use thiserror::Error;
 
 /// A body on its way, of a request or of an answer.
@@ -19,9 +18,7 @@ pub enum Body {
     Empty,
     /// All of it is here.
     Bytes(Bytes),
-    /// It is read from a connection as it is passed on.
-    Incoming(Incoming),
-    /// Any other stream.
+    /// It is read from a connection as it is passed on, or made by who passes it on.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
 }
 
@@ -36,7 +33,7 @@ pub enum BodyError {
     },
     /// The other side went away or broke the framing.
     #[error("body broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(String),
     /// What fed the stream failed.
     #[error("{0}")]
     Failed(String),
@@ -54,7 +51,7 @@ impl Body {
         match self {
             Body::Empty => Some(Bytes::new()),
             Body::Bytes(bytes) => Some(bytes.clone()),
-            Body::Incoming(_) | Body::Stream(_) => None,
+            Body::Stream(_) => None,
         }
     }
 
@@ -186,9 +183,6 @@ impl HttpBody for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Body::Incoming(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map_err(BodyError::Broken)
-            }
             Body::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -197,7 +191,6 @@ impl HttpBody for Body {
         match self {
             Body::Empty => true,
             Body::Bytes(_) => false,
-            Body::Incoming(incoming) => incoming.is_end_stream(),
             Body::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -206,7 +199,6 @@ impl HttpBody for Body {
         match self {
             Body::Empty => SizeHint::with_exact(0),
             Body::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Incoming(incoming) => incoming.size_hint(),
             Body::Stream(stream) => stream.size_hint(),
         }
     }

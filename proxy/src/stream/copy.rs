@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{lifecycle::Work, pool::Wire, upstream};
+use crate::{http1::Socket, lifecycle::Work, upstream};
 
 /// How much is read at a time: a record of TLS.
 const PIECE: usize = 16 * 1024;
@@ -27,16 +27,12 @@ struct Count {
 /// Copies both ways and counts. A side that has sent its last byte still gets what the other
 /// sends. The service's `read_timeout` is how long nothing may move either way, its
 /// `write_timeout` how long the upstream may take nothing of what was read for it.
-pub(super) async fn both_ways<S>(work: &mut Work, client: &mut S, wire: Wire)
+pub(super) async fn both_ways<S>(work: &mut Work, client: &mut S, upstream: Socket)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (up, down) = (Count::default(), Count::default());
-    let outcome = match wire {
-        Wire::Plain(upstream) => converse(work, client, upstream, &up, &down).await,
-        Wire::Tls(upstream) => converse(work, client, upstream, &up, &down).await,
-    };
-    if let Err(reason) = outcome {
+    if let Err(reason) = converse(work, client, upstream, &up, &down).await {
         let (peer, id) = (work.exchange.client.peer, work.exchange.request.id);
         let text = format!("stream from {peer}: {reason}, request_id: {}", id.as_str());
         silverback_pdk::log(LogLevel::Info, "", &text);

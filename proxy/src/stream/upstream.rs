@@ -8,8 +8,9 @@ use silverback_pdk::{Answer, Phase, Try};
 use crate::{
     answer,
     balancer::{self, Peer},
+    http1::Socket,
     lifecycle::Work,
-    pool::{self, Key, Wire},
+    pool::{self, Key},
     upstream::{self, Failure},
 };
 
@@ -17,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// With the answer where there is no service, or no target can be reached.
-pub(super) async fn connect(work: &mut Work) -> Result<Wire, Box<Answer>> {
+pub(super) async fn connect(work: &mut Work) -> Result<Socket, Box<Answer>> {
     work.exchange.timing.access_ended = Some(Instant::now());
     let mut aim = balancer::aim(work)?;
     let (timeouts, retries) = upstream::patience(&work.exchange);
@@ -27,9 +28,9 @@ pub(super) async fn connect(work: &mut Work) -> Result<Wire, Box<Answer>> {
     let mut left = retries;
     loop {
         let failure = match attempt(work, &peer, timeouts.connect).await {
-            Ok(wire) => {
+            Ok(socket) => {
                 work.proxied = true;
-                return Ok(wire);
+                return Ok(socket);
             }
             Err(failure) => failure,
         };
@@ -48,7 +49,7 @@ async fn attempt(
     work: &mut Work,
     peer: &Peer,
     limit: std::time::Duration,
-) -> Result<Wire, Failure> {
+) -> Result<Socket, Failure> {
     let tried = Try { address: peer.address, began: Instant::now(), failure: None };
     work.exchange.upstream.tries.push(tried);
     let host = work.exchange.upstream.host_header.as_ref().unwrap_or(&peer.host);

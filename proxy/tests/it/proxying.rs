@@ -268,11 +268,7 @@ fn a_proxy_header_names_the_client() {
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(
-        answer.contains(r#"["X-Real-IP", "203.0.113.5"]"#)
-            || answer.contains(r#"["X-Real-Ip","203.0.113.5"]"#),
-        "{answer}"
-    );
+    assert!(answer.contains(r#"["X-Real-IP","203.0.113.5"]"#), "{answer}");
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Finding the end of a head, and its lines.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use memchr::memchr;
+
+use crate::Names;
+
+/// Why a request is refused, and with which status; or why an answer is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// As nginx answers it: 400, 414, 494, 501, 505.
+    pub status: u16,
+    /// For the log.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn bad(reason: &'static str) -> Refusal {
+        Refusal { status: 400, reason }
+    }
+
+    pub(crate) const fn new(status: u16, reason: &'static str) -> Refusal {
+        Refusal { status, reason }
+    }
+
+    /// The status as such.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST)
+    }
+}
+
+/// What lines may look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// CR LF ends a line, nothing else does: requests.
+    Strict,
+    /// LF alone does, too: answers, which old programs write so.
+    Lenient,
+}
+
+/// Looks for the end of a head in a buffer that grows. What was looked through once is not looked
+/// through again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scan {
+    /// Where to go on.
+    at: usize,
+}
+
+impl Scan {
+    /// Takes a whole head off the buffer: the lines with the empty one that ends them.
+    ///
+    /// # Errors
+    /// If there are more than `limit` bytes without an end: 414 within the first line, else 494.
+    pub fn take(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Refusal> {
+        while let Some(found) = buffer.get(self.at..).and_then(|rest| memchr(b'\n', rest)) {
+            let after = self.at + found + 1;
+            let end = match buffer.get(after..).unwrap_or_default() {
+                [b'\n', ..] => Some(after + 1),
+                [b'\r', b'\n', ..] => Some(after + 2),
+                // It may yet become one.
+                [] | [b'\r'] => {
+                    self.at = after - 1;
+                    return self.none_yet(buffer, limit);
+                }
+                _ => None,
+            };
+            self.at = after;
+            if let Some(end) = end {
+                *self = Scan::default();
+                return match end > limit {
+                    true => Err(too_large(buffer, limit)),
+                    false => Ok(Some(buffer.split_to(end).freeze())),
+                };
+            }
+        }
+        self.at = buffer.len();
+        self.none_yet(buffer, limit)
+    }
+
+    fn none_yet(&self, buffer: &[u8], limit: usize) -> Result<Option<Bytes>, Refusal> {
+        match buffer.len() > limit {
+            true => Err(too_large(buffer, limit)),
+            false => Ok(None),
+        }
+    }
+}
+
+fn too_large(buffer: &[u8], limit: usize) -> Refusal {
+    match memchr(b'\n', buffer) {
+        Some(first) if first < limit => Refusal::new(494, "request header too large"),
+        _ => Refusal::new(414, "request line too large"),
+    }
+}
+
+/// Takes the line at `from` off a head: where its content ends, and where the next one starts.
+pub(crate) fn line(head: &[u8], from: usize, lines: Lines) -> Result<(usize, usize), Refusal> {
+    let rest = head.get(from..).unwrap_or_default();
+    let Some(length) = memchr(b'\n', rest) else {
+        return Err(Refusal::bad("line without end"));
+    };
+    let end = from + length;
+    match (length.checked_sub(1).and_then(|at| rest.get(at)), lines) {
+        (Some(b'\r'), _) => Ok((end - 1, end + 1)),
+        (_, Lines::Lenient) => Ok((end, end + 1)),
+        (_, Lines::Strict) => Err(Refusal::bad("line feed without carriage return")),
+    }
+}
+
+/// Reads header lines from `from` up to the empty one into `headers`.
+pub(crate) fn fields(
+    head: &Bytes,
+    mut from: usize,
+    lines: Lines,
+    max: usize,
+    headers: &mut HeaderMap,
+    names: &mut Names,
+) -> Result<(), Refusal> {
+    loop {
+        let (end, next) = line(head, from, lines)?;
+        if end == from {
+            return Ok(());
+        }
+        if names.len() >= max {
+            return Err(Refusal::new(494, "too many headers"));
+        }
+        let text = head.get(from..end).unwrap_or_default();
+        if matches!(text, [b' ' | b'\t', ..]) {
+            return Err(Refusal::bad("folded header"));
+        }
+        let Some(colon) = memchr(b':', text) else {
+            return Err(Refusal::bad("header without colon"));
+        };
+        // Which refuses blanks before the colon.
+        let Ok(name) = HeaderName::from_bytes(text.get(..colon).unwrap_or_default()) else {
+            return Err(Refusal::bad("invalid header name"));
+        };
+        let value = trimmed(text, colon + 1);
+        let value = head.slice(from + value.start..from + value.end);
+        let Ok(value) = HeaderValue::from_maybe_shared(value) else {
+            return Err(Refusal::bad("invalid header value"));
+        };
+        names.push(from, colon);
+        headers.append(name, value);
+        from = next;
+    }
+}
+
+/// What is left from `start` without blanks at either end.
+fn trimmed(text: &[u8], mut start: usize) -> std::ops::Range<usize> {
+    let mut end = text.len();
+    let is_blank = |at: usize| matches!(text.get(at), Some(b' ' | b'\t'));
+    while start < end && is_blank(start) {
+        start += 1;
+    }
+    while start < end && is_blank(end - 1) {
+        end -= 1;
+    }
+    start..end
+}
+
+/// The one length that Content-Length gives: digits, nothing else, and once. None if it is absent.
+pub(crate) fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
+    let mut all = headers.get_all(http::header::CONTENT_LENGTH).iter();
+    let Some(first) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(Refusal::bad("more than one Content-Length"));
+    }
+    let digits = first.as_bytes();
+    let fine = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let number = first.to_str().ok().filter(|_| fine).and_then(|digits| digits.parse().ok());
+    number.map(Some).ok_or(Refusal::bad("invalid Content-Length"))
+}
+
+/// Whether Transfer-Encoding says chunked, which is all that is understood. None if it is absent.
+pub(crate) fn chunked(headers: &HeaderMap) -> Result<Option<()>, Refusal> {
+    let mut all = headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let Some(first) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err(Refusal::bad("more than one Transfer-Encoding"));
+    }
+    match first.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        true => Ok(Some(())),
+        false => Err(Refusal::new(501, "unknown Transfer-Encoding")),
+    }
+}

@@ -1,0 +1,129 @@
+//! Writing heads and frames.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+
+use crate::Names;
+
+/// Writes the first line of a request of HTTP/1.1.
+pub fn request_line(out: &mut Vec<u8>, method: &Method, target: &[&[u8]]) {
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    for part in target {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Writes the first line of an answer.
+pub fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
+    if status == StatusCode::OK && version == Version::HTTP_11 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the headers that `keep` holds for good: names as they came, those of others in title
+/// case.
+pub fn headers(
+    out: &mut Vec<u8>,
+    headers: &HeaderMap,
+    names: &Names,
+    keep: impl Fn(&HeaderName) -> bool,
+) {
+    let mut next = 0;
+    for (name, value) in headers.iter().filter(|(name, _)| keep(name)) {
+        match names.spelling(name.as_str(), &mut next) {
+            Some(spelling) => out.extend_from_slice(spelling),
+            None => name_in_title_case(out, name.as_str()),
+        }
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Writes a name as is usual: the first letter and those after a hyphen in upper case.
+pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    let mut begins = true;
+    for byte in out.iter_mut().skip(start) {
+        if begins {
+            byte.make_ascii_uppercase();
+        }
+        begins = *byte == b'-';
+    }
+}
+
+/// Writes the size of a chunk, with the end of its line.
+pub fn chunk_size(out: &mut Vec<u8>, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (size >> (place * 4)) & 0xf;
+        out.push(b"0123456789abcdef".get(digit).copied().unwrap_or(b'0'));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The Date header's text, made anew once a second.
+#[derive(Debug, Default)]
+pub struct Date {
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl Date {
+    /// As RFC 9110 (5.6.7) wants it: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn text(&mut self, now: SystemTime) -> &[u8] {
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.second != second || self.text.is_empty() {
+            self.second = second;
+            self.text = httpdate::fmt_http_date(now).into_bytes();
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_hexadecimal() {
+        let check = |size, expect: &str| {
+            let mut out = Vec::new();
+            chunk_size(&mut out, size);
+            assert_eq!(out, format!("{expect}\r\n").as_bytes());
+        };
+        check(0, "0");
+        check(15, "f");
+        check(16, "10");
+        check(0x1_2345, "12345");
+    }
+
+    #[test]
+    fn names_have_their_usual_case() {
+        let check = |name, expect: &str| {
+            let mut out = b"x".to_vec();
+            name_in_title_case(&mut out, name);
+            assert_eq!(out, format!("x{expect}").as_bytes());
+        };
+        check("x-kong-request-id", "X-Kong-Request-Id");
+        check("te", "Te");
+    }
+
+    #[test]
+    fn dates_change_by_the_second() {
+        let mut date = Date::default();
+        let at = |seconds| UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        assert_eq!(date.text(at(784_111_777)), b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date.text(at(784_111_778)), b"Sun, 06 Nov 1994 08:49:38 GMT");
+    }
+}

@@ -1,0 +1,149 @@
+//! The upstream's answer as it arrives.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use silverback_pdk::{Answer, Body, LogLevel, Source};
+
+use super::Arrived;
+use crate::{
+    answer,
+    body::Timed,
+    forward,
+    http1::{AnswerBody, Asked, Reply},
+    lifecycle::Work,
+    pool::Lease,
+};
+
+/// How much of an answer is held for plugins that want it whole.
+const ANSWER_MAX: u64 = 128 << 20;
+
+/// The head of the upstream's answer becomes the exchange's.
+pub(super) fn arrive(work: &mut Work, arrived: Arrived) {
+    let Arrived { mut reply, lease, asked } = arrived;
+    let status = reply.head.status;
+    if let Some(chosen) = &mut work.chosen {
+        chosen.answered(status);
+    }
+    let mut headers = std::mem::take(&mut reply.head.headers);
+    if headers.keys().any(goes_no_further) {
+        drop_what_goes_no_further(work, status, &mut headers);
+    }
+    let answer = &mut work.exchange.response;
+    answer.status = status;
+    answer.upstream_status = Some(status);
+    answer.source = Some(Source::Service);
+    if answer.headers.is_empty() {
+        answer.headers = headers;
+    } else {
+        join(&mut answer.headers, headers);
+    }
+    work.response_names = std::mem::take(&mut reply.head.names);
+    if reply.switches() {
+        work.tunnel = Some(lease.wire);
+    } else {
+        work.exchange.response.body = body(work, &reply, lease, asked);
+    }
+}
+
+/// What comes after the head: nothing, bytes that are here already, or a stream.
+fn body(work: &mut Work, reply: &Reply, lease: Lease, asked: Asked) -> Body {
+    let Some(mut body) = AnswerBody::of(reply, lease, asked) else { return Body::Empty };
+    if let Some(bytes) = body.at_once() {
+        return Body::from_bytes(bytes);
+    }
+    work.read_timeout = Some(read_timeout(work));
+    Body::Stream(Box::pin(body))
+}
+
+/// Whether this header of an answer is for the gateway alone, at least in some answers.
+fn goes_no_further(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "transfer-encoding" | "upgrade" | "trailer"
+    ) || FOR_NGINX.contains(&name.as_str())
+}
+
+/// What an upstream says to nginx.
+const FOR_NGINX: [&str; 5] = [
+    "x-accel-redirect",
+    "x-accel-expires",
+    "x-accel-buffering",
+    "x-accel-charset",
+    "x-accel-limit-rate",
+];
+
+fn drop_what_goes_no_further(work: &Work, status: StatusCode, headers: &mut HeaderMap) {
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        forward::drop_of_connection(headers);
+        headers.remove(header::UPGRADE);
+    }
+    if !work.exchange.request.headers.contains_key(header::TE) {
+        headers.remove(header::TRAILER);
+    }
+    for name in FOR_NGINX {
+        headers.remove(name);
+    }
+}
+
+fn read_timeout(work: &Work) -> Duration {
+    let exchange = &work.exchange;
+    let of_service = exchange.service().and_then(|service| service.read_timeout);
+    let of_service = Duration::from_millis(of_service.unwrap_or(60_000).into());
+    exchange.upstream.timeouts.map_or(of_service, |timeouts| timeouts.read)
+}
+
+/// The upstream's headers join those that plugins have set before; of what there is only one, the
+/// upstream's counts.
+fn join(headers: &mut HeaderMap, upstream: HeaderMap) {
+    const SINGLE: [HeaderName; 7] = [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONTENT_ENCODING,
+        header::SERVER,
+        header::DATE,
+        header::LAST_MODIFIED,
+        header::ETAG,
+    ];
+    let mut last = None;
+    for (name, value) in upstream {
+        let fresh = name.is_some();
+        last = name.or(last);
+        let Some(name) = &last else { continue };
+        if fresh && SINGLE.contains(name) {
+            headers.insert(name.clone(), value);
+        } else {
+            headers.append(name.clone(), value);
+        }
+    }
+}
+
+/// Reads the answer whole, for plugins that want it so.
+///
+/// # Errors
+/// With the answer where the upstream's breaks off.
+pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Box<Answer>> {
+    let silence = work.read_timeout.unwrap_or(Duration::from_secs(60));
+    let body = &mut work.exchange.response.body;
+    if let Body::Stream(_) = body {
+        let incoming = std::mem::take(body);
+        *body = Body::Stream(Box::pin(Timed::new(incoming, silence)));
+    }
+    match body.read(ANSWER_MAX).await {
+        Ok(bytes) => {
+            let silent = work.exchange.request.method == Method::HEAD;
+            if !silent && work.exchange.response.headers.contains_key(header::CONTENT_LENGTH) {
+                let length = HeaderValue::from(bytes.len() as u64);
+                work.exchange.response.headers.insert(header::CONTENT_LENGTH, length);
+            }
+            work.exchange.response.buffered = Some(bytes);
+            Ok(())
+        }
+        Err(error) => {
+            work.exchange.response.body = Body::Empty;
+            let text = format!("the upstream's answer broke off: {error}");
+            silverback_pdk::log(LogLevel::Err, "", &text);
+            Err(answer::error(&work.exchange, StatusCode::BAD_GATEWAY, None))
+        }
+    }
+}
