@@ -1,8 +1,9 @@
 //! A set of validated entities: what a declarative file holds, and what a store holds of a moment.
 //!
 //! It is shared, and knows its entities by key, by unique fields and by what they refer to. Copies
-//! share what is equal: a change of one entity costs microseconds in a set of a million. Entities of a kind stand in the order of their keys, as Kong's DB-less mode pages
-//! them (kong/db/strategies/off/init.lua).
+//! share what is equal: a change of one entity costs microseconds in a set of a million. Entities
+//! of a kind stand in the order of their keys, as Kong's DB-less mode pages them
+//! (kong/db/strategies/off/init.lua).
 
 mod collection;
 mod kinds;
@@ -105,6 +106,16 @@ impl Entities {
         self.kinds.iter().filter_map(|kind| {
             Some((kind, self.collections.get(&kind.schema.name).map(Arc::as_ref)?))
         })
+    }
+
+    /// Whether the entities of a kind are those of another set, unchanged since one was a copy of
+    /// the other.
+    pub fn shares(&self, other: &Entities, kind: &str) -> bool {
+        match (self.collections.get(kind), other.collections.get(kind)) {
+            (None, None) => true,
+            (Some(own), Some(theirs)) => Arc::ptr_eq(own, theirs),
+            _ => false,
+        }
     }
 
     /// How many entities there are of all kinds.

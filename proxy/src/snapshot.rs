@@ -74,6 +74,19 @@ impl Snapshot {
         config: &Config,
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, CompileErrors> {
+        let (snapshot, errors) = Snapshot::compile_without_wrong(parts, registry, config, previous);
+        if errors.is_empty() { Ok(snapshot) } else { Err(CompileErrors(errors)) }
+    }
+
+    /// Compiles what can be compiled, as for entities that are kept already, whoever wrote them.
+    /// Of the rest, routes never match, and a plugin that can't be configured refuses what it
+    /// would have run for.
+    pub fn compile_without_wrong(
+        parts: Parts,
+        registry: &Registry,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> (Snapshot, Vec<CompileError>) {
         let mut errors = Vec::new();
         let upstreams = compile_upstreams(&parts, previous);
         let upstream_names: HashMap<_, _> =
@@ -107,10 +120,7 @@ impl Snapshot {
             errors.extend(routes.iter().filter_map(refuse_passthrough));
         }
         let router = build_router(config, &routes, &services, &mut errors);
-        if !errors.is_empty() {
-            return Err(CompileErrors(errors));
-        }
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             router,
             routes,
             services,
@@ -121,7 +131,8 @@ impl Snapshot {
             certificates,
             client_configs,
             directory: parts.directory,
-        })
+        };
+        (snapshot, errors)
     }
 
     /// A snapshot of no entities at all: every request is answered 404.
@@ -234,10 +245,11 @@ fn build_router(
         .iter()
         .map(|r| RouteInput { route: &r.entity, service: r.service.and_then(service) })
         .collect();
-    Router::build(config.flavor, &inputs).unwrap_or_else(|wrong| {
-        errors.push(wrong.into());
-        Router::default()
-    })
+    let (router, wrong) = Router::build_without_wrong(config.flavor, &inputs);
+    if !wrong.is_empty() {
+        errors.push(BuildErrors(wrong).into());
+    }
+    router
 }
 
 /// Something that keeps a configuration from being used.

@@ -83,6 +83,15 @@ impl Router {
     /// # Errors
     /// Everything that is wrong with any of the routes.
     pub fn build(flavor: Flavor, routes: &[RouteInput<'_>]) -> Result<Router, BuildErrors> {
+        let (router, errors) = Router::build_without_wrong(flavor, routes);
+        if errors.is_empty() { Ok(router) } else { Err(BuildErrors(errors)) }
+    }
+
+    /// Builds the router of the routes that nothing is wrong with; the others never match.
+    pub fn build_without_wrong(
+        flavor: Flavor,
+        routes: &[RouteInput<'_>],
+    ) -> (Router, Vec<BuildError>) {
         let mut requests = Builder::default();
         let mut streams = Builder::default();
         let mut expressions = (Expressions::new(false), Expressions::new(true));
@@ -98,6 +107,7 @@ impl Router {
             }
             let stream = route.protocols.first().is_some_and(|protocol| protocol.is_stream());
             let builder = if stream { &mut streams } else { &mut requests };
+            let before = builder.drafts.len();
             let mut problems = Vec::new();
             if let (Flavor::Expressions, Some(expression)) = (flavor, &route.expression) {
                 let own = if stream { &mut expressions.1 } else { &mut expressions.0 };
@@ -107,19 +117,20 @@ impl Router {
             } else {
                 builder.add_request(position, route, flavor, &mut problems);
             }
+            if !problems.is_empty() {
+                // Half a route would let through what the other half is for.
+                builder.drafts.truncate(before);
+            }
             let name = route.name.clone().unwrap_or_else(|| route.id.to_string());
             let name = |problem| BuildError { position, route: name.clone(), problem };
             errors.extend(problems.into_iter().map(name));
-        }
-        if !errors.is_empty() {
-            return Err(BuildErrors(errors));
         }
         let expressions = (flavor == Flavor::Expressions).then(|| {
             let (requests, streams) = expressions;
             Box::new(ByExpression { requests: requests.finish(), streams: streams.finish() })
         });
         let (requests, streams) = (requests.build(), streams.build());
-        Ok(Router { flavor, requests, streams, expressions, rewrites })
+        (Router { flavor, requests, streams, expressions, rewrites }, errors)
     }
 
     /// The route for a request or a connection.

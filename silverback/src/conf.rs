@@ -72,6 +72,8 @@ pub(crate) struct Conf {
     /// Certificate for upstreams that ask for one.
     pub client_certificate: Option<(Material, Material)>,
 
+    /// Where entities are kept.
+    pub database: Database,
     /// The declarative configuration to start with, absolute.
     pub declarative_config: Option<PathBuf>,
     /// The declarative configuration to start with, as text.
@@ -126,6 +128,17 @@ pub(crate) struct Conf {
 
     /// Every effective value by name, for all that has no field above.
     pub settings: Settings,
+}
+
+/// Where entities are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// In memory, from a declarative configuration.
+    Off,
+    /// In this file, absolute.
+    Sqlite(PathBuf),
+    /// In PostgreSQL, as `pg_*` say.
+    Postgres,
 }
 
 /// A configuration and what there is to say about it.

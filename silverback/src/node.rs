@@ -22,7 +22,7 @@ use silverback_pdk::LogLevel;
 use silverback_proxy as proxy;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::LocalSet,
+    task::{JoinHandle, LocalSet},
 };
 
 pub(crate) use self::console::Console;
@@ -76,22 +76,31 @@ struct Node {
     conf: Conf,
     plugins: Plugins,
     configuration: Rc<Configuration>,
+    /// Compiles changes of the database.
+    follower: Option<JoinHandle<()>>,
     proxy: proxy::Handle,
     api: Api,
 }
 
 impl Node {
     /// Starts everything; `before` is what it takes over from.
-    async fn start(conf: Conf, prefix: &Prefix, before: Option<&proxy::Handle>) -> Result<Node> {
+    async fn start(conf: Conf, prefix: &Prefix, before: Option<&Node>) -> Result<Node> {
         let plugins = Plugins::find(&conf).await?;
         let settings = settings::proxy(&conf, prefix)?;
-        let configuration = Rc::new(Configuration::load(&conf, &plugins.registry, &settings)?);
+        let known = before.map(|before| &*before.configuration);
+        let configuration = Configuration::load(&conf, &plugins.registry, &settings, known);
+        let configuration = Rc::new(configuration.await?);
         // Workers ask for plugins as soon as they listen: their servers are started first.
         plugins.start();
-        let proxy = proxy::start_after(settings, Arc::clone(&configuration.snapshot), before)
-            .context("can't start the proxy")?;
+        let proxy = proxy::start_after(
+            settings,
+            Arc::clone(&configuration.snapshot),
+            before.map(|b| &b.proxy),
+        )
+        .context("can't start the proxy")?;
         let api = Api::start(&conf, prefix, &plugins, &configuration, &proxy).await?;
-        Ok(Node { conf, plugins, configuration, proxy, api })
+        let follower = configuration.follow();
+        Ok(Node { conf, plugins, configuration, follower, proxy, api })
     }
 
     /// Waits for signals: TERM and INT stop, QUIT lets requests finish, HUP reloads, USR1 opens
@@ -119,6 +128,9 @@ impl Node {
     async fn stop(mut self, gracefully: bool) -> Result<()> {
         say(if gracefully { "quitting: requests are finished first" } else { "stopping" });
         self.api.stop();
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
         // Waiting for workers blocks, and plugin servers need this thread until they are done.
         let proxy = self.proxy;
         let end = move || if gracefully { proxy.drain() } else { proxy.stop() };
@@ -154,7 +166,7 @@ impl Node {
     }
 
     async fn replace(&mut self, conf: Conf, prefix: &Prefix) -> Result<()> {
-        let next = Node::start(conf, prefix, Some(&self.proxy)).await?;
+        let next = Node::start(conf, prefix, Some(self)).await?;
         let last = std::mem::replace(self, next);
         tokio::task::spawn_local(last.stop(true));
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use silverback_model::set::Entities;
 use tokio::sync::watch;
 
@@ -21,11 +22,11 @@ pub struct State {
     pub version: u64,
 }
 
-/// Holds the newest state and tells of it. Reading it costs a lock that is only ever held to copy
-/// a pointer.
+/// Holds the newest state and tells of it. Reading it takes no lock: requests do.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    newest: watch::Sender<Arc<State>>,
+    newest: ArcSwap<State>,
+    news: watch::Sender<Arc<State>>,
     /// The version that requests are served by, of which somebody tells.
     served: watch::Sender<u64>,
     /// Whether writes wait until they are served.
@@ -34,27 +35,30 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(entities: Arc<Entities>, hash: String) -> Feed {
+        let state = Arc::new(State { entities, hash, version: 0 });
         Feed {
-            newest: watch::Sender::new(Arc::new(State { entities, hash, version: 0 })),
+            newest: ArcSwap::new(Arc::clone(&state)),
+            news: watch::Sender::new(state),
             served: watch::Sender::new(0),
             strict: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn state(&self) -> Arc<State> {
-        Arc::clone(&self.newest.borrow())
+        self.newest.load_full()
     }
 
     pub(crate) fn changes(&self) -> Changes {
-        Changes(self.newest.subscribe())
+        Changes(self.news.subscribe())
     }
 
     /// Makes this the newest state, and says its version.
     pub(crate) fn publish(&self, entities: Arc<Entities>, hash: String) -> u64 {
         let mut version = 0;
-        self.newest.send_modify(|state| {
+        self.news.send_modify(|state| {
             version = state.version + 1;
             *state = Arc::new(State { entities, hash, version });
+            self.newest.store(Arc::clone(state));
         });
         version
     }

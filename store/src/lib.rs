@@ -84,6 +84,14 @@ impl Store {
         !matches!(self.backend, Backend::Memory)
     }
 
+    /// The file that the entities are kept in, where they are.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.backend {
+            Backend::Memory => None,
+            Backend::Sqlite(sqlite) => Some(sqlite.path()),
+        }
+    }
+
     /// What keeps the entities, as `database` in kong.conf says it.
     pub fn database(&self) -> &'static str {
         match self.backend {

@@ -51,6 +51,10 @@ impl Sqlite {
         Ok((feed, Sqlite { path: path.to_owned(), tip, writer }))
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes a change, and says by which version it is published; none if there was nothing to do.
     pub(crate) async fn write(
         &self,

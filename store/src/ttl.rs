@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(ttl: Value, expect: Result<Life, &str>) {
+    fn check(ttl: &Value, expect: Result<Life, &str>) {
         let mut schema = Schema::named("tokens").ttl(true);
         schema.ttl = true;
         let mut input = Record::from_iter([(TTL.to_owned(), ttl.clone())]);
@@ -100,12 +100,12 @@ mod tests {
 
     #[test]
     fn lives_are_whole_seconds() {
-        check(json!(60), Ok(Life::Seconds(60.0)));
-        check(json!(0), Ok(Life::Endless));
-        check(Value::Null, Ok(Life::Unsaid));
+        check(&json!(60), Ok(Life::Seconds(60.0)));
+        check(&json!(0), Ok(Life::Endless));
+        check(&Value::Null, Ok(Life::Unsaid));
         for wrong in [json!(1.5), json!(-1), json!(100_000_001), json!("soon")] {
             let text = "invalid option (ttl: must be an integer between 0 and 100000000)";
-            check(wrong, Err(text));
+            check(&wrong, Err(text));
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use silverback_model::{Entity, Record, entities::PluginEntity};
-use silverback_pdk::{Configuration, Phases, Registry};
+use silverback_pdk::{Configuration, Flow, Handler, Phases, Registry};
 
 use super::{CompileError, Snapshot};
 use crate::chain::{Instance, Scope};
@@ -24,23 +24,25 @@ pub(super) fn compile(
             Some(old) => Ok(old.phases.clone()),
             None => configure(entity, registry).map(Arc::new),
         };
-        match phases {
-            Ok(phases) => instances.push(Instance {
-                id: entity.id,
-                plugin: entity.name.clone(),
-                record: entity.record().clone(),
-                scope: Scope {
-                    route: entity.route.map(|r| r.id),
-                    service: entity.service.map(|s| s.id),
-                    consumer: entity.consumer.map(|c| c.id),
-                },
-                for_requests: entity.protocols.is_empty()
-                    || entity.protocols.iter().any(|p| !p.is_stream()),
-                for_streams: entity.protocols.iter().any(|p| p.is_stream()),
-                phases,
-            }),
-            Err(error) => errors.push(error),
-        }
+        let phases = phases.unwrap_or_else(|error| {
+            let text = error.to_string();
+            errors.push(error);
+            Arc::new(refusing(&text))
+        });
+        instances.push(Instance {
+            id: entity.id,
+            plugin: entity.name.clone(),
+            record: entity.record().clone(),
+            scope: Scope {
+                route: entity.route.map(|r| r.id),
+                service: entity.service.map(|s| s.id),
+                consumer: entity.consumer.map(|c| c.id),
+            },
+            for_requests: entity.protocols.is_empty()
+                || entity.protocols.iter().any(|p| !p.is_stream()),
+            for_streams: entity.protocols.iter().any(|p| p.is_stream()),
+            phases,
+        });
     }
     instances
 }
@@ -51,6 +53,15 @@ fn configure(entity: &Entity<PluginEntity>, registry: &Registry) -> Result<Phase
         registry.get(name).ok_or_else(|| CompileError::UnknownPlugin { id, name: name.clone() })?;
     (plugin.configure)(&Configuration { entity: entity.record() })
         .map_err(|fault| CompileError::Plugin { id, name: name.clone(), fault: fault.to_string() })
+}
+
+/// The handlers of a plugin that could not be configured: what it would have guarded stays shut.
+fn refusing(why: &str) -> Phases {
+    let handler = || {
+        let why = why.to_owned();
+        Some(Handler::now(move |_| Flow::Fail(why.clone())))
+    };
+    Phases { access: handler(), preread: handler(), ..Phases::default() }
 }
 
 /// Whether nothing that a plugin can see has changed.

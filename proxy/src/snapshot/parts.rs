@@ -45,6 +45,16 @@ impl Parts {
         directory: Arc<dyn Directory>,
         previous: Option<&Snapshot>,
     ) -> Result<Parts, CompileErrors> {
+        let (parts, errors) = Parts::read_without_wrong(entities, directory, previous);
+        if errors.is_empty() { Ok(parts) } else { Err(CompileErrors(errors)) }
+    }
+
+    /// Reads what can be read, and says what can't.
+    pub fn read_without_wrong(
+        entities: &Entities,
+        directory: Arc<dyn Directory>,
+        previous: Option<&Snapshot>,
+    ) -> (Parts, Vec<CompileError>) {
         let routes = previous.iter().flat_map(|p| &p.routes).map(|r| &r.entity);
         let services = previous.iter().flat_map(|p| &p.services).map(|s| &s.entity);
         let upstreams = previous.iter().flat_map(|p| &p.upstreams).map(|u| &u.entity);
@@ -60,7 +70,7 @@ impl Parts {
             ca_certificates: typed(entities, [], &mut errors),
             directory,
         };
-        if errors.is_empty() { Ok(parts) } else { Err(CompileErrors(errors)) }
+        (parts, errors)
     }
 }
 

@@ -9,8 +9,8 @@ use super::keys::Kind;
 use super::settings::{Findings, Settings};
 use super::value::Value;
 use super::{
-    BodyLimits, Conf, Listener, Log, LogLevel, LogTarget, Logs, RouterFlavor, keys, listen,
-    pluginserver, tls,
+    BodyLimits, Conf, Database, Listener, Log, LogLevel, LogTarget, Logs, RouterFlavor, keys,
+    listen, pluginserver, tls,
 };
 
 mod dns;
@@ -73,6 +73,7 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         tracing_instrumentations: tracing(s, findings),
         tracing_sampling_rate: s.number("tracing_sampling_rate").unwrap_or(0.0),
         proxy_server: proxy_server(s, findings),
+        database: database(s, &prefix),
         prefix,
         proxy_listen,
         stream_listen,
@@ -82,20 +83,34 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
     }
 }
 
-/// Whoever says where a PostgreSQL server is means it, as with Kong, whose default it is.
+/// Whoever says where a PostgreSQL server is means it, as with Kong, whose default it is; whoever
+/// names a declarative configuration wants that and no other.
 fn choose_database(settings: &mut Settings) {
     let postgres = ["pg_host", "pg_port", "pg_user", "pg_password", "pg_database", "pg_schema"];
-    if !settings.is_given("database") && postgres.iter().any(|key| settings.is_given(key)) {
-        settings.derive("database", Value::Text("postgres".to_owned()));
+    let declarative = ["declarative_config", "declarative_config_string"];
+    let given = |keys: &[&str]| keys.iter().any(|key| settings.is_given(key));
+    if given(&["database"]) {
+        return;
+    }
+    let database = if given(&postgres) {
+        "postgres"
+    } else if given(&declarative) {
+        "off"
+    } else {
+        return;
+    };
+    settings.derive("database", Value::Text(database.to_owned()));
+}
+
+fn database(s: &Settings, prefix: &Path) -> Database {
+    match s.text("database") {
+        Some("off") => Database::Off,
+        Some("postgres") => Database::Postgres,
+        _ => Database::Sqlite(prefix.join(s.text("sqlite_file").unwrap_or("silverback.db"))),
     }
 }
 
 fn refuse_what_is_not_available(s: &Settings, findings: &mut Findings) {
-    if s.text("database") == Some("sqlite") {
-        let message = "database has an invalid value: 'sqlite' (off, postgres): it is not \
-                       available yet";
-        findings.error(s, "database", message.to_owned());
-    }
     let role = s.text("role").unwrap_or("traditional");
     if role != "traditional" {
         let message = format!(
@@ -460,11 +475,6 @@ mod tests {
 
     /// A setting, a wrong value, and what is said of it.
     const ERRORS: &[(&str, &str, &str)] = &[
-        (
-            "database",
-            "sqlite",
-            "database has an invalid value: 'sqlite' (off, postgres): it is not available yet",
-        ),
         ("database", "mysql", "database has an invalid value: 'mysql' (off, sqlite, postgres)"),
         (
             "role",
@@ -547,6 +557,21 @@ mod tests {
             "nginx_proxy_client_max_body_size is not a size: 'x'",
         ),
     ];
+
+    #[test]
+    fn a_database_is_chosen() {
+        let check = |given: &[(&str, &str)], expect: &Database| {
+            assert_eq!(&load(given).expect("valid").database, expect, "{given:?}");
+        };
+        let prefix = ("prefix", "/tmp/p");
+        check(&[prefix], &Database::Sqlite("/tmp/p/silverback.db".into()));
+        check(&[prefix, ("sqlite_file", "/x.db")], &Database::Sqlite("/x.db".into()));
+        check(&[prefix, ("declarative_config_string", "{}")], &Database::Off);
+        check(&[("database", "off")], &Database::Off);
+        let both = [prefix, ("database", "sqlite"), ("declarative_config_string", "{}")];
+        check(&both, &Database::Sqlite("/tmp/p/silverback.db".into()));
+        check(&[("pg_host", "db")], &Database::Postgres);
+    }
 
     #[test]
     fn errors_in_kongs_words() {

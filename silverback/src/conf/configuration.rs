@@ -234,6 +234,7 @@ mod tests {
         "proxy_listen",
         "proxy_listeners",
         "socket_path",
+        "sqlite_file",
         "status_listen",
         "status_listeners",
         "stream_listeners",

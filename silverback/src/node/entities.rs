@@ -1,6 +1,6 @@
 //! What is configured: loaded, compiled, published.
 
-use std::{cell::RefCell, fs, sync::Arc};
+use std::{cell::RefCell, fs, rc::Rc, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
@@ -13,12 +13,13 @@ use silverback_model::{
     schema::Schema,
     set::{Entities, Kinds},
 };
-use silverback_pdk::{Found, Registry, SecretRef};
-use silverback_proxy::{Config, Directory, Parts, Snapshot};
+use silverback_pdk::{Found, LogLevel, Registry, SecretRef};
+use silverback_proxy::{CompileError, Config, Directory, Parts, Snapshot};
 use silverback_router::expressions;
-use silverback_store::Store;
+use silverback_store::{State, Store, ttl};
+use tokio::task::JoinHandle;
 
-use crate::conf::{Conf, RouterFlavor};
+use crate::conf::{Conf, Database, RouterFlavor};
 
 /// What is configured, and the snapshot that workers serve by.
 pub(crate) struct Configuration {
@@ -30,30 +31,90 @@ pub(crate) struct Configuration {
     kinds: Arc<Kinds>,
     registry: Registry,
     settings: Config,
-    /// Loads come one after the other.
-    loading: RefCell<()>,
+    /// The entities that the snapshot is compiled of. Compilations come one after the other.
+    compiled: RefCell<Arc<Entities>>,
 }
 
+/// The kinds of entities that snapshots are compiled of. Others are looked up when they are
+/// needed.
+const COMPILED: [&str; 8] = [
+    "routes",
+    "services",
+    "plugins",
+    "upstreams",
+    "targets",
+    "certificates",
+    "snis",
+    "ca_certificates",
+];
+
 impl Configuration {
-    /// Loads what kong.conf names, or starts empty.
+    /// Opens the store, and compiles what it holds, or what kong.conf names.
     ///
     /// # Errors
-    /// Everything that is wrong with the file.
-    pub(crate) fn load(conf: &Conf, registry: &Registry, settings: &Config) -> Result<Self> {
-        if conf.settings.text("database") == Some("postgres") {
-            bail!("database = postgres: nodes can't keep their entities there yet");
-        }
+    /// If the store can't be used; everything that is wrong with the file.
+    pub(crate) async fn load(
+        conf: &Conf,
+        registry: &Registry,
+        settings: &Config,
+        before: Option<&Configuration>,
+    ) -> Result<Self> {
         let kinds = kinds(conf, registry);
+        let store = open(conf, &kinds, before.map(|before| &before.store)).await?;
+        store.set_strict(conf.worker_consistency_strict);
         let configuration = Configuration {
-            store: Arc::new(Store::memory(Arc::clone(&kinds))),
+            store,
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
+            compiled: RefCell::new(Arc::new(Entities::empty(Arc::clone(&kinds)))),
             kinds,
             registry: registry.clone(),
             settings: settings.clone(),
-            loading: RefCell::new(()),
         };
         configuration.reload(conf)?;
         Ok(configuration)
+    }
+
+    /// Compiles every change of a database, and tells when it is served.
+    pub(crate) fn follow(self: &Rc<Self>) -> Option<JoinHandle<()>> {
+        if !self.store.is_writable() {
+            return None;
+        }
+        let configuration = Rc::clone(self);
+        let mut changes = self.store.changes();
+        Some(tokio::task::spawn_local(async move {
+            configuration.serve(&changes.newest());
+            while let Some(state) = changes.next().await {
+                configuration.serve(&state);
+                // Whoever waits for an answer goes before the next change.
+                tokio::task::yield_now().await;
+            }
+        }))
+    }
+
+    /// Serves by a state of a database, as far as it can be compiled.
+    fn serve(&self, state: &State) {
+        let entities = &state.entities;
+        let same = |kind: &str| self.compiled.borrow().shares(entities, kind);
+        if !COMPILED.iter().all(|kind| same(kind)) {
+            let began = Instant::now();
+            let directory = Arc::new(Live { store: Arc::clone(&self.store) });
+            let previous = self.snapshot.load();
+            let (parts, mut errors) =
+                Parts::read_without_wrong(entities, directory, Some(&previous));
+            let (snapshot, more) = Snapshot::compile_without_wrong(
+                parts,
+                &self.registry,
+                &self.settings,
+                Some(&previous),
+            );
+            errors.extend(more);
+            self.snapshot.store(Arc::new(snapshot));
+            *self.compiled.borrow_mut() = Arc::clone(entities);
+            tell(&errors);
+            let took = began.elapsed();
+            silverback_pdk::log(LogLevel::Debug, "", &format!("change compiled in {took:?}"));
+        }
+        self.store.set_served(state.version);
     }
 
     /// Loads it again; nothing changes if anything is wrong.
@@ -61,6 +122,10 @@ impl Configuration {
     /// # Errors
     /// Everything that is wrong with the file.
     pub(crate) fn reload(&self, conf: &Conf) -> Result<()> {
+        if self.store.is_writable() {
+            self.serve(&self.store.state());
+            return Ok(());
+        }
         let (text, from) = match (&conf.declarative_config, &conf.declarative_config_string) {
             (Some(path), _) => {
                 let from = path.display().to_string();
@@ -80,7 +145,7 @@ impl Configuration {
     /// # Errors
     /// What is wrong with it; nothing has changed then.
     pub(crate) fn replace(&self, given: &Given) -> Result<Loaded, Refusal> {
-        let _one_at_a_time = self.loading.borrow_mut();
+        let mut compiled = self.compiled.borrow_mut();
         let loaded = match given {
             Given::Text(text) => declarative::load(text, Format::Any, &self.kinds),
             Given::Fields(fields) => declarative::load_value(fields.clone(), &self.kinds),
@@ -95,6 +160,7 @@ impl Configuration {
             .map_err(|errors| Refusal::Broken(errors.into()))?;
         self.store.replace(Arc::clone(&loaded.entities), loaded.hash.clone());
         self.snapshot.store(Arc::new(snapshot));
+        *compiled = Arc::clone(&loaded.entities);
         Ok(loaded)
     }
 
@@ -140,40 +206,107 @@ pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
     })
 }
 
-/// Look-ups in memory, and secrets of the environment.
+/// Opens the store that kong.conf names; `before` is the one of the generation before, which goes
+/// on where it is the same.
+async fn open(conf: &Conf, kinds: &Arc<Kinds>, before: Option<&Arc<Store>>) -> Result<Arc<Store>> {
+    match &conf.database {
+        Database::Off => Ok(Arc::new(Store::memory(Arc::clone(kinds)))),
+        Database::Postgres => {
+            bail!("database = postgres: nodes can't keep their entities there yet")
+        }
+        Database::Sqlite(file) => {
+            if let Some(store) = before.filter(|store| store.file() == Some(file)) {
+                store.renew(Arc::clone(kinds)).await?;
+                return Ok(Arc::clone(store));
+            }
+            Ok(Arc::new(Store::sqlite(file, kinds)?))
+        }
+    }
+}
+
+/// Says what is wrong with entities that are kept.
+fn tell(errors: &[CompileError]) {
+    for error in errors {
+        silverback_pdk::log(LogLevel::Err, "", &format!("not in use: {error}"));
+    }
+}
+
+/// Look-ups in the entities of one declarative file.
 struct Memory {
     entities: Arc<Entities>,
 }
 
 impl Directory for Memory {
     fn find(&self, kind: &str, field: &str, value: &str) -> Found {
-        Directory::find(&*self.entities, kind, field, value)
+        found(&self.entities, kind, field, value)
     }
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
-        Directory::children(&*self.entities, kind, parent, parent_id)
+        children(&self.entities, kind, parent, parent_id)
     }
 
     fn workspace_id(&self) -> Option<&str> {
         Directory::workspace_id(&*self.entities)
     }
 
-    /// The environment, as Kong's env vault reads it (`kong/vaults/env`): the name in capitals,
-    /// dashes as underscores.
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
-        if reference.name != "env" {
-            return Err(format!("could not find vault ({})", reference.name));
-        }
-        let prefix = reference.config.iter().find(|(name, _)| name == "prefix");
-        let prefix = prefix.map(|(_, value)| value.as_str()).unwrap_or_default();
-        let name = format!("{prefix}{}", reference.resource).replace('-', "_").to_uppercase();
-        let value = std::env::var(name).map_err(|_| NO_VALUE.to_owned())?;
-        match &reference.key {
-            None => Ok(value),
-            Some(key) => {
-                let object: Record = serde_json::from_str(&value).map_err(|_| NO_VALUE)?;
-                object.get(key).and_then(|v| v.as_str()).map(str::to_owned).ok_or(NO_VALUE.into())
-            }
+        environment(reference)
+    }
+}
+
+/// Look-ups in what a database holds now.
+struct Live {
+    store: Arc<Store>,
+}
+
+impl Directory for Live {
+    fn find(&self, kind: &str, field: &str, value: &str) -> Found {
+        found(&self.store.entities(), kind, field, value)
+    }
+
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+        children(&self.store.entities(), kind, parent, parent_id)
+    }
+
+    fn workspace_id(&self) -> Option<&str> {
+        Some(declarative::DEFAULT_WORKSPACE_ID)
+    }
+
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        environment(reference)
+    }
+}
+
+/// What has ended is not there.
+fn found(entities: &Entities, kind: &str, field: &str, value: &str) -> Found {
+    match Directory::find(entities, kind, field, value) {
+        Found::Now(Some(record)) if ttl::is_over(&record, ttl::now()) => Found::Now(None),
+        found => found,
+    }
+}
+
+fn children(entities: &Entities, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+    let mut children = Directory::children(entities, kind, parent, parent_id);
+    let now = ttl::now();
+    children.retain(|record| !ttl::is_over(record, now));
+    children
+}
+
+/// A secret of the environment, as Kong's env vault reads it (`kong/vaults/env`): the name in
+/// capitals, dashes as underscores.
+fn environment(reference: &SecretRef) -> Result<String, String> {
+    if reference.name != "env" {
+        return Err(format!("could not find vault ({})", reference.name));
+    }
+    let prefix = reference.config.iter().find(|(name, _)| name == "prefix");
+    let prefix = prefix.map(|(_, value)| value.as_str()).unwrap_or_default();
+    let name = format!("{prefix}{}", reference.resource).replace('-', "_").to_uppercase();
+    let value = std::env::var(name).map_err(|_| NO_VALUE.to_owned())?;
+    match &reference.key {
+        None => Ok(value),
+        Some(key) => {
+            let object: Record = serde_json::from_str(&value).map_err(|_| NO_VALUE)?;
+            object.get(key).and_then(|v| v.as_str()).map(str::to_owned).ok_or(NO_VALUE.into())
         }
     }
 }

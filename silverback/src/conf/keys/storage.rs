@@ -6,13 +6,15 @@ use super::{ANY_FROM_0, FROM_0, Key, PORT, k};
 
 const NO_LMDB: super::Effect = Ignored("there is no LMDB here");
 
-/// The words of `database` that are known; only `off` is available.
+/// The words of `database` that are known.
 static DATABASES: &[&str] = &["off", "sqlite", "postgres"];
 
 #[rustfmt::skip]
 pub(super) static DATASTORE: &[Key] = &[
-    k("database", Enum(DATABASES), "off", Used,
-      "Where entities are kept. `off` is in memory, from a declarative configuration."),
+    k("database", Enum(DATABASES), "sqlite", Used,
+      "Where entities are kept; `pg_*` mean `postgres`, `declarative_config` means `off`."),
+    k("sqlite_file", Path, "silverback.db", Used,
+      "The file of `database = sqlite`, under the prefix unless absolute."),
     k("pg_host", Text, "127.0.0.1", Used, "Host of the Postgres server."),
     k("pg_port", Number(&PORT), "5432", Used, "Port of the Postgres server."),
     k("pg_timeout", Number(&ANY_FROM_0), "5000", Used,
