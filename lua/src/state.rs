@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) config: Arc<Config>,
     /// What goes between functions and the scheduler.
     pub(crate) inbox: Rc<Inbox>,
+    /// The timers that its code has set.
+    pub(crate) timers: Rc<ngx::Timers>,
     glue: OnceCell<Glue>,
     spare: RefCell<Vec<Coroutine>>,
     nothing: Function,
@@ -78,6 +80,7 @@ impl State {
             lua,
             config: config.clone(),
             inbox: Rc::default(),
+            timers: Rc::default(),
             glue: OnceCell::new(),
             spare: RefCell::default(),
             nothing,

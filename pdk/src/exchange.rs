@@ -9,6 +9,7 @@ mod upstream;
 mod view;
 
 use std::{
+    any::Any,
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
@@ -73,6 +74,8 @@ pub struct Exchange {
     pub serialize: Vec<(String, Value, SerializeMode)>,
     /// When what happened.
     pub timing: Timing,
+    /// What the host of an interpreter keeps with the exchange, gone with it.
+    pub kept: Option<Rc<dyn Any>>,
 }
 
 impl Exchange {
@@ -96,6 +99,7 @@ impl Exchange {
             nginx_ctx: HashMap::new(),
             serialize: Vec::new(),
             timing: Timing::start(),
+            kept: None,
         }
     }
 

@@ -1,0 +1,2 @@
+-- The same cache: one kind is enough.
+return require "resty.lrucache"

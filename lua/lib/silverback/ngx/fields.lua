@@ -1,0 +1,93 @@
+-- Fields of `ngx` that are functions in disguise: header, var, arg, ctx, status.
+
+local native = require "silverback.native"
+
+local ngx, setmetatable, rawset, type = ngx, setmetatable, rawset, type
+local exchange, gone = native.exchange, native.gone
+local select, lower, gsub = select, string.lower, string.gsub
+
+local header_get, header_set = native.header_get, native.header_set
+ngx.header = setmetatable({}, {
+  __index = function(_, name) return header_get(name) end,
+  __newindex = function(_, name, value) header_set(name, value) end,
+})
+
+local var, set_var = native.var, native.set_var
+ngx.var = setmetatable({}, {
+  __index = function(_, name)
+    if type(name) == "number" then return nil end
+    return var(name)
+  end,
+  __newindex = function(_, name, value) set_var(name, value) end,
+})
+
+local arg, set_arg = native.arg, native.set_arg
+ngx.arg = setmetatable({}, {
+  __index = function(_, position) return arg(position) end,
+  __newindex = function(_, position, value) set_arg(position, value) end,
+})
+
+-- The tables of `ngx.ctx` by the number of their exchange.
+local contexts = {}
+
+local function forget(...)
+  for i = 1, select("#", ...) do contexts[(select(i, ...))] = nil end
+end
+
+local function context()
+  local id = exchange()
+  if not id then error("no request ctx found", 3) end
+  local found = contexts[id]
+  if not found then
+    -- Those of exchanges that have ended make room.
+    forget(gone())
+    found = {}
+    contexts[id] = found
+  end
+  return found
+end
+
+local status, headers_sent = native.status, native.headers_sent
+setmetatable(ngx, {
+  __index = function(_, key)
+    if key == "ctx" then return context() end
+    if key == "status" then return status() end
+    if key == "headers_sent" then return headers_sent() end
+    if key == "is_subrequest" then return false end
+  end,
+  __newindex = function(t, key, value)
+    if key == "ctx" then
+      context()
+      if type(value) ~= "table" then
+        error("ctx should be a table while getting a " .. type(value), 2)
+      end
+      contexts[exchange()] = value
+    elseif key == "status" then
+      native.set_status(value)
+    elseif key == "headers_sent" then
+      error("attempt to write to ngx.headers_sent", 2)
+    else
+      rawset(t, key, value)
+    end
+  end,
+})
+
+-- Names in any spelling find their header.
+local HEADERS = {
+  __index = function(t, name)
+    if type(name) ~= "string" then return nil end
+    return rawget(t, (gsub(lower(name), "_", "-")))
+  end,
+}
+
+local function with_spellings(get)
+  return function(most, raw)
+    local headers, truncated = get(most)
+    if not raw then setmetatable(headers, HEADERS) end
+    if truncated then return headers, truncated end
+    return headers
+  end
+end
+
+ngx.req.get_headers = with_spellings(native.request_headers)
+ngx.resp = { get_headers = with_spellings(native.answer_headers) }

@@ -1,0 +1,3 @@
+-- Whether a table holds nothing (OpenResty's LuaJIT has this built in).
+local next = next
+return function(t) return next(t) == nil end

@@ -1,0 +1,187 @@
+//! The modules that plugins require.
+
+use super::check;
+
+#[test]
+fn json_is_that_of_lua_cjson() {
+    for (value, expect) in [
+        ("{1, 2, {}}", "[1,2,{}]"),
+        ("{a = 'x/y\\n\\1\\127\"'}", r#"{"a":"x\/y\n\u0001\u007f\""}"#),
+        ("{1.5, 1e15, 123456789012345, -0.1}", "[1.5,1e+15,1.2345678901234e+14,-0.1]"),
+        ("{[1] = 1, [3] = 3}", "[1,null,3]"),
+        ("{[1] = 1, [100] = 1}", "nil Cannot serialise table: excessively sparse array"),
+        ("print", "nil Cannot serialise function: type not supported"),
+        ("0/0", "nil Cannot serialise number: must not be NaN or Infinity"),
+        ("{[true] = 1}", "nil Cannot serialise boolean: table key must be a number or string"),
+        (
+            "{cjson.null, cjson.empty_array, setmetatable({}, cjson.array_mt), \
+          setmetatable({}, cjson.empty_array_mt)}",
+            "[null,[],[],[]]",
+        ),
+    ] {
+        check(&format!("local cjson = require('cjson.safe') return cjson.encode({value})"), expect);
+    }
+    for (text, expect) in [
+        ("[1, 2.5, true, null]", "[1,2.5,true,null]"),
+        (r#"{"a":{"b":[]}}"#, r#"{"a":{"b":{}}}"#),
+        (r#""\u00e9\ud83d\ude00""#, "\"é😀\""),
+        ("", "nil Expected value but found T_END at character 1"),
+        ("{\"a\" 1}", "nil Expected colon but found T_NUMBER at character 6"),
+        ("[1,", "nil Expected value but found T_END at character 4"),
+        ("nope", "nil Expected value but found invalid token at character 1"),
+        ("1 2", "nil Expected the end but found T_NUMBER at character 3"),
+    ] {
+        let source = format!(
+            "local cjson = require('cjson.safe') local value, e = cjson.decode([==[{text}]==]) \
+             if value == nil then return nil, e end return cjson.encode(value)"
+        );
+        check(&source, expect);
+    }
+    check("return require('cjson').null == ngx.null", "true");
+    check(
+        "return pcall(require('cjson').decode, '{')",
+        "false Expected object key string but found T_END at character 2",
+    );
+    check(
+        "local c = require('kong.tools.cjson') return c.encode(c.decode_with_array_mt('[]')), \
+           c.encode(1234567890123456)",
+        "[] 1234567890123456",
+    );
+    check(
+        "local c = require('cjson.safe').new() c.decode_max_depth(2) return c.decode('[[[1]]]')",
+        "nil Found too many nested data structures (3) at character 3",
+    );
+}
+
+#[test]
+fn tables_and_strings() {
+    check(
+        "return require('table.isempty'){}, require('table.nkeys'){1, a = 2}, \
+           require('table.isarray'){1, 2}, require('table.isarray'){a = 1}",
+        "true 2 true false",
+    );
+    check(
+        "local s = require('kong.tools.string') return s.strip('  a b '), \
+           table.concat(s.splitn('a,b,c', ',', 2), '|'), s.bytes_to_str(5497558, 'm')",
+        "a b a|b,c 5.24 MiB",
+    );
+    check(
+        "local s = require('kong.tools.string') return s.validate_utf8('a\\255'), \
+           s.replace_dashes_lower('A-B'), s.parse_ngx_size('8k')",
+        "false a_b 8192",
+    );
+    check(
+        "local t = require('kong.tools.table') return t.deep_merge({a = {b = 1}}, {a = {c = 2}}).a.c, \
+           t.is_array({1, nil, 3}), t.table_contains({1, 2}, 2)",
+        "2 false true",
+    );
+    check(
+        "local ip = require('kong.tools.ip') return ip.is_valid_ip_or_cidr('10.0.0.0/8'), \
+           ip.is_valid_ip('1.2.3'), ip.normalize_ipv6('::1'), ip.hostname_type('a.b')",
+        "true false 0000:0000:0000:0000:0000:0000:0000:0001 name",
+    );
+    check(
+        "local m = require('resty.ipmatcher').new{'10.0.0.0/8', '::1'} \
+           return m:match('10.1.2.3'), m:match('11.0.0.1'), m:match('::1')",
+        "true false true",
+    );
+    check("return require('kong.tools.uri').normalize('/a/./b/../c//%7e%2f', true)", "/a/c/~%2F");
+    check(
+        "local u = require('kong.tools.uuid').uuid() return #u, \
+           require('kong.tools.uuid').is_valid_uuid(u)",
+        "36 true",
+    );
+    check(
+        "local h = require('kong.tools.http') return h.encode_args{a = {1, 2}, b = 'x y'}, \
+           h.get_mime_type('text/html'), h.parse_directive_header('max-age=5, no-store')['max-age']",
+        "a%5b1%5d=1&a%5b2%5d=2&b=x%20y text/html; charset=utf-8 5",
+    );
+    check(
+        "return require('kong.tools.timestamp').get_timestamps(1234567890).hour",
+        "1234566000000",
+    );
+    check("return require('kong.tools.time').nginx_conf_time_to_seconds('1h 30m')", "5400");
+    check(
+        "local gzip = require('kong.tools.gzip') \
+           return gzip.inflate_gzip(gzip.deflate_gzip('hello'))",
+        "hello",
+    );
+    check(
+        "return require('kong.meta').version, require('kong.constants').HEADERS.VIA",
+        "3.10.0 Via",
+    );
+}
+
+#[test]
+fn old_plugins_extend_a_class() {
+    check(
+        "local Base = require('kong.plugins.base_plugin') local Plugin = Base:extend() \
+           function Plugin:new() Plugin.super.new(self, 'mine') end \
+           function Plugin:access() Plugin.super.access(self) return self._name end \
+           local p = Plugin() return p:access(), p:is(Base)",
+        "mine true",
+    );
+}
+
+#[test]
+fn types_check_values() {
+    check(
+        "local t = require('kong.db.schema.typedefs') local port = t.port{default = 80} \
+           return port.default, port.between[2], t.port.default",
+        "80 65535 nil",
+    );
+    check(
+        "local t = require('kong.db.schema.typedefs') return t.host.custom_validator('a_b.c'), \
+           t.host.custom_validator('a:80')",
+        "true nil must not have a port",
+    );
+    check(
+        "return pcall(function() return require('kong.db.schema.typedefs').nothing end)",
+        "false test:1: schema typedef error: definition nothing does not exist",
+    );
+    check(
+        "return require('kong.db.schema.typedefs').url.custom_validator('x')",
+        "nil missing host in url",
+    );
+}
+
+#[test]
+fn caches_forget_what_was_used_least() {
+    check(
+        "local c = require('resty.lrucache').new(2) c:set('a', 1) c:set('b', 2) c:get('a') \
+           c:set('c', 3) return c:get('a'), c:get('b'), c:count()",
+        "1 nil 2",
+    );
+    check(
+        "local c = require('resty.lrucache').new(2) c:set('a', 1, 0.001) ngx.sleep(0.01) \
+           return c:get('a')",
+        "nil 1 0",
+    );
+}
+
+#[test]
+fn urls() {
+    check(
+        "local u = require('socket.url').parse('https://u:p@h.test:8443/a/b;c?d=e#f') \
+           return u.scheme, u.user, u.password, u.host, u.port, u.path, u.query, u.fragment",
+        "https u p h.test 8443 /a/b d=e f",
+    );
+    check(
+        "local url = require('socket.url') return url.build(url.parse('http://h/p?q')), \
+           url.escape('a b/c'), url.absolute('http://h/a/b', '../c')",
+        "http://h/p?q a%20b%2fc http://h/c",
+    );
+}
+
+#[test]
+fn all_modules_load() {
+    let names = crate::library::names();
+    let skip = |name: &str| name.starts_with("resty.openssl") || name == "resty.aes";
+    let list: Vec<String> = names.filter(|n| !skip(n)).map(|name| format!("'{name}'")).collect();
+    let source = format!(
+        "for _, name in ipairs{{{}}} do local ok, e = pcall(require, name) \
+         if not ok then return name, e end end return 'all'",
+        list.join(",")
+    );
+    check(&source, "all");
+}

@@ -1,0 +1,109 @@
+//! `ngx.var`: nginx's variables.
+
+use http::HeaderValue;
+use mlua::Table;
+use silverback_pdk::{Exchange, Scheme, Value, kong};
+
+use super::{
+    codec::own_text,
+    context::{self, CONNECTION},
+    request::raised,
+};
+use crate::{
+    bind,
+    raw::{Args, Kind, Out, Outcome},
+    state::State,
+};
+
+/// Puts the functions behind `ngx.var` into `native`.
+///
+/// # Errors
+/// If there is no memory.
+pub(super) fn register(state: &State, native: &Table) -> mlua::Result<()> {
+    let get_var = kong::find("kong.nginx.get_var");
+    native.set("var", bind::fast(state, move |args| get(args, get_var))?)?;
+    native.set("set_var", bind::fast(state, set)?)
+}
+
+fn get(args: &Args<'_>, get_var: Option<&'static kong::Function>) -> Outcome {
+    let name = own_text(args, 1);
+    let work = |exchange: &mut Exchange| {
+        if name == b"uri" {
+            let kept = context::kept(exchange);
+            if let Some(uri) = kept.uri.borrow().as_ref() {
+                return Outcome::One(uri.clone().into());
+            }
+        }
+        let value = get_var.and_then(|function| function.call_now(exchange, &[Value::text(&name)]));
+        match value {
+            Some(Ok(value)) => Outcome::One(Out::Value(value)),
+            _ => Outcome::One(Out::Nil),
+        }
+    };
+    raised(context::with(CONNECTION, work))
+}
+
+/// (name, text or nil)
+fn set(args: &Args<'_>) -> Outcome {
+    let name = String::from_utf8_lossy(&own_text(args, 1)).into_owned();
+    let text = match args.kind(2) {
+        Kind::Nil | Kind::None => None,
+        Kind::Text | Kind::Number | Kind::Boolean => {
+            Some(String::from_utf8_lossy(&own_text(args, 2)).into_owned())
+        }
+        other => {
+            let kind = other.name();
+            return Outcome::Raise(format!(
+                "bad variable value type: string or number expected, got {kind}"
+            ));
+        }
+    };
+    let set = context::with(CONNECTION, |exchange| change(exchange, &name, text.as_deref()));
+    match set {
+        Ok(true) => Outcome::Nothing,
+        Ok(false) => Outcome::Raise(format!(
+            "variable \"{name}\" not found for writing; maybe it is a built-in variable that is \
+             not changeable or you forgot to use \"set ${name} '';\" in the config file to define \
+             it first"
+        )),
+        Err(text) => Outcome::Raise(text),
+    }
+}
+
+/// Whether there is a variable of that name that can be changed.
+fn change(exchange: &mut Exchange, name: &str, text: Option<&str>) -> bool {
+    let value = text.unwrap_or_default();
+    match name {
+        "args" | "query_string" => {
+            exchange.request.query = text.filter(|text| !text.is_empty()).map(str::to_owned);
+        }
+        "upstream_uri" => {
+            let (path, query) = value.split_once('?').unwrap_or((value, ""));
+            exchange.upstream.path = path.to_owned();
+            if !query.is_empty() {
+                exchange.request.query = Some(query.to_owned());
+            }
+        }
+        "upstream_scheme" => {
+            let secure = matches!(value, "https" | "grpcs");
+            exchange.upstream.scheme = if secure { Scheme::Https } else { Scheme::Http };
+        }
+        "upstream_host" => {
+            exchange.upstream.host_header = text.and_then(|text| HeaderValue::from_str(text).ok());
+        }
+        // Headers that nginx makes of Kong's variables.
+        "upstream_x_forwarded_proto"
+        | "upstream_x_forwarded_host"
+        | "upstream_x_forwarded_port"
+        | "upstream_x_forwarded_path"
+        | "upstream_x_forwarded_prefix"
+        | "upstream_x_forwarded_for"
+        | "upstream_te"
+        | "upstream_upgrade"
+        | "upstream_connection" => {}
+        // Those that change nothing here.
+        "kong_proxy_mode" | "limit_rate" | "ctx_ref" | "upstream_keepalive" => {}
+        _ => return false,
+    }
+    true
+}
