@@ -28,7 +28,7 @@ mod answers;
 mod args;
 mod body;
 mod headers;
-mod nginx_vars;
+pub mod nginx_vars;
 mod phases;
 mod serialize;
 mod uri;

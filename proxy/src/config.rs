@@ -7,6 +7,8 @@ use http::{HeaderName, HeaderValue};
 use silverback_pdk::Node;
 use silverback_router::Flavor;
 
+use crate::logs::LogFormat;
+
 /// What the data plane needs to know. `Config::new` has Kong's defaults.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -34,6 +36,10 @@ pub struct Config {
     pub tls: TlsSettings,
     /// Where a line for each request goes (`proxy_access_log`); none writes nothing.
     pub access_log: Option<PathBuf>,
+    /// What such a line holds; none is Kong's own format.
+    pub access_log_format: Option<LogFormat>,
+    /// What a line for a stream holds; none is Kong's own format, `basic`.
+    pub stream_access_log_format: Option<LogFormat>,
     /// Where a line for each stream goes (`proxy_stream_access_log`), which may be the same file;
     /// none writes nothing.
     pub stream_access_log: Option<PathBuf>,
@@ -60,6 +66,8 @@ impl Config {
             limits: Limits::default(),
             tls: TlsSettings::default(),
             access_log: None,
+            access_log_format: None,
+            stream_access_log_format: None,
             stream_access_log: None,
             dns_ttl: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(10),

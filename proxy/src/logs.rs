@@ -1,5 +1,7 @@
 //! The end of a request: a line in the access log, and the log phase.
 
+mod format;
+
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
@@ -12,6 +14,7 @@ use std::{
 use http::{HeaderName, Version, header};
 use silverback_pdk::{Body, Exchange, LogLevel, Phase, Session};
 
+pub use self::format::{FormatError, LogFormat};
 use crate::lifecycle::Work;
 
 /// Lines that may wait for the disk.
@@ -100,9 +103,16 @@ pub(crate) fn end(mut work: Box<Work>) {
         work.exchange.response.body = Body::Empty;
     }
     let worker = work.worker.clone();
-    let (log, line): (_, &dyn Fn() -> String) = match &work.exchange.session {
-        None => (&worker.access_log, &|| line(&work.exchange, work.sent)),
-        Some(session) => (&worker.stream_access_log, &|| stream_line(&work.exchange, session)),
+    let (exchange, config) = (&work.exchange, &worker.config);
+    let (log, line): (_, &dyn Fn() -> String) = match &exchange.session {
+        None => (&worker.access_log, &|| match &config.access_log_format {
+            Some(format) => format.line(exchange, work.sent),
+            None => line(exchange, work.sent),
+        }),
+        Some(session) => (&worker.stream_access_log, &|| match &config.stream_access_log_format {
+            Some(format) => format.line(exchange, session.sent),
+            None => stream_line(exchange, session),
+        }),
     };
     if let Some(log) = log
         && !log.write(line())
@@ -149,7 +159,7 @@ fn line(exchange: &Exchange, sent: u64) -> String {
 }
 
 /// A line for a stream: address, time, protocol, status, bytes sent and received, seconds (Kong's
-/// format `basic`, kong/templates/nginx_kong_stream.lua). There is no other format for streams.
+/// format `basic`, kong/templates/nginx_kong_stream.lua).
 fn stream_line(exchange: &Exchange, session: &Session) -> String {
     let timing = &exchange.timing;
     let took = timing.ended.unwrap_or(timing.start).saturating_duration_since(timing.start);
@@ -181,9 +191,14 @@ fn decode_base64(code: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(code).ok()
 }
 
-/// Quotes, backslashes and what is not printable as nginx writes them in its logs.
 fn escaped(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
+    escape(text, &mut out);
+    out
+}
+
+/// Quotes, backslashes and what is not printable as nginx writes them in its logs.
+fn escape(text: &[u8], out: &mut String) {
     for &byte in text {
         match byte {
             b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
@@ -194,7 +209,6 @@ fn escaped(text: &[u8]) -> String {
             _ => out.push(char::from(byte)),
         }
     }
-    out
 }
 
 /// "21/Nov/2026:02:30:40 +0000".

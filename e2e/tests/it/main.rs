@@ -6,6 +6,7 @@
 mod bad_input;
 mod change;
 mod faults;
+mod logging;
 mod phases;
 mod postgres;
 mod redis;

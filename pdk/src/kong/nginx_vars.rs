@@ -1,6 +1,9 @@
 //! nginx's variables that plugins ask for (ngx_http_core_module and Kong's own).
 
-use std::{net::IpAddr, time::SystemTime};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -9,8 +12,81 @@ use http::{HeaderMap, Version};
 use super::{headers, request, serialize, uri};
 use crate::{Exchange, Phase, Scheme, Session, Target, Value};
 
+/// The beginnings of names that hold the name of something else.
+const FAMILIES: [&str; 5] = ["arg_", "http_", "sent_http_", "upstream_http_", "cookie_"];
+
+/// The other names, of requests and of streams.
+pub(super) const NAMES: [&str; 59] = [
+    "args",
+    "binary_remote_addr",
+    "body_bytes_sent",
+    "bytes_received",
+    "bytes_sent",
+    "content_length",
+    "content_type",
+    "document_uri",
+    "host",
+    "hostname",
+    "http2",
+    "https",
+    "is_args",
+    "kong_proxy_mode",
+    "kong_request_id",
+    "kong_upstream_name",
+    "msec",
+    "nginx_version",
+    "pid",
+    "protocol",
+    "proxy_add_x_forwarded_for",
+    "query_string",
+    "realip_remote_addr",
+    "realip_remote_port",
+    "remote_addr",
+    "remote_port",
+    "remote_user",
+    "request",
+    "request_body",
+    "request_completion",
+    "request_id",
+    "request_length",
+    "request_method",
+    "request_time",
+    "request_uri",
+    "scheme",
+    "server_addr",
+    "server_name",
+    "server_port",
+    "server_protocol",
+    "session_time",
+    "ssl_cipher",
+    "ssl_client_verify",
+    "ssl_protocol",
+    "ssl_server_name",
+    "status",
+    "time_iso8601",
+    "time_local",
+    "upstream_addr",
+    "upstream_bytes_received",
+    "upstream_bytes_sent",
+    "upstream_header_time",
+    "upstream_host",
+    "upstream_response_time",
+    "upstream_scheme",
+    "upstream_status",
+    "upstream_uri",
+    "upstream_x_forwarded_prefix",
+    "uri",
+];
+
+/// Whether there is a variable of that name.
+pub fn is_known(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let of_family = |family: &str| name.len() > family.len() && name.starts_with(family);
+    NAMES.contains(&name.as_str()) || FAMILIES.iter().any(|family| of_family(family))
+}
+
 /// The variable of that name, as text; nil if there is none or it has no value.
-pub(super) fn get(exchange: &Exchange, name: &str) -> Value {
+pub fn get(exchange: &Exchange, name: &str) -> Value {
     let lower = name.to_ascii_lowercase();
     let name = lower.as_str();
     if let Some(name) = name.strip_prefix("arg_") {
@@ -29,17 +105,20 @@ pub(super) fn get(exchange: &Exchange, name: &str) -> Value {
     if let Some(name) = name.strip_prefix("cookie_") {
         return cookie(exchange, name);
     }
+    plain(exchange, name).unwrap_or_default()
+}
+
+/// A variable whose name is its own; none if there is none of that name.
+pub(super) fn plain(exchange: &Exchange, name: &str) -> Option<Value> {
     if let Some(session) = &exchange.session {
         return of_session(exchange, session, name)
             .or_else(|| of_connection(exchange, name))
-            .or_else(|| of_node(exchange, name))
-            .unwrap_or_default();
+            .or_else(|| of_node(exchange, name));
     }
     of_request(exchange, name)
         .or_else(|| of_connection(exchange, name))
         .or_else(|| of_answer(exchange, name))
         .or_else(|| of_node(exchange, name))
-        .unwrap_or_default()
 }
 
 /// All lines of a header under its name in a variable, joined as nginx does.
@@ -136,8 +215,23 @@ fn remote_user(headers: &HeaderMap) -> Value {
 /// Seconds since the request's start, with milliseconds.
 fn request_time(exchange: &Exchange) -> String {
     let timing = &exchange.timing;
-    let end = timing.ended.unwrap_or_else(std::time::Instant::now);
-    let time = end.saturating_duration_since(timing.start);
+    let end = timing.ended.unwrap_or_else(Instant::now);
+    in_seconds(end.saturating_duration_since(timing.start))
+}
+
+/// How long each try at the upstream took: until the next began, the last one until `end`. None
+/// where the upstream was not asked.
+fn upstream_times(exchange: &Exchange, end: Option<Instant>) -> Option<String> {
+    let tries = &exchange.upstream.tries;
+    let ends = tries.iter().skip(1).map(|next| next.began);
+    let ends = ends.chain([end.unwrap_or_else(Instant::now)]);
+    let times = tries.iter().zip(ends);
+    let times = times.map(|(one, end)| in_seconds(end.saturating_duration_since(one.began)));
+    let times: Vec<_> = times.collect();
+    (!times.is_empty()).then(|| times.join(", "))
+}
+
+fn in_seconds(time: Duration) -> String {
     format!("{}.{:03}", time.as_secs(), time.subsec_millis())
 }
 
@@ -197,6 +291,8 @@ fn of_answer(exchange: &Exchange, name: &str) -> Option<Value> {
                 .join(", ")
                 .into(),
         },
+        "upstream_header_time" => upstream_times(exchange, exchange.timing.head_at).into(),
+        "upstream_response_time" => upstream_times(exchange, exchange.timing.ended).into(),
         "upstream_x_forwarded_prefix" => {
             exchange.matched.as_ref().and_then(|matched| matched.prefix.as_deref()).into()
         }

@@ -168,7 +168,9 @@ pub(crate) fn family_of(name: &str) -> Option<&'static Family> {
 /// nginx directives that mean something here though they have no key of their own in the table.
 /// They are known after `nginx_http_`, and after `nginx_proxy_` where that differs.
 pub(crate) static DIRECTIVES_USED: &[&str] = &[
+    "nginx_http_log_format",
     "nginx_http_lua_shared_dict",
+    "nginx_stream_log_format",
     "nginx_stream_lua_shared_dict",
     "nginx_http_client_header_buffer_size",
     "nginx_http_large_client_header_buffers",

@@ -5,12 +5,14 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use http::HeaderName;
 use silverback_pdk::Node;
-use silverback_proxy::{self as proxy, Config};
+use silverback_proxy::{self as proxy, Config, LogFormat};
 use silverback_router::Flavor;
 
 use crate::{
     certificate::default_certificate,
-    conf::{Conf, Listener, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive, TlsVersion},
+    conf::{
+        Conf, Listener, Log, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive, TlsVersion,
+    },
     prefix::Prefix,
 };
 
@@ -32,9 +34,12 @@ pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
     config.limits = limits(conf);
     config.tls = tls(conf, prefix)?;
     config.access_log = access_log("proxy_access_log", &conf.logs.proxy_access.target)?;
+    config.access_log_format = log_format(conf, "proxy_access_log", &conf.logs.proxy_access)?;
     if !conf.stream_listen.is_empty() {
         let target = &conf.logs.stream_access.target;
         config.stream_access_log = access_log("proxy_stream_access_log", target)?;
+        config.stream_access_log_format =
+            log_format(conf, "proxy_stream_access_log", &conf.logs.stream_access)?;
     }
     if let Some(ttl) = conf.dns.valid_ttl {
         config.dns_ttl = ttl;
@@ -50,6 +55,32 @@ fn access_log(key: &str, target: &LogTarget) -> Result<Option<PathBuf>> {
         LogTarget::Stderr => Some("/dev/stderr".into()),
         LogTarget::Syslog(_) => bail!("{key}: syslog is not available yet"),
     })
+}
+
+/// The settings that may define formats, as `name 'text ...'`.
+const LOG_FORMATS: [&str; 2] = ["nginx_http_log_format", "nginx_stream_log_format"];
+
+/// The format that a log is to have; none is Kong's own.
+fn log_format(conf: &Conf, key: &str, log: &Log) -> Result<Option<LogFormat>> {
+    let Some(name) = log.option.as_deref() else { return Ok(None) };
+    for setting in LOG_FORMATS {
+        let given = conf.settings.text(setting).unwrap_or_default();
+        // Several directives may stand in one setting.
+        for definition in given.split("; log_format ") {
+            let text = definition.trim_start().strip_prefix(name);
+            if let Some(text) = text.filter(|text| text.starts_with(char::is_whitespace)) {
+                let format = LogFormat::parse(text);
+                return format.map(Some).with_context(|| format!("{setting}: log format '{name}'"));
+            }
+        }
+    }
+    let named = LogFormat::named(name).with_context(|| {
+        format!(
+            "{key}: unknown log format '{name}': define it with nginx_http_log_format = {name} \
+             '...'; there are combined, kong_log_format, json and, for streams, basic"
+        )
+    })?;
+    Ok(Some(named))
 }
 
 fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {

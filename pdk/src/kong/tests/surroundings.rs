@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::{LogLevel, Try, set_log_sink};
+use crate::{LogLevel, Session, Try, kong::nginx_vars, set_log_sink};
 
 #[test]
 fn shared_values_and_the_rest_of_the_context() {
@@ -416,4 +416,16 @@ fn lines_of_the_log() {
         assert!(lines.iter().any(|written| written == line), "{line} not in {lines:?}");
     }
     assert!(!lines.iter().any(|line| line.starts_with("debug") || line.starts_with("info")));
+}
+
+/// What configurations may name is what there is.
+#[test]
+fn known_variables_have_a_meaning() {
+    let mut e = exchange("GET", "/", &[]);
+    let meant = |e: &Exchange, name: &&str| nginx_vars::plain(e, name).is_some();
+    let of_requests: Vec<_> = nginx_vars::NAMES.into_iter().filter(|n| !meant(&e, n)).collect();
+    e.session = Some(Session::default());
+    let left: Vec<_> = of_requests.iter().filter(|name| !meant(&e, name)).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(of_requests.contains(&"session_time") && !nginx_vars::is_known("none"));
 }
