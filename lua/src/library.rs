@@ -3,6 +3,32 @@
 /// The modules by name, sorted.
 static MODULES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/library.rs"));
 
+/// Modules that users may have in a version of their own, which is theirs to choose then. All
+/// others are part of the gateway's interface.
+const THEIRS: [&str; 12] = [
+    "date",
+    "inspect",
+    "pl",
+    "resty.cookie",
+    "resty.http",
+    "resty.ipmatcher",
+    "resty.jit-uuid",
+    "resty.lock",
+    "resty.lrucache",
+    "resty.openssl",
+    "resty.redis",
+    "resty.url",
+];
+
+/// Whether a module gives way to one of that name in `lua_package_path`.
+pub(crate) fn gives_way(name: &str) -> bool {
+    let below = |family: &str| {
+        name.strip_prefix(family)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || rest.starts_with('_'))
+    };
+    THEIRS.iter().any(|family| below(family))
+}
+
 /// The source of a module.
 pub(crate) fn find(name: &str) -> Option<&'static str> {
     let place = MODULES.binary_search_by(|(known, _)| known.cmp(&name)).ok()?;

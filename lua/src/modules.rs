@@ -28,9 +28,10 @@ pub(crate) fn register(state: &State) -> mlua::Result<()> {
     let own = c_tree.map(|tree| format!("{CPATH};{tree}/?.so"));
     package.set("cpath", path(package_cpath, own.as_deref().unwrap_or(CPATH), &directory))?;
     let loaders: Table = package.get("loaders")?;
-    let searcher = lua.create_function(|lua, name: String| search(lua, &name))?;
     // Behind `package.preload`, before the file system: ours can't be hidden by accident.
-    loaders.raw_insert(2, searcher)
+    let first = lua.create_function(|lua, name: String| search(lua, &name, false))?;
+    loaders.raw_insert(2, first)?;
+    loaders.raw_push(lua.create_function(|lua, name: String| search(lua, &name, true))?)
 }
 
 /// A path setting with the defaults where `;;` stands, and relative parts made absolute: a node
@@ -49,8 +50,12 @@ fn path(given: &str, default: &str, directory: &str) -> String {
     absolute.collect::<Vec<_>>().join(";")
 }
 
-/// A searcher of `package.loaders`: the embedded library.
-fn search(lua: &Lua, name: &str) -> mlua::Result<Value> {
+/// A searcher of `package.loaders`: the embedded library, the part that is to be found first or
+/// the part that comes last.
+fn search(lua: &Lua, name: &str, last: bool) -> mlua::Result<Value> {
+    if library::gives_way(name) != last {
+        return Ok(Value::Nil);
+    }
     match library::find(name) {
         Some(source) => {
             let chunk = lua.load(source).set_name(format!("@silverback/{name}.lua"));

@@ -31,6 +31,7 @@ local function delegate(name)
   end
 end
 delegate "getreusedtimes"
+redis.get_reused_times = redis.getreusedtimes
 
 function redis:set_timeout(timeout) return self._sock:settimeout(timeout) end
 function redis:set_timeouts(...) return self._sock:settimeouts(...) end

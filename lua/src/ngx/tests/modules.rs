@@ -71,8 +71,8 @@ fn tables_and_strings() {
         "false a_b 8192",
     );
     check(
-        "local t = require('kong.tools.table') return t.deep_merge({a = {b = 1}}, {a = {c = 2}}).a.c, \
-           t.is_array({1, nil, 3}), t.table_contains({1, 2}, 2)",
+        "local t = require('kong.tools.table') return \
+           t.deep_merge({a = {b = 1}}, {a = {c = 2}}).a.c, t.is_array({1, nil, 3}), t.table_contains({1, 2}, 2)",
         "2 false true",
     );
     check(
@@ -93,7 +93,8 @@ fn tables_and_strings() {
     );
     check(
         "local h = require('kong.tools.http') return h.encode_args{a = {1, 2}, b = 'x y'}, \
-           h.get_mime_type('text/html'), h.parse_directive_header('max-age=5, no-store')['max-age']",
+           h.get_mime_type('text/html'), \
+           h.parse_directive_header('max-age=5, no-store')['max-age']",
         "a%5b1%5d=1&a%5b2%5d=2&b=x%20y text/html; charset=utf-8 5",
     );
     check(
@@ -176,12 +177,76 @@ fn urls() {
 #[test]
 fn all_modules_load() {
     let names = crate::library::names();
-    let skip = |name: &str| name.starts_with("resty.openssl") || name == "resty.aes";
-    let list: Vec<String> = names.filter(|n| !skip(n)).map(|name| format!("'{name}'")).collect();
+    let list: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let source = format!(
         "for _, name in ipairs{{{}}} do local ok, e = pcall(require, name) \
          if not ok then return name, e end end return 'all'",
         list.join(",")
     );
     check(&source, "all");
+}
+
+#[test]
+fn keys_certificates_and_ciphers() {
+    for kind in [
+        "type = 'RSA', bits = 2048",
+        "type = 'EC', curve = 'prime256v1'",
+        "type = 'EC', curve = 'secp521r1'",
+        "type = 'ED25519'",
+    ] {
+        let source = format!(
+            "local pkey = require('resty.openssl.pkey') local key = pkey.new{{{kind}}} \
+             local signed = key:sign('text', 'sha256') local public = pkey.new(key:to_PEM()) \
+             return public:verify(signed, 'text', 'sha256'), \
+             public:verify(signed, 'other', 'sha256'), pkey.new(key:to_PEM('private')):is_private()"
+        );
+        check(&source, "true false true");
+    }
+    check(
+        "local pkey = require('resty.openssl.pkey') local k = pkey.new{type = 'EC'} \
+           local raw = {ecdsa_use_raw = true} local s = k:sign('m', 'sha256', nil, raw) \
+           return #s, k:verify(s, 'm', 'sha256', nil, raw)",
+        "64 true",
+    );
+    check(
+        "local c = require('resty.openssl.cipher') local k, iv = ('k'):rep(32), ('i'):rep(12) \
+           local a = c.new('aes-256-gcm') local sealed = a:encrypt(k, iv, 'text', false, 'aad') \
+           return c.new('aes-256-gcm'):decrypt(k, iv, sealed, false, 'aad', a:get_aead_tag())",
+        "text",
+    );
+    check(
+        "local aes = require('resty.aes'):new('key') \
+           return require('resty.string').to_hex(aes:encrypt('hello'))",
+        "c12c12fb748a0fa7a30a82eee8d37117",
+    );
+    check(
+        "local kdf = require('resty.openssl.kdf') return require('resty.string').to_hex( \
+           kdf.derive{type = kdf.PBKDF2, outlen = 20, pass = 'password', salt = 'salt', \
+           md = 'sha1', pbkdf2_iter = 2})",
+        "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957",
+    );
+    check(
+        "return require('resty.openssl.mac').new('key', 'HMAC', nil, 'sha256'):final('x') \
+           == require('resty.hmac'):new('key', 'sha256'):final('x')",
+        "true",
+    );
+    check(
+        "return require('resty.openssl.x509').new('nope')",
+        "nil x509.new: error:0480006C:PEM routines::no start line",
+    );
+}
+
+#[test]
+fn forms_of_several_parts() {
+    check(
+        "local m = require('multipart')('--b\\r\\nContent-Disposition: form-data; name=\"a\"\\r\\n\
+           \\r\\n1\\r\\n--b--', 'multipart/form-data; boundary=b') m:set_simple('c', '2') \
+           return m:get('a').value, select(2, m:tostring():gsub('\\r\\n', ''))",
+        "1 8",
+    );
+    check("return require('lua_pack').unpack('\\1\\2\\3', '>CH')", "4 1 515");
+    check(
+        "return require('date')('2024-01-02T03:04:05Z'):fmt('${http}')",
+        "Tue, 02 Jan 2024 03:04:05 GMT",
+    );
 }
