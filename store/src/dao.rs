@@ -135,6 +135,26 @@ impl<T: Transaction> Dao<'_, T> {
         self.upsert_plainly(kind, key, input, options).await
     }
 
+    /// Puts an entity in that is in the form in which it is kept, in the place of the one with
+    /// its key.
+    pub(crate) async fn put(&mut self, kind: &Kind, record: &Kept) -> Result<(), Fault> {
+        let old = self.transaction.get(kind, &kind.key(record)).await?;
+        self.check_constraints(kind, record, old.as_ref()).await?;
+        match &old {
+            Some(old) => self.transaction.update(kind, old, Arc::clone(record)).await,
+            None => self.transaction.insert(kind, Arc::clone(record)).await,
+        }
+    }
+
+    /// Deletes an entity that has ended, and what goes with it.
+    pub(crate) async fn expire(&mut self, kind: &Kind, key: &str, now: f64) -> Result<(), Fault> {
+        let record = self.transaction.get(kind, key).await?;
+        match record.filter(|record| ttl::is_over(record, now)) {
+            Some(record) => self.delete_with_children(kind, record).await,
+            None => Ok(()),
+        }
+    }
+
     async fn insert_plainly(
         &mut self,
         kind: &Kind,

@@ -244,10 +244,12 @@ impl Store {
     }
 
     /// Puts entities in, in the place of those with their keys; the rest stays
-    /// (`config db_import`). They are checked already, as a declarative file is.
+    /// (`config db_import`). Against their schemas they are checked already, as a declarative file
+    /// is.
     ///
     /// # Errors
-    /// If the store is not writable, or the database fails; nothing has changed then.
+    /// If the store is not writable, if they do not fit what there is, or if the database fails;
+    /// nothing has changed then.
     pub async fn import(&self, entities: &Entities) -> Outcome<()> {
         match &self.backend {
             Backend::Memory => {
@@ -255,11 +257,28 @@ impl Store {
                 Err(Fault::operation_unsupported(text))
             }
             Backend::Sqlite(sqlite) => {
-                let version = sqlite.import(entities).await?;
-                self.feed.until_served(version).await;
+                if let Some(version) = sqlite.change(Batch::Import(entities)).await? {
+                    self.feed.until_served(version).await;
+                }
                 Ok(())
             }
         }
+    }
+
+    /// Deletes entities that have ended. Until this is called, they are kept, but not shown.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn expire(&self) -> Outcome<()> {
+        let Backend::Sqlite(sqlite) = &self.backend else { return Ok(()) };
+        let entities = self.entities();
+        let now = ttl::now();
+        let ended = tokio::task::spawn_blocking(move || ended(&entities, now)).await;
+        let ended = ended.map_err(|_| nothing())?;
+        if !ended.is_empty() {
+            sqlite.change(Batch::Expire(&ended, now)).await?;
+        }
+        Ok(())
     }
 
     async fn write(
@@ -333,6 +352,50 @@ impl Change<'_> {
         };
         dao::shown(kind, &record).map(Some)
     }
+}
+
+/// A change of many entities.
+enum Batch<'a> {
+    /// These are put in.
+    Import(&'a Entities),
+    /// These, by kind and key, are deleted if they have ended by then.
+    Expire(&'a [(String, String)], f64),
+}
+
+impl Batch<'_> {
+    /// Makes the change in a transaction, which is left to be committed.
+    async fn apply<T: Transaction>(self, kinds: &Kinds, transaction: &mut T) -> Outcome<()> {
+        let mut dao = Dao { kinds, transaction };
+        match self {
+            Batch::Import(entities) => {
+                for (kind, records) in entities.iter() {
+                    // There is one already, and what is imported belongs to it.
+                    if kind.schema.name == "workspaces" {
+                        continue;
+                    }
+                    for record in records.iter() {
+                        dao.put(kind, record).await?;
+                    }
+                }
+            }
+            Batch::Expire(ended, now) => {
+                for (kind, key) in ended {
+                    dao.expire(kind_of(kinds, kind)?, key, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entities that have ended at a time: their kinds and keys.
+fn ended(entities: &Entities, now: f64) -> Vec<(String, String)> {
+    let mortal = entities.iter().filter(|(kind, _)| kind.schema.ttl);
+    let ended = mortal.flat_map(|(kind, records)| {
+        let ended = records.iter().filter(|record| ttl::is_over(record, now));
+        ended.map(|record| (kind.schema.name.clone(), kind.key(record)))
+    });
+    ended.collect()
 }
 
 fn kind_of<'a>(kinds: &'a Kinds, name: &str) -> Outcome<&'a Kind> {

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::draft::Draft;
 use crate::feed::Feed;
 use crate::transaction::Kept;
-use crate::{Change, Options, Outcome};
+use crate::{Batch, Change, Options, Outcome};
 
 use file::File;
 pub use file::OpenError;
@@ -77,18 +77,20 @@ impl Sqlite {
         Ok((record, Some(version)))
     }
 
-    /// Puts entities in, and says by which version they are published.
-    pub(crate) async fn import(&self, entities: &Entities) -> Outcome<u64> {
+    /// Changes many entities, and says by which version that is published; none if there was
+    /// nothing to do.
+    pub(crate) async fn change(&self, batch: Batch<'_>) -> Outcome<Option<u64>> {
         let mut tip = self.tip.lock().await;
         let mut draft = Draft::new(&tip);
-        for (kind, records) in entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces")
-        {
-            records.iter().for_each(|record| draft.put(kind, Arc::clone(record)));
+        let kinds = Arc::clone(tip.kinds());
+        batch.apply(&kinds, &mut draft).await?;
+        if draft.changes.is_empty() {
+            return Ok(None);
         }
         let written = self.writer.send(&draft.entities, draft.changes)?;
         *tip = draft.entities;
         drop(tip);
-        written.await.map_err(|_| gone())?
+        written.await.map_err(|_| gone())?.map(Some)
     }
 
     /// Goes on with other kinds. What is kept of kinds that are not known any more stays in the
@@ -112,6 +114,15 @@ impl Sqlite {
         drop(tip);
         written.await.map_err(|_| gone())?.map(drop)
     }
+}
+
+/// What a file holds, be it in use or not.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read(path: &Path, kinds: &Arc<Kinds>) -> Result<Entities, OpenError> {
+    let records = File::open_to_read(path)?.read()?;
+    Ok(Entities::new(Arc::clone(kinds), records))
 }
 
 fn gone() -> Fault {

@@ -19,6 +19,7 @@ pub fn export(entities: &Entities) -> Value {
         }
         let flat = |record: &Record| -> Value {
             let mut record = crate::shown(record);
+            record.retain(|name, value| !(schema.ttl && name == "ttl" && value.is_null()));
             for (field, _, _) in schema.foreign_fields() {
                 if let Some(id) = record.get(field).and_then(|value| value.get("id")).cloned() {
                     record.insert(field.to_owned(), id);

@@ -333,6 +333,7 @@ impl Schema {
                 _ => self.fields.get(name),
             };
             match own.map(|own| special(subschema, name).unwrap_or(own)) {
+                None if name == "ttl" && self.ttl => {}
                 None => errors.set(name, "unknown field"),
                 Some(field) => {
                     if let Err(error) = field.check(value) {

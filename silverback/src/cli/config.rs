@@ -1,17 +1,24 @@
-//! `config init|parse`: declarative files.
+//! `config init|parse|db_import|db_export`: declarative files.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
-use silverback_model::declarative::{self, Format};
+use silverback_model::{
+    declarative::{self, Format, Loaded},
+    set::Kinds,
+};
 
 use super::{Args, CONF, Command, PREFIX};
-use crate::{conf::commented_file, node};
+use crate::{
+    conf::{Conf, Database, commented_file},
+    node,
+};
 
 pub(super) const COMMAND: Command = Command {
     name: "config",
-    operands: "init [FILE] | parse FILE | keys",
-    summary: "Write an example declarative file, check one, or print every key of kong.conf.",
+    operands: "init [FILE] | parse FILE | db_import FILE | db_export [FILE] | keys",
+    summary: "Write an example declarative file, check one, put one into the database or the \
+              database into one, or print every key of kong.conf.",
     flags: &[CONF, PREFIX],
     run,
 };
@@ -27,9 +34,12 @@ fn run(args: &Args) -> Result<()> {
         }
         ["parse", file] => parse(args, Path::new(file)),
         ["parse"] => bail!("expected a declarative configuration file; see `config --help`"),
-        ["db_import" | "db_export" | "db-import" | "db-export", ..] => {
-            bail!("'config {}' only works with a database", words[0])
+        ["db_import" | "db-import", file] => import(args, Path::new(file)),
+        ["db_import" | "db-import"] => {
+            bail!("expected a declarative configuration file; see `config --help`")
         }
+        ["db_export" | "db-export"] => export(args, Path::new("kong.yml")),
+        ["db_export" | "db-export", file] => export(args, Path::new(file)),
         _ => bail!("unknown command '{}'; see `config --help`", words.join(" ")),
     }
 }
@@ -42,16 +52,64 @@ fn init(file: &Path) -> Result<()> {
 }
 
 fn parse(args: &Args, file: &Path) -> Result<()> {
-    let conf = args.node_conf()?;
-    let text =
-        fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
-    let registry = node::plugins::registry_of(&conf)?;
-    let name = file.display().to_string();
-    let format = Format::of_file(&name).unwrap_or(Format::Any);
-    declarative::load(&text, format, &node::entities::kinds(&conf, &registry))
-        .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(&name).join("\n")))?;
+    load(&args.node_conf()?, file)?;
     println!("parse successful");
     Ok(())
+}
+
+/// Puts the entities of a file into the database, in the place of those with their ids.
+fn import(args: &Args, file: &Path) -> Result<()> {
+    let conf = args.node_conf()?;
+    if conf.database == Database::Off {
+        bail!(
+            "'config db_import' only works with a database. When using a declarative config file \
+             without a database, name it by 'declarative_config' in kong.conf"
+        );
+    }
+    let (kinds, loaded) = load(&conf, file)?;
+    println!("parse successful, beginning import");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = node::entities::open(&conf, &kinds, None).await?;
+        store.import(&loaded.entities).await.map_err(|fault| anyhow!("Failed importing: {fault}"))
+    })?;
+    println!("import successful");
+    Ok(())
+}
+
+/// Writes the entities of the database into a file that loads as them.
+fn export(args: &Args, file: &Path) -> Result<()> {
+    let conf = args.node_conf()?;
+    let registry = node::plugins::registry_of(&conf)?;
+    let kinds = node::entities::kinds(&conf, &registry);
+    let entities = match &conf.database {
+        Database::Off => bail!("'config db_export' only works with a database."),
+        Database::Postgres => bail!("database = postgres: it can't be exported yet"),
+        // Read beside the node that has it open.
+        Database::Sqlite(file) => silverback_store::sqlite::read(file, &kinds)?,
+    };
+    let text = declarative::to_yaml(&declarative::export(&entities));
+    // Secrets are in it.
+    let mut options = fs::OpenOptions::new();
+    let new = options.write(true).create_new(true).mode(0o600).open(file);
+    let mut new = new.with_context(|| match file.exists() {
+        true => format!("{} already exists. Will not overwrite it", file.display()),
+        false => format!("can't write {}", file.display()),
+    })?;
+    new.write_all(text.as_bytes()).with_context(|| format!("can't write {}", file.display()))
+}
+
+/// Reads and checks a file.
+fn load(conf: &Conf, file: &Path) -> Result<(Arc<Kinds>, Loaded)> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    let registry = node::plugins::registry_of(conf)?;
+    let kinds = node::entities::kinds(conf, &registry);
+    let name = file.display().to_string();
+    let format = Format::of_file(&name).unwrap_or(Format::Any);
+    let loaded = declarative::load(&text, format, &kinds)
+        .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(&name).join("\n")))?;
+    Ok((kinds, loaded))
 }
 
 const EXAMPLE: &str = r#"# A declarative configuration: what the gateway serves, in one file.

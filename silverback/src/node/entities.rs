@@ -1,6 +1,12 @@
 //! What is configured: loaded, compiled, published.
 
-use std::{cell::RefCell, fs, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    fs,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use arc_swap::ArcSwap;
@@ -48,6 +54,9 @@ const COMPILED: [&str; 8] = [
     "ca_certificates",
 ];
 
+/// How often entities that have ended are deleted; from their end on, they are not found.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Configuration {
     /// Opens the store, and compiles what it holds, or what kong.conf names.
     ///
@@ -81,14 +90,32 @@ impl Configuration {
         }
         let configuration = Rc::clone(self);
         let mut changes = self.store.changes();
-        Some(tokio::task::spawn_local(async move {
+        let sweep = Configuration::sweep(Arc::clone(&self.store));
+        let follow = async move {
             configuration.serve(&changes.newest());
             while let Some(state) = changes.next().await {
                 configuration.serve(&state);
                 // Whoever waits for an answer goes before the next change.
                 tokio::task::yield_now().await;
             }
+        };
+        Some(tokio::task::spawn_local(async move {
+            tokio::select! {
+                () = follow => {}
+                () = sweep => {}
+            }
         }))
+    }
+
+    /// Deletes what has ended, from time to time.
+    async fn sweep(store: Arc<Store>) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            if let Err(fault) = store.expire().await {
+                let text = format!("what has ended could not be deleted: {fault}");
+                silverback_pdk::log(LogLevel::Warn, "", &text);
+            }
+        }
     }
 
     /// Serves by a state of a database, as far as it can be compiled.
@@ -208,7 +235,14 @@ pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
 
 /// Opens the store that kong.conf names; `before` is the one of the generation before, which goes
 /// on where it is the same.
-async fn open(conf: &Conf, kinds: &Arc<Kinds>, before: Option<&Arc<Store>>) -> Result<Arc<Store>> {
+///
+/// # Errors
+/// If it can't be used.
+pub(crate) async fn open(
+    conf: &Conf,
+    kinds: &Arc<Kinds>,
+    before: Option<&Arc<Store>>,
+) -> Result<Arc<Store>> {
     match &conf.database {
         Database::Off => Ok(Arc::new(Store::memory(Arc::clone(kinds)))),
         Database::Postgres => {

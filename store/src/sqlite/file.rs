@@ -150,6 +150,10 @@ impl File {
         self.connection.pragma_update(None, "journal_mode", "wal")?;
         self.connection.pragma_update(None, "synchronous", "full")?;
         let version = self.version()?;
+        // A file that is up to date is opened on a full disk too.
+        if version == UPGRADES.len() {
+            return Ok(());
+        }
         let transaction = self.connection.transaction()?;
         for upgrade in UPGRADES.get(version..).unwrap_or_default() {
             transaction.execute_batch(upgrade)?;

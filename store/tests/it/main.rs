@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails says why")]
 
 mod changes;
+mod endurance;
 mod kit;
+mod random;
+mod whole;
