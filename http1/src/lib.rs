@@ -21,7 +21,7 @@ pub use self::{
     request::{Request, Target, begins_well, request},
     response::{Response, response},
     scan::{Lines, Refusal, Scan},
-    write::{Date, chunk_size, headers, name_in_title_case, request_line, status_line},
+    write::{Date, chunk_size, headers, name_in_title_case, number, request_line, status_line},
 };
 
 /// How the end of a body is known.

@@ -9,17 +9,20 @@ pub struct Names {
     head: Bytes,
     /// Where each starts, and how long it is.
     at: Vec<(u32, u32)>,
+    /// A bit for each length that occurs: most names that are not here are known by it.
+    lengths: u64,
 }
 
 impl Names {
     pub(crate) fn new(head: Bytes) -> Names {
-        Names { head, at: Vec::with_capacity(16) }
+        Names { head, at: Vec::with_capacity(16), lengths: 0 }
     }
 
     pub(crate) fn push(&mut self, start: usize, len: usize) {
         // Heads are far smaller than 4 GiB; what were not would lose its spelling, no more.
         if let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) {
             self.at.push((start, len));
+            self.lengths |= 1 << (len & 63);
         }
     }
 
@@ -36,15 +39,21 @@ impl Names {
     /// How `name` was written, if it was there. `next` is where to look first: headers mostly
     /// leave in the order in which they came.
     pub(crate) fn spelling(&self, name: &str, next: &mut usize) -> Option<&[u8]> {
-        let (before, after) = self.at.split_at_checked(*next)?;
-        let (skipped, found) = (0..)
-            .zip(after.iter().chain(before))
-            .find_map(|(n, at)| Some((n, self.text(*at).filter(|text| is(text, name))?)))?;
-        *next = (*next + skipped + 1) % self.at.len();
-        Some(found)
+        if self.lengths & (1 << (name.len() & 63)) == 0 {
+            return None;
+        }
+        let here = self.text(*next).filter(|text| is(text, name));
+        let found = here.map(|text| (*next, text)).or_else(|| {
+            let mut places = (*next + 1..self.at.len()).chain(0..*next);
+            places.find_map(|at| Some((at, self.text(at).filter(|text| is(text, name))?)))
+        });
+        let (at, text) = found?;
+        *next = at + 1;
+        Some(text)
     }
 
-    fn text(&self, (start, len): (u32, u32)) -> Option<&[u8]> {
+    fn text(&self, at: usize) -> Option<&[u8]> {
+        let (start, len) = *self.at.get(at)?;
         self.head.get(start as usize..(start + len) as usize)
     }
 }

@@ -6,7 +6,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::{
     Framing, Lines, Names, Refusal,
-    scan::{chunked, fields, length, line},
+    scan::{Facts, fields, line},
 };
 
 /// The head of a request.
@@ -24,6 +24,10 @@ pub struct Request {
     pub names: Names,
     /// How its body ends.
     pub framing: Framing,
+    /// Whether the client waits for 100 before it sends the body.
+    pub expects: bool,
+    /// Whether the connection can go on afterwards, as far as the client is concerned.
+    pub persists: bool,
 }
 
 /// What a request asks for.
@@ -45,9 +49,11 @@ pub fn request(head: &Bytes, lines_max: usize, headers: HeaderMap) -> Result<Req
     let (end, next) = line(head, 0, Lines::Strict)?;
     let (method, target, version) = request_line(head, end)?;
     let mut names = Names::new(head.clone());
-    fields(head, next, Lines::Strict, lines_max, &mut headers, &mut names)?;
-    let framing = framing(&headers, version)?;
-    Ok(Request { method, target, version, headers, names, framing })
+    let facts = fields(head, next, Lines::Strict, lines_max, &mut headers, &mut names)?;
+    let framing = framing(&facts, version)?;
+    let persists = facts.persists(version);
+    let expects = facts.expects && version == Version::HTTP_11 && framing != Framing::None;
+    Ok(Request { method, target, version, headers, names, framing, expects, persists })
 }
 
 /// Whether what has come so far can become a request: who speaks something else, TLS for one, need
@@ -118,14 +124,14 @@ fn split(target: &Bytes) -> Result<Target, Refusal> {
 }
 
 /// How the body ends (RFC 9112, 6.3). nginx, too, refuses both lengths, and chunks from HTTP/1.0.
-fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, Refusal> {
-    match (chunked(headers)?, length(headers)?) {
-        (Some(()), Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
-        (Some(()), None) if version == Version::HTTP_10 => {
+fn framing(facts: &Facts, version: Version) -> Result<Framing, Refusal> {
+    match (facts.chunked, facts.length) {
+        (true, Some(_)) => Err(Refusal::bad("both Content-Length and Transfer-Encoding")),
+        (true, None) if version == Version::HTTP_10 => {
             Err(Refusal::bad("Transfer-Encoding in HTTP/1.0"))
         }
-        (Some(()), None) => Ok(Framing::Chunked),
-        (None, Some(0) | None) => Ok(Framing::None),
-        (None, Some(length)) => Ok(Framing::Length(length)),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(0) | None) => Ok(Framing::None),
+        (false, Some(length)) => Ok(Framing::Length(length)),
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::{
     Framing, Lines, Names, Refusal,
     request::version,
-    scan::{chunked, fields, length, line},
+    scan::{Facts, fields, line},
 };
 
 /// The head of an answer.
@@ -22,6 +22,8 @@ pub struct Response {
     pub names: Names,
     /// How its body ends.
     pub framing: Framing,
+    /// Whether the connection can go on afterwards, as far as the upstream is concerned.
+    pub persists: bool,
 }
 
 /// Reads a head, as [`Scan::take`](crate::Scan::take) gives it, into `headers`, which is empty.
@@ -39,9 +41,10 @@ pub fn response(
     let (end, next) = line(head, 0, Lines::Lenient)?;
     let (version, status) = status_line(head.get(..end).unwrap_or_default())?;
     let mut names = Names::new(head.clone());
-    fields(head, next, Lines::Lenient, lines_max, &mut headers, &mut names)?;
-    let framing = framing(&headers, status, method, version)?;
-    Ok(Response { status, version, headers, names, framing })
+    let facts = fields(head, next, Lines::Lenient, lines_max, &mut headers, &mut names)?;
+    let framing = framing(&facts, status, method, version)?;
+    let persists = framing != Framing::UntilClose && facts.persists(version);
+    Ok(Response { status, version, headers, names, framing, persists })
 }
 
 /// `HTTP/1.1 200 OK`; the blank and the words at the end may be missing.
@@ -59,22 +62,22 @@ fn status_line(text: &[u8]) -> Result<(Version, StatusCode), Refusal> {
 /// How the body ends (RFC 9112, 6.3). What could be taken for two things is none: nginx, too,
 /// refuses an answer with both lengths, or with another coding than chunked.
 fn framing(
-    headers: &HeaderMap,
+    facts: &Facts,
     status: StatusCode,
     method: &Method,
     version: Version,
 ) -> Result<Framing, Refusal> {
-    let framing = match (chunked(headers)?, length(headers)?) {
-        (Some(()), Some(_)) => {
+    let framing = match (facts.chunked, facts.length) {
+        (true, Some(_)) => {
             return Err(Refusal::bad("both Content-Length and Transfer-Encoding"));
         }
-        (Some(()), None) if version == Version::HTTP_10 => {
+        (true, None) if version == Version::HTTP_10 => {
             return Err(Refusal::bad("Transfer-Encoding in HTTP/1.0"));
         }
-        (Some(()), None) => Framing::Chunked,
-        (None, Some(0)) => Framing::None,
-        (None, Some(length)) => Framing::Length(length),
-        (None, None) => Framing::UntilClose,
+        (true, None) => Framing::Chunked,
+        (false, Some(0)) => Framing::None,
+        (false, Some(length)) => Framing::Length(length),
+        (false, None) => Framing::UntilClose,
     };
     let bodiless = status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)

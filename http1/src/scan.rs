@@ -1,7 +1,10 @@
 //! Finding the end of a head, and its lines.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING},
+};
 use memchr::memchr;
 
 use crate::Names;
@@ -107,6 +110,53 @@ pub(crate) fn line(head: &[u8], from: usize, lines: Lines) -> Result<(usize, usi
     }
 }
 
+/// What the lines of a head say about the message and its connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Facts {
+    /// The one length that Content-Length gives.
+    pub(crate) length: Option<u64>,
+    /// Whether Transfer-Encoding says chunked, which is all that is understood.
+    pub(crate) chunked: bool,
+    /// Whether Connection says close.
+    closes: bool,
+    /// Whether it says keep-alive.
+    stays: bool,
+    /// Whether Expect says 100-continue.
+    pub(crate) expects: bool,
+}
+
+impl Facts {
+    fn learn(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Refusal> {
+        if name == CONTENT_LENGTH {
+            if self.length.is_some() {
+                return Err(Refusal::bad("more than one Content-Length"));
+            }
+            self.length = Some(length(value)?);
+        } else if name == TRANSFER_ENCODING {
+            if self.chunked {
+                return Err(Refusal::bad("more than one Transfer-Encoding"));
+            }
+            if !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::new(501, "unknown Transfer-Encoding"));
+            }
+            self.chunked = true;
+        } else if name == CONNECTION {
+            for word in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                self.closes |= word.eq_ignore_ascii_case(b"close");
+                self.stays |= word.eq_ignore_ascii_case(b"keep-alive");
+            }
+        } else if name == EXPECT {
+            self.expects |= value.eq_ignore_ascii_case(b"100-continue");
+        }
+        Ok(())
+    }
+
+    /// Whether the connection can go on after the message.
+    pub(crate) fn persists(&self, version: Version) -> bool {
+        !self.closes && (self.stays || version != Version::HTTP_10)
+    }
+}
+
 /// Reads header lines from `from` up to the empty one into `headers`.
 pub(crate) fn fields(
     head: &Bytes,
@@ -115,11 +165,12 @@ pub(crate) fn fields(
     max: usize,
     headers: &mut HeaderMap,
     names: &mut Names,
-) -> Result<(), Refusal> {
+) -> Result<Facts, Refusal> {
+    let mut facts = Facts::default();
     loop {
         let (end, next) = line(head, from, lines)?;
         if end == from {
-            return Ok(());
+            return Ok(facts);
         }
         if names.len() >= max {
             return Err(Refusal::new(494, "too many headers"));
@@ -140,6 +191,7 @@ pub(crate) fn fields(
         let Ok(value) = HeaderValue::from_maybe_shared(value) else {
             return Err(Refusal::bad("invalid header value"));
         };
+        facts.learn(&name, value.as_bytes())?;
         names.push(from, colon);
         headers.append(name, value);
         from = next;
@@ -159,28 +211,9 @@ fn trimmed(text: &[u8], mut start: usize) -> std::ops::Range<usize> {
     start..end
 }
 
-/// The one length that Content-Length gives: digits, nothing else, and once. None if it is absent.
-pub(crate) fn length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    let mut all = headers.get_all(http::header::CONTENT_LENGTH).iter();
-    let Some(first) = all.next() else { return Ok(None) };
-    if all.next().is_some() {
-        return Err(Refusal::bad("more than one Content-Length"));
-    }
-    let digits = first.as_bytes();
+/// A length: digits, nothing else.
+fn length(digits: &[u8]) -> Result<u64, Refusal> {
     let fine = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number = first.to_str().ok().filter(|_| fine).and_then(|digits| digits.parse().ok());
-    number.map(Some).ok_or(Refusal::bad("invalid Content-Length"))
-}
-
-/// Whether Transfer-Encoding says chunked, which is all that is understood. None if it is absent.
-pub(crate) fn chunked(headers: &HeaderMap) -> Result<Option<()>, Refusal> {
-    let mut all = headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    let Some(first) = all.next() else { return Ok(None) };
-    if all.next().is_some() {
-        return Err(Refusal::bad("more than one Transfer-Encoding"));
-    }
-    match first.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        true => Ok(Some(())),
-        false => Err(Refusal::new(501, "unknown Transfer-Encoding")),
-    }
+    let text = std::str::from_utf8(digits).ok().filter(|_| fine);
+    text.and_then(|text| text.parse().ok()).ok_or(Refusal::bad("invalid Content-Length"))
 }

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+use memchr::memchr_iter;
 
 use crate::Names;
 
@@ -53,13 +54,32 @@ pub fn headers(
 pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
     let start = out.len();
     out.extend_from_slice(name.as_bytes());
-    let mut begins = true;
-    for byte in out.iter_mut().skip(start) {
-        if begins {
+    let text = out.get_mut(start..).unwrap_or_default();
+    if let Some(first) = text.first_mut() {
+        first.make_ascii_uppercase();
+    }
+    for hyphen in memchr_iter(b'-', name.as_bytes()) {
+        if let Some(byte) = text.get_mut(hyphen + 1) {
             byte.make_ascii_uppercase();
         }
-        begins = *byte == b'-';
     }
+}
+
+/// Writes a number in decimal digits.
+pub fn number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        if let Some(digit) = digits.get_mut(first) {
+            *digit = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(first..).unwrap_or_default());
 }
 
 /// Writes the size of a chunk, with the end of its line.
@@ -106,6 +126,15 @@ mod tests {
         check(15, "f");
         check(16, "10");
         check(0x1_2345, "12345");
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for value in [0, 7, 10, 1024, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, value);
+            assert_eq!(out, value.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -23,13 +23,32 @@ pub(crate) const X_KONG_REQUEST_ID: HeaderName = HeaderName::from_static("x-kong
 
 /// What upstreams are told of the client, as it was when the route was found.
 pub(crate) struct Forwarded {
-    pub(crate) proto: HeaderValue,
-    pub(crate) host: HeaderValue,
-    port: HeaderValue,
-    path: HeaderValue,
-    prefix: Option<HeaderValue>,
+    /// What a trusted peer has said. For anybody else there is none of it.
+    said: Option<Box<Said>>,
     for_: HeaderValue,
     via: HeaderValue,
+}
+
+/// What a peer says of its own client; none is what is seen here.
+struct Said {
+    proto: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    port: Option<HeaderValue>,
+    path: Option<HeaderValue>,
+    prefix: Option<HeaderValue>,
+}
+
+impl Said {
+    fn of(headers: &HeaderMap) -> Said {
+        let said = |name: HeaderName| headers.get(name).filter(|value| !value.is_empty()).cloned();
+        Said {
+            proto: said(X_FORWARDED_PROTO),
+            host: said(X_FORWARDED_HOST),
+            port: said(X_FORWARDED_PORT),
+            path: said(X_FORWARDED_PATH),
+            prefix: said(X_FORWARDED_PREFIX),
+        }
+    }
 }
 
 impl Forwarded {
@@ -37,26 +56,29 @@ impl Forwarded {
     pub(crate) fn of(exchange: &Exchange, connection: &Connection) -> Forwarded {
         let headers = &exchange.request.headers;
         let client = &exchange.client;
-        let said = |name: HeaderName| {
-            let said = client.trusted.then(|| headers.get(name)).flatten();
-            said.filter(|value| !value.is_empty()).cloned()
-        };
-        let scheme = HeaderValue::from_static(exchange.request.scheme.as_str());
-        let prefix = exchange.matched.as_ref().and_then(|m| m.prefix.as_deref());
         let via = &connection.worker.signs;
         Forwarded {
-            proto: said(X_FORWARDED_PROTO).unwrap_or(scheme),
-            host: said(X_FORWARDED_HOST).unwrap_or_else(|| value(exchange.request.host.as_bytes())),
-            port: said(X_FORWARDED_PORT).unwrap_or_else(|| connection.port.clone()),
-            path: said(X_FORWARDED_PATH)
-                .unwrap_or_else(|| value(exchange.request.raw_path().as_bytes())),
-            prefix: said(X_FORWARDED_PREFIX).or_else(|| prefix.map(|p| value(p.as_bytes()))),
+            said: client.trusted.then(|| Box::new(Said::of(headers))),
             for_: match headers.get(X_FORWARDED_FOR) {
                 Some(before) => joined(before, client.peer.ip()),
                 None => connection.address_of(client.forwarded_ip),
             },
             via: via.via(headers.get(header::VIA), exchange.request.version),
         }
+    }
+
+    fn said(&self, which: fn(&Said) -> &Option<HeaderValue>) -> Option<&[u8]> {
+        self.said.as_deref().and_then(|said| which(said).as_ref()).map(HeaderValue::as_bytes)
+    }
+
+    /// X-Forwarded-Proto.
+    pub(crate) fn proto<'a>(&'a self, exchange: &'a Exchange) -> &'a [u8] {
+        self.said(|said| &said.proto).unwrap_or(exchange.request.scheme.as_str().as_bytes())
+    }
+
+    /// X-Forwarded-Host.
+    pub(crate) fn host<'a>(&'a self, exchange: &'a Exchange) -> &'a [u8] {
+        self.said(|said| &said.host).unwrap_or(exchange.request.host.as_bytes())
     }
 
     /// Writes the upstream's copy of the request's headers, but for those that frame its body.
@@ -78,12 +100,16 @@ impl Forwarded {
             line(out, b"TE: ", b"trailers");
         }
         line(out, b"X-Forwarded-For: ", self.for_.as_bytes());
-        line(out, b"X-Forwarded-Proto: ", self.proto.as_bytes());
-        line(out, b"X-Forwarded-Host: ", self.host.as_bytes());
-        line(out, b"X-Forwarded-Port: ", self.port.as_bytes());
-        line(out, b"X-Forwarded-Path: ", self.path.as_bytes());
-        if let Some(prefix) = &self.prefix {
-            line(out, b"X-Forwarded-Prefix: ", prefix.as_bytes());
+        line(out, b"X-Forwarded-Proto: ", self.proto(exchange));
+        line(out, b"X-Forwarded-Host: ", self.host(exchange));
+        let port = self.said(|said| &said.port).unwrap_or(connection.port.as_bytes());
+        line(out, b"X-Forwarded-Port: ", port);
+        let path = self.said(|said| &said.path);
+        let path = path.unwrap_or_else(|| exchange.request.raw_path().as_bytes());
+        line(out, b"X-Forwarded-Path: ", path);
+        let prefix = exchange.matched.as_ref().and_then(|matched| matched.prefix.as_deref());
+        if let Some(prefix) = self.said(|said| &said.prefix).or(prefix.map(str::as_bytes)) {
+            line(out, b"X-Forwarded-Prefix: ", prefix);
         }
         let client = connection.address_of(exchange.client.forwarded_ip);
         line(out, b"X-Real-IP: ", client.as_bytes());

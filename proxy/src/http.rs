@@ -85,17 +85,16 @@ pub(crate) fn begin(
 ) -> Work {
     let worker = connection.worker.clone();
     let live = worker.live();
-    let Request { method, target, version, mut headers, names, framing } = request;
-    let host = host_fault(&headers, version);
+    let Request { method, target, version, mut headers, names, framing, .. } = request;
+    let mut host = host_fault(&headers, version);
     if let Some(authority) = target.authority
         && let Ok(authority) = HeaderValue::from_maybe_shared(authority)
     {
         headers.insert(header::HOST, authority);
+        host = host.or_else(|| host_fault(&headers, version));
     }
     let (target, odd_query) = text(&target.path);
-    let refusal = host
-        .or_else(|| host_fault(&headers, version))
-        .or_else(|| refusal(&method, &target, framing, &worker.config));
+    let refusal = host.or_else(|| refusal(&method, &target, framing, &worker.config));
     let limit = worker.config.node.body_max;
     let body = match body {
         Some(body) if refusal.is_none() => {
@@ -153,18 +152,12 @@ fn text(target: &Bytes) -> (String, Option<Box<(String, Bytes)>>) {
     (text, shown.zip(query).map(Box::new))
 }
 
-/// Whether a connection can go on after this message, as far as the message says.
-pub(crate) fn persists(version: Version, headers: &HeaderMap) -> bool {
-    let mut stays = version != Version::HTTP_10;
-    for line in headers.get_all(header::CONNECTION) {
-        for word in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
-            if word.eq_ignore_ascii_case(b"close") {
-                return false;
-            }
-            stays |= word.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    stays
+/// Whether an answer says that the connection closes: a plugin may have put that there.
+fn closes(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    lines.any(|line| {
+        line.split(|&b| b == b',').any(|w| w.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
 }
 
 /// What is wrong with the Host header (RFC 9112, 3.2).
@@ -234,9 +227,10 @@ fn is_host(host: &[u8]) -> bool {
 /// The name in the Host header: lower case, without port.
 fn host_name(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let end = match host.rfind(']') {
-        Some(end) => end + 1,
-        None => host.rfind(':').unwrap_or(host.len()),
+    let colon = memchr::memrchr(b':', host.as_bytes()).unwrap_or(host.len());
+    let end = match host.starts_with('[') {
+        true => host.rfind(']').map_or(colon, |end| end + 1),
+        false => colon,
     };
     host.get(..end).unwrap_or(host).to_ascii_lowercase()
 }
@@ -334,7 +328,7 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
         method: work.exchange.request.method.clone(),
         version: work.exchange.request.version,
         status,
-        closes: worker.is_draining() || enough || !persists(Version::HTTP_11, &headers),
+        closes: worker.is_draining() || enough || closes(&headers),
         headers,
         names: std::mem::take(&mut work.response_names),
         // A plugin may have put another answer in its place.

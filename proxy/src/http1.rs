@@ -13,7 +13,7 @@ mod server;
 mod client;
 
 pub(crate) use self::{
-    client::{AnswerBody, Asked, Asking, Reply, Stuck},
+    client::{AnswerBody, Asked, Asking, Stuck},
     server::{RequestBody, converse},
     socket::Socket,
     wire::{Outbox, Wire},

@@ -52,6 +52,8 @@ impl std::hash::Hash for TlsKey {
 pub(crate) struct Pool {
     settings: Keepalive,
     idle: RefCell<HashMap<Key, List>>,
+    /// The list that was used last: mostly the next, too.
+    last: RefCell<Option<(Key, List)>>,
 }
 
 /// The idle connections with one key, the one used last at the end. Who uses one holds the list
@@ -85,17 +87,29 @@ pub(crate) enum ConnectError {
 
 impl Pool {
     pub(crate) fn new(settings: Keepalive) -> Pool {
-        Pool { settings, idle: RefCell::default() }
+        Pool { settings, idle: RefCell::default(), last: RefCell::default() }
     }
 
     /// An idle connection, the one used last.
     pub(crate) fn take(&self, key: &Key, now: Instant) -> Option<Lease> {
-        let list = self.idle.borrow().get(key)?.clone();
+        let list = self.list(key)?;
         loop {
             let idle = list.borrow_mut().pop_back()?;
             let Idle { mut wire, served, since, clock } = idle;
             if wire.is_quiet() && !self.is_stale(since, now) {
                 return Some(Lease { list, settings: self.settings, wire, served, clock });
+            }
+        }
+    }
+
+    fn list(&self, key: &Key) -> Option<List> {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((known, list)) if known == key => Some(list.clone()),
+            _ => {
+                let list = self.idle.borrow().get(key)?.clone();
+                *last = Some((key.clone(), list.clone()));
+                Some(list)
             }
         }
     }
@@ -120,6 +134,7 @@ impl Pool {
     /// Closes what has been idle too long; called now and then.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
+        self.last.replace(None);
         self.idle.borrow_mut().retain(|_, list| {
             let mut idle = list.borrow_mut();
             idle.retain_mut(|idle| idle.wire.is_quiet() && !self.is_stale(idle.since, now));
@@ -129,6 +144,7 @@ impl Pool {
 
     /// Closes everything that is idle.
     pub(crate) fn clear(&self) {
+        self.last.replace(None);
         self.idle.borrow_mut().clear();
     }
 }

@@ -88,7 +88,7 @@ fn aim(work: &mut Work, route: &CompiledRoute, service: Option<&CompiledService>
 fn check_protocol(work: &mut Work, route: &CompiledRoute) -> Result<(), Box<Answer>> {
     let Some(forwarded) = &work.forwarded else { return Ok(()) };
     let exchange = &work.exchange;
-    if route.https_only && forwarded.proto != "https" {
+    if route.https_only && forwarded.proto(&work.exchange) != b"https" {
         let status = route.entity.https_redirect_status_code;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UPGRADE_REQUIRED);
         if status == StatusCode::UPGRADE_REQUIRED {
@@ -96,7 +96,7 @@ fn check_protocol(work: &mut Work, route: &CompiledRoute) -> Result<(), Box<Answ
             return Err(upgrade(*answer, "TLS/1.2, HTTP/1.1"));
         }
         let mut location = b"https://".to_vec();
-        location.extend_from_slice(forwarded.host.as_bytes());
+        location.extend_from_slice(forwarded.host(exchange));
         location.extend_from_slice(exchange.request.target.as_bytes());
         let mut answer = Answer::new(status, "");
         (answer.body, answer.source) = (None, Source::Exit);

@@ -15,13 +15,14 @@ use futures_util::future::LocalBoxFuture;
 use http::{HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use rustls::pki_types::ServerName;
+use silverback_http1::Response;
 use silverback_pdk::{Answer, Body, BodyError, Exchange, LogLevel, Phase, Scheme, Timeouts, Try};
 
 pub(crate) use self::reply::read_answer;
 use crate::{
     answer,
     balancer::{self, Peer},
-    http1::{Asked, Asking, Reply, Stuck},
+    http1::{Asked, Asking, Stuck},
     lifecycle::Work,
     pool::{ConnectError, Key, Lease, Pool, TlsKey},
 };
@@ -65,14 +66,15 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
     let mut aim = balancer::aim(work)?;
     let plan = Plan::of(&work.exchange);
     let mut peer = balancer::choose(work, &mut aim).await?;
-    work.exchange.timing.balancer_ended = Some(Instant::now());
+    let mut began = Instant::now();
+    work.exchange.timing.balancer_ended = Some(began);
     work.proxied = true;
     // From here on errors are the web server's, not the access phase's.
     work.exchange.phase = Phase::Balancer;
     buffer_request(work).await?;
     let mut left = plan.retries;
     loop {
-        let failure = match attempt(work, &plan, &peer).await {
+        let failure = match attempt(work, &plan, &peer, began).await {
             Ok(arrived) => {
                 reply::arrive(work, arrived);
                 return Ok(());
@@ -85,6 +87,7 @@ pub(crate) async fn ask(work: &mut Work) -> Result<(), Box<Answer>> {
         }
         left -= 1;
         peer = balancer::choose(work, &mut aim).await?;
+        began = Instant::now();
     }
 }
 
@@ -112,7 +115,7 @@ impl Plan {
 
 /// The head of an answer, the connection on which it came, and what was asked there.
 struct Arrived {
-    reply: Reply,
+    head: Response,
     lease: Lease,
     asked: Asked,
 }
@@ -151,8 +154,12 @@ fn status_of(error: &BodyError) -> StatusCode {
 }
 
 /// One try at one server.
-async fn attempt(work: &mut Work, plan: &Plan, peer: &Peer) -> Result<Arrived, Failure> {
-    let began = Instant::now();
+async fn attempt(
+    work: &mut Work,
+    plan: &Plan,
+    peer: &Peer,
+    began: Instant,
+) -> Result<Arrived, Failure> {
     let tried = Try { address: peer.address, began, failure: None };
     work.exchange.upstream.tries.reserve_exact(1);
     work.exchange.upstream.tries.push(tried);
@@ -236,8 +243,8 @@ async fn exchange_with(
     }
     let safe = !matches!(work.exchange.request.method.as_str(), "POST" | "LOCK" | "PATCH");
     let (status, reason, may_retry) = match reply {
-        Some(Ok(reply)) if plan.websocket || !reply.switches() => {
-            return Ok(Arrived { reply, lease, asked });
+        Some(Ok(head)) if plan.websocket || head.status != StatusCode::SWITCHING_PROTOCOLS => {
+            return Ok(Arrived { head, lease, asked });
         }
         Some(Ok(_)) => (StatusCode::BAD_GATEWAY, "it switched protocols unasked".to_owned(), false),
         None => (StatusCode::GATEWAY_TIMEOUT, "no answer in time".to_owned(), replayable && safe),
@@ -261,7 +268,7 @@ async fn wait(
     plan: &Plan,
     lease: &mut Lease,
     asked: &mut Asked,
-) -> Option<Result<Reply, Stuck>> {
+) -> Option<Result<Response, Stuck>> {
     lease.serve();
     let Lease { wire, clock, .. } = lease;
     let method = &work.exchange.request.method;

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use silverback_http1::{Decoder, Framing, Piece, Response, Scan, chunk_size};
+use silverback_http1::{Decoder, Piece, Response, Scan, chunk_size};
 use silverback_pdk::{Body, BodyError};
 
 use super::{Outbox, Wire};
@@ -32,6 +32,8 @@ pub(crate) struct Asked {
     sent: bool,
     /// Whether the connection takes no more of it. It may have been answered all the same.
     broken: Option<String>,
+    /// Whether any time has passed since it was begun.
+    waited: bool,
     progress: Progress,
 }
 
@@ -64,37 +66,24 @@ pub(crate) enum Stuck {
     Body(BodyError),
 }
 
-/// The head of an answer, and whether the connection can serve again after it.
-pub(crate) struct Reply {
-    pub(crate) head: Response,
-    pub(crate) persists: bool,
-}
-
-impl Reply {
-    /// Whether another protocol is spoken from here on.
-    pub(crate) fn switches(&self) -> bool {
-        self.head.status == StatusCode::SWITCHING_PROTOCOLS
-    }
-}
-
 impl Asked {
     /// A request of which everything is in `text`.
-    pub(crate) fn whole(text: Vec<u8>, body: Bytes) -> Asked {
-        let mut asked = Asked::new(text, Body::Empty, Frames::Whole);
+    pub(crate) fn whole(now: Instant, text: Vec<u8>, body: Bytes) -> Asked {
+        let mut asked = Asked::new(now, text, Body::Empty, Frames::Whole);
         asked.out.add(body, b"");
         asked
     }
 
     /// A request with the head `text`, of which the body is passed on as it comes: `length` bytes,
     /// or in chunks.
-    pub(crate) fn streamed(text: Vec<u8>, body: Body, length: Option<u64>) -> Asked {
-        Asked::new(text, body, length.map_or(Frames::Chunks, Frames::Length))
+    pub(crate) fn streamed(now: Instant, text: Vec<u8>, body: Body, length: Option<u64>) -> Asked {
+        Asked::new(now, text, body, length.map_or(Frames::Chunks, Frames::Length))
     }
 
-    fn new(text: Vec<u8>, body: Body, frames: Frames) -> Asked {
-        let progress = Progress { moved: Instant::now(), began: false, done: false };
+    fn new(now: Instant, text: Vec<u8>, body: Body, frames: Frames) -> Asked {
+        let progress = Progress { moved: now, began: false, done: false };
         let out = Outbox::of(text);
-        Asked { out, body, frames, sent: false, broken: None, progress }
+        Asked { out, body, frames, sent: false, broken: None, waited: false, progress }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -115,6 +104,8 @@ impl Asked {
                 let wrote = self.out.poll_write(cx, &mut wire.socket);
                 self.sent |= self.out.is_begun() || matches!(wrote, Poll::Ready(Ok(())));
                 match ready!(wrote) {
+                    // Mostly it was begun just now.
+                    Ok(()) if !self.waited => {}
                     Ok(()) => self.progress.moved = Instant::now(),
                     Err(error) => self.broken = Some(error.to_string()),
                 }
@@ -202,10 +193,11 @@ impl<'a> Asking<'a> {
     }
 
     /// Ready when the answer's head is there, or will never be.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, Stuck>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Stuck>> {
         if let Poll::Ready(Err(error)) = self.asked.poll(cx, self.wire) {
             return Poll::Ready(Err(Stuck::Body(error)));
         }
+        let mut read = false;
         loop {
             match self.scan.take(&mut self.wire.read, HEAD_MAX) {
                 Ok(Some(head)) => match self.read(&head).transpose() {
@@ -215,16 +207,23 @@ impl<'a> Asking<'a> {
                 Ok(None) => {}
                 Err(refusal) => return Poll::Ready(Err(self.stuck(refusal.reason))),
             }
-            match ready!(self.wire.poll_read(cx)) {
+            let Poll::Ready(outcome) = self.wire.poll_read(cx) else {
+                if read {
+                    self.asked.progress.moved = Instant::now();
+                }
+                self.asked.waited = true;
+                return Poll::Pending;
+            };
+            match outcome {
                 Ok(0) => return Poll::Ready(Err(self.closed())),
-                Ok(_) => self.asked.progress.moved = Instant::now(),
+                Ok(_) => read = true,
                 Err(error) => return Poll::Ready(Err(self.stuck(&error.to_string()))),
             }
         }
     }
 
     /// The answer, or none for an interim one.
-    fn read(&mut self, head: &Bytes) -> Result<Option<Reply>, Stuck> {
+    fn read(&mut self, head: &Bytes) -> Result<Option<Response>, Stuck> {
         let headers = std::mem::take(&mut self.headers);
         let read = silverback_http1::response(head, self.method, HEAD_LINES_MAX, headers);
         let head = read.map_err(|refusal| self.stuck(refusal.reason))?;
@@ -235,8 +234,7 @@ impl<'a> Asking<'a> {
                 false => Ok(None),
             };
         }
-        let persists = persists(&head);
-        Ok(Some(Reply { head, persists }))
+        Ok(Some(head))
     }
 
     fn stuck(&self, reason: &str) -> Stuck {
@@ -254,15 +252,10 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// Whether the upstream lets the connection serve another request.
-fn persists(head: &Response) -> bool {
-    head.framing != Framing::UntilClose && crate::http::persists(head.version, &head.headers)
-}
-
 /// What comes after an answer's head.
 pub(crate) struct AnswerBody {
     /// The connection, until it is of no more use here.
-    lease: Option<Box<Lease>>,
+    lease: Option<Lease>,
     decoder: Decoder,
     /// The rest of a request that was answered before it was sent.
     asked: Option<Asked>,
@@ -271,13 +264,13 @@ pub(crate) struct AnswerBody {
 
 impl AnswerBody {
     /// The body of an answer, or none if it has none. The connection is given back at its end.
-    pub(crate) fn of(reply: &Reply, lease: Lease, asked: Asked) -> Option<AnswerBody> {
+    pub(crate) fn of(head: &Response, lease: Lease, asked: Asked) -> Option<AnswerBody> {
         let asked = (!asked.progress.done).then_some(asked);
         let mut body = AnswerBody {
-            lease: Some(Box::new(lease)),
-            decoder: Decoder::new(reply.head.framing),
+            lease: Some(lease),
+            decoder: Decoder::new(head.framing),
             asked,
-            persists: reply.persists,
+            persists: head.persists,
         };
         body.finish();
         body.lease.is_some().then_some(body)

@@ -99,7 +99,7 @@ async fn serve(connection: &Rc<Connection>, client: &Shared, head: Bytes) -> Aft
             return lead(connection, client, Logged::new(Box::new(work)), false).await;
         }
     };
-    let persists = http::persists(request.version, &request.headers);
+    let persists = request.persists;
     let body = client.borrow_mut().begin(&request).then(|| RequestBody(client.clone()));
     let work = http::begin(connection.clone(), request, body);
     lead(connection, client, Logged::new(Box::new(work)), persists).await
@@ -139,13 +139,8 @@ impl Client {
     /// Whether the request has a body.
     fn begin(&mut self, request: &silverback_http1::Request) -> bool {
         self.body = Decoder::new(request.framing);
-        let has_body = !self.body.is_ended();
-        let expects =
-            |value: &::http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        self.expects = has_body
-            && request.version == ::http::Version::HTTP_11
-            && request.headers.get(::http::header::EXPECT).is_some_and(expects);
-        has_body
+        self.expects = request.expects;
+        !self.body.is_ended()
     }
 
     /// Ready when the client has closed its connection. What it sends ahead is kept, up to a

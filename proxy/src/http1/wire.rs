@@ -89,7 +89,7 @@ pub(crate) struct Outbox {
 }
 
 /// Up to which size a piece is copied rather than written by itself.
-const SMALL: usize = 8 * 1024;
+pub(crate) const SMALL: usize = 8 * 1024;
 
 impl Outbox {
     /// With this to begin with.

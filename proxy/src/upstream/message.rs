@@ -1,16 +1,19 @@
 //! The request as upstreams get it.
 
+use std::time::Instant;
+
 use http::{HeaderValue, header};
 use http_body::Body as HttpBody;
-use silverback_http1::request_line;
+use silverback_http1::{number, request_line};
 use silverback_pdk::Body;
 
 use super::Plan;
-use crate::{forward, http1::Asked, lifecycle::Work};
+use crate::{http1::Asked, lifecycle::Work};
 
 /// Writes the request: its head, and its body if it is at hand.
 pub(super) fn write(work: &Work, plan: &Plan, host: &HeaderValue, body: Body) -> Asked {
     let exchange = &work.exchange;
+    let began = exchange.upstream.tries.last().map_or_else(Instant::now, |tried| tried.began);
     let whole = body.at_hand();
     let length = match &whole {
         Some(bytes) => Some(bytes.len() as u64),
@@ -33,15 +36,15 @@ pub(super) fn write(work: &Work, plan: &Plan, host: &HeaderValue, body: Body) ->
         Some(0) if !exchange.request.headers.contains_key(header::CONTENT_LENGTH) => {}
         Some(length) => {
             out.extend_from_slice(b"Content-Length: ");
-            out.extend_from_slice(forward::number(length).as_bytes());
+            number(&mut out, length);
             out.extend_from_slice(b"\r\n");
         }
         None => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
     match whole {
-        Some(bytes) => Asked::whole(out, bytes),
-        None => Asked::streamed(out, body, length),
+        Some(bytes) => Asked::whole(began, out, bytes),
+        None => Asked::streamed(began, out, body, length),
     }
 }
 

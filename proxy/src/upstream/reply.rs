@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use silverback_http1::Response;
 use silverback_pdk::{Answer, Body, LogLevel, Source};
 
 use super::Arrived;
@@ -10,7 +11,7 @@ use crate::{
     answer,
     body::Timed,
     forward,
-    http1::{AnswerBody, Asked, Reply},
+    http1::{AnswerBody, Asked},
     lifecycle::Work,
     pool::Lease,
 };
@@ -20,12 +21,12 @@ const ANSWER_MAX: u64 = 128 << 20;
 
 /// The head of the upstream's answer becomes the exchange's.
 pub(super) fn arrive(work: &mut Work, arrived: Arrived) {
-    let Arrived { mut reply, lease, asked } = arrived;
-    let status = reply.head.status;
+    let Arrived { mut head, lease, asked } = arrived;
+    let status = head.status;
     if let Some(chosen) = &mut work.chosen {
         chosen.answered(status);
     }
-    let mut headers = std::mem::take(&mut reply.head.headers);
+    let mut headers = std::mem::take(&mut head.headers);
     if headers.keys().any(goes_no_further) {
         drop_what_goes_no_further(work, status, &mut headers);
     }
@@ -38,17 +39,17 @@ pub(super) fn arrive(work: &mut Work, arrived: Arrived) {
     } else {
         join(&mut answer.headers, headers);
     }
-    work.response_names = std::mem::take(&mut reply.head.names);
-    if reply.switches() {
+    work.response_names = std::mem::take(&mut head.names);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
         work.tunnel = Some(lease.wire);
     } else {
-        work.exchange.response.body = body(work, &reply, lease, asked);
+        work.exchange.response.body = body(work, &head, lease, asked);
     }
 }
 
 /// What comes after the head: nothing, bytes that are here already, or a stream.
-fn body(work: &mut Work, reply: &Reply, lease: Lease, asked: Asked) -> Body {
-    let Some(mut body) = AnswerBody::of(reply, lease, asked) else { return Body::Empty };
+fn body(work: &mut Work, head: &Response, lease: Lease, asked: Asked) -> Body {
+    let Some(mut body) = AnswerBody::of(head, lease, asked) else { return Body::Empty };
     if let Some(bytes) = body.at_once() {
         return Body::from_bytes(bytes);
     }

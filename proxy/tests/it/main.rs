@@ -11,3 +11,4 @@ mod plugins;
 mod proxying;
 mod streams;
 mod tls;
+mod wire;

@@ -1,6 +1,7 @@
 //! An answer on its way to the client.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -9,18 +10,21 @@ use std::{
 
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::Body as HttpBody;
-use silverback_http1::{Date, chunk_size, headers, status_line};
+use silverback_http1::{Date, chunk_size, headers, number, status_line};
 
 use super::{After, DISCARD_MAX, Outbox, Shared, discard};
+use crate::http1::wire::SMALL;
 use crate::{
     body::{Logged, Outgoing},
-    forward,
     http::{self as own, Connection, Head},
 };
 
 thread_local! {
     static DATE: std::cell::RefCell<Date> = std::cell::RefCell::default();
 }
+
+/// How much memory a head takes, mostly.
+const HEAD_ROOM: usize = 768;
 
 /// How the client learns where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub(super) async fn send(
         persists: persists && !unread && !head.closes && frames != Frames::Close,
         out: Outbox::default(),
         frames,
-        trailers: head.headers.contains_key(header::TRAILER),
+        trailers: frames == Frames::Chunks && head.headers.contains_key(header::TRAILER),
         outgoing,
         ended: false,
         failed: false,
@@ -83,9 +87,8 @@ fn frames(head: &Head, outgoing: &Outgoing) -> Frames {
     if bodiless {
         return Frames::None;
     }
-    let said = head.headers.get(header::CONTENT_LENGTH);
-    let said = said.and_then(|length| length.to_str().ok()?.parse().ok());
-    match (outgoing.size_hint().exact().or(said), head.version) {
+    let said = || head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    match (outgoing.size_hint().exact().or_else(said), head.version) {
         (Some(length), _) => Frames::Length(length),
         (None, Version::HTTP_10) => Frames::Close,
         (None, _) => Frames::Chunks,
@@ -106,7 +109,12 @@ struct Sending {
 impl Sending {
     fn write_head(&mut self, head: &Head) {
         let out = &mut self.out.small;
-        out.reserve(1024);
+        // Small bodies are written with the head.
+        let room = match self.frames {
+            Frames::Length(length) => usize::try_from(length).map_or(0, |l| l.min(SMALL)),
+            _ => 0,
+        };
+        out.reserve(HEAD_ROOM + room);
         status_line(out, head.version, head.status);
         let upgrades = head.tunnel.is_some();
         let frames = self.frames;
@@ -115,7 +123,10 @@ impl Sending {
         let says_length = frames == Frames::None
             && !head.status.is_informational()
             && head.status != StatusCode::NO_CONTENT;
+        let (dated, connected) = (Cell::new(upgrades), Cell::new(false));
         headers(out, &head.headers, &head.names, |name| {
+            dated.set(dated.get() || name == header::DATE);
+            connected.set(connected.get() || name == header::CONNECTION);
             !(name == header::TRANSFER_ENCODING
                 || (name == header::CONTENT_LENGTH && !says_length)
                 || (name == header::CONNECTION && closes))
@@ -123,21 +134,20 @@ impl Sending {
         match frames {
             Frames::Length(length) => {
                 out.extend_from_slice(b"Content-Length: ");
-                out.extend_from_slice(forward::number(length).as_bytes());
+                number(out, length);
                 out.extend_from_slice(b"\r\n");
             }
             Frames::Chunks => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
             Frames::None | Frames::Close => {}
         }
-        if !head.headers.contains_key(header::DATE) && !upgrades {
+        if !dated.get() {
             out.extend_from_slice(b"Date: ");
             DATE.with_borrow_mut(|date| out.extend_from_slice(date.text(SystemTime::now())));
             out.extend_from_slice(b"\r\n");
         }
         if closes {
             out.extend_from_slice(b"Connection: close\r\n");
-        } else if head.version == Version::HTTP_10 && !head.headers.contains_key(header::CONNECTION)
-        {
+        } else if head.version == Version::HTTP_10 && !connected.get() {
             out.extend_from_slice(b"Connection: keep-alive\r\n");
         }
         out.extend_from_slice(b"\r\n");
