@@ -3,9 +3,11 @@
 //! Reading order: a [`state`] is one Lua state, which belongs to a thread; the [`scheduler`] runs
 //! functions in it on coroutines that yield only when they must wait; [`bind`] makes functions for
 //! Lua, on [`raw`], LuaJIT's own interface; [`current`] is how they reach the exchange;
-//! [`modules`] says where `require` looks.
+//! [`modules`] says where `require` looks. On these stand [`kong`], which binds the table of the
+//! PDK, and [`ngx`]. [`host`] finds the plugins and makes handlers of their configurations:
+//! [`schema`] reads what those may hold, [`plugins`] keeps what a state has loaded.
 
-#![allow(dead_code, reason = "the parts come one by one")]
+#![allow(dead_code, reason = "the ends of workers and expressions come next")]
 
 mod config;
 
@@ -16,11 +18,21 @@ mod current;
 mod raw;
 mod scheduler;
 
+mod bundled;
 mod library;
 mod modules;
+
+mod kong;
 mod ngx;
 
+mod convert;
+mod host;
+mod plugins;
+mod schema;
+
+pub use bundled::BUNDLED;
 pub use config::{Config, Untrusted};
+pub use host::{LoadError, load};
 
 #[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 
 use mlua::{Lua, Table, Value};
 
-use crate::{Config, library, state::State};
+use crate::{Config, bundled, library, state::State};
 
 /// What stands at the end of every path (kong/templates/kong_defaults.lua has `./?.lua;
 /// ./?/init.lua;;`; the rest is where luarocks installs).
@@ -50,13 +50,18 @@ fn path(given: &str, default: &str, directory: &str) -> String {
     absolute.collect::<Vec<_>>().join(";")
 }
 
+/// The source of a module of our own.
+pub(crate) fn source(name: &str) -> Option<&'static str> {
+    bundled::find(name).or_else(|| library::find(name))
+}
+
 /// A searcher of `package.loaders`: the embedded library, the part that is to be found first or
 /// the part that comes last.
 fn search(lua: &Lua, name: &str, last: bool) -> mlua::Result<Value> {
     if library::gives_way(name) != last {
         return Ok(Value::Nil);
     }
-    match library::find(name) {
+    match source(name) {
         Some(source) => {
             let chunk = lua.load(source).set_name(format!("@silverback/{name}.lua"));
             Ok(Value::Function(chunk.into_function()?))

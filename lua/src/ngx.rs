@@ -31,7 +31,7 @@ use std::{
 
 use mlua::Table;
 
-pub(crate) use self::timer::Timers;
+pub(crate) use self::{answer::finish, timer::Timers};
 use crate::{
     bind,
     raw::{Out, Outcome},

@@ -14,11 +14,13 @@ use std::{
     ffi::{c_int, c_void},
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
-    ptr, slice,
+    ptr,
+    rc::Rc,
+    slice,
 };
 
 use bytes::Bytes;
-use mlua::{Function, Lua, MultiValue, Thread, ffi};
+use mlua::{Function, Lua, MultiValue, Table, Thread, WeakLua, ffi};
 use silverback_pdk::Value;
 
 /// How deep a table may be nested that is made a [`Value`].
@@ -40,8 +42,6 @@ pub(crate) enum Outcome {
     Many(Vec<Out>),
     /// A Lua error with this text, behind the place of the caller.
     Raise(String),
-    /// A Lua error with exactly this text.
-    RaiseBare(String),
     /// The coroutine ends here, for good: what is to happen has been noted in the state.
     Never,
 }
@@ -62,6 +62,8 @@ pub(crate) enum Out {
     Static(&'static str),
     /// Any value of the PDK.
     Value(Value),
+    /// A table that lives on in the state.
+    Anchored(Rc<Anchor>),
 }
 
 impl From<Value> for Out {
@@ -386,6 +388,9 @@ unsafe fn push_out(state: *mut ffi::lua_State, out: &Out) {
             Out::Owned(text) => push_bytes(state, text),
             Out::Static(text) => push_bytes(state, text.as_bytes()),
             Out::Value(value) => push_value(state, value),
+            Out::Anchored(anchor) => {
+                ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, anchor.index.into());
+            }
         }
     }
 }
@@ -423,14 +428,82 @@ unsafe fn push_outcome(state: *mut ffi::lua_State, outcome: &Outcome) -> Next {
                 ffi::lua_concat(state, 2);
                 Next::Raise
             }
-            Outcome::RaiseBare(text) => {
-                push_bytes(state, text.as_bytes());
-                Next::Raise
-            }
             Outcome::Never => {
                 ffi::lua_pushlightuserdata(state, wait_mark());
                 Next::Yield
             }
+        }
+    }
+}
+
+/// A table of a state that Rust holds on to.
+pub(crate) struct Anchor {
+    lua: WeakLua,
+    index: c_int,
+}
+
+impl Anchor {
+    /// Holds on to a table.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn new(lua: &Lua, table: &Table) -> mlua::Result<Anchor> {
+        let mut index = 0;
+        // SAFETY: runs protected; the table is on the stack and is taken off it.
+        unsafe {
+            lua.exec_raw::<()>(table, |state| {
+                index = ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
+            })?;
+        }
+        Ok(Anchor { lua: lua.weak(), index })
+    }
+
+    /// What is in a table, read as a [`Value`].
+    ///
+    /// # Errors
+    /// As [`Args::value`].
+    pub(crate) fn read(lua: &Lua, table: &Table) -> Result<Value, String> {
+        lua.exec_raw_lua(|raw| {
+            let state = raw.state();
+            // SAFETY: there is room for one value more, which is taken off again.
+            unsafe {
+                if ffi::lua_checkstack(state, 2) == 0 {
+                    return Err("no room on the stack".to_owned());
+                }
+                let table = mlua::Value::Table(table.clone());
+                raw.push_value(&table).map_err(|error| error.to_string())?;
+                let value = value(state, -1, 0);
+                ffi::lua_settop(state, -2);
+                value
+            }
+        })
+    }
+
+    /// The table.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn table(&self, lua: &Lua) -> mlua::Result<Table> {
+        lua.exec_raw_lua(|raw| {
+            // SAFETY: there is room for one value more, which is taken off again.
+            unsafe {
+                if ffi::lua_checkstack(raw.state(), 2) == 0 {
+                    return Err(mlua::Error::StackError);
+                }
+                ffi::lua_rawgeti(raw.state(), ffi::LUA_REGISTRYINDEX, self.index.into());
+                raw.pop()
+            }
+        })
+    }
+}
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        if let Some(lua) = self.lua.try_upgrade() {
+            lua.exec_raw_lua(|raw| {
+                // SAFETY: the index was given by luaL_ref and is given back once.
+                unsafe { ffi::luaL_unref(raw.state(), ffi::LUA_REGISTRYINDEX, self.index) };
+            });
         }
     }
 }
@@ -533,7 +606,7 @@ impl Coroutine {
     }
 
     /// Has it run a function. It must be new, or have [finished](Step::Finished).
-    pub(crate) fn start(&self, lua: &Lua, function: &Function, args: &[mlua::Value]) -> Step {
+    pub(crate) fn start(&self, lua: &Lua, function: &Function, args: &[&mlua::Value]) -> Step {
         let pushed = lua.exec_raw_lua(|raw| {
             let count = c_int::try_from(args.len()).unwrap_or(0);
             // SAFETY: both stacks have room; what is pushed on the one is moved to the other.

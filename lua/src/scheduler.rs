@@ -23,8 +23,6 @@ pub(crate) enum Wait {
     Free(LocalBoxFuture<'static, Delivered>),
     /// One that does: no other thread of the run has a turn until it is done.
     Exchange(OverExchange),
-    /// A turn of the others.
-    Turn,
     /// Nothing: the run ends here, with all its threads.
     End(Flow),
 }
@@ -86,7 +84,7 @@ pub(crate) async fn run(
     state: &Rc<State>,
     exchange: &mut Exchange,
     function: &Function,
-    args: &[Value],
+    args: &[&Value],
     wants_results: bool,
 ) -> Ending {
     let coroutine = match state.coroutine() {
@@ -151,7 +149,10 @@ impl<'a> Run<'a> {
                 continue;
             }
             let step = self.state.enter(exchange, || match light.start.take() {
-                Some((function, args)) => light.coroutine.start(&self.state.lua, &function, &args),
+                Some((function, args)) => {
+                    let args: Vec<&Value> = args.iter().collect();
+                    light.coroutine.start(&self.state.lua, &function, &args)
+                }
                 None => {
                     self.state.inbox.delivered.set(Some(delivered));
                     light.coroutine.resume(&self.state.lua)
@@ -180,7 +181,7 @@ impl<'a> Run<'a> {
                     let outcome = work(exchange).await;
                     self.ready.push_front((light, Delivered::Outcome(outcome)));
                 }
-                Some(Wait::Turn) | None => self.ready.push_back((light, Delivered::Nothing)),
+                None => self.ready.push_back((light, Delivered::Nothing)),
                 Some(Wait::End(flow)) => return Some(Ending::Flow(flow)),
             },
         }

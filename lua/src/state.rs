@@ -14,7 +14,8 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     bind::Glue,
     config::Config,
-    modules, ngx,
+    kong, modules, ngx,
+    plugins::Loaded,
     raw::{self, Coroutine},
     scheduler::{Delivered, Light, Wait},
 };
@@ -36,6 +37,8 @@ pub(crate) struct State {
     spare: RefCell<Vec<Coroutine>>,
     nothing: Function,
     last_id: Cell<u64>,
+    /// The plugins that are loaded here.
+    pub(crate) loaded: RefCell<Loaded>,
 }
 
 /// What goes between functions that Lua calls and the scheduler.
@@ -85,12 +88,14 @@ impl State {
             spare: RefCell::default(),
             nothing,
             last_id: Cell::new(0),
+            loaded: RefCell::default(),
         });
         let glue = Glue::new(&state.lua, &state.inbox)?;
         // It was empty a moment ago.
         let _ = state.glue.set(glue);
         modules::register(&state)?;
         ngx::register(&state)?;
+        kong::register(&state)?;
         if config.memory_limit > 0 {
             state.lua.set_memory_limit(config.memory_limit)?;
         }

@@ -76,6 +76,8 @@ pub struct Exchange {
     pub timing: Timing,
     /// What the host of an interpreter keeps with the exchange, gone with it.
     pub kept: Option<Rc<dyn Any>>,
+    /// What a plugin host keeps with the exchange; it ends with it.
+    pub attached: Option<Box<dyn Any>>,
 }
 
 impl Exchange {
@@ -100,6 +102,7 @@ impl Exchange {
             serialize: Vec::new(),
             timing: Timing::start(),
             kept: None,
+            attached: None,
         }
     }
 

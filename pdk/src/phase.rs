@@ -32,11 +32,13 @@ pub enum Phase {
     Preread,
     /// Inside a handler of the Admin API.
     AdminApi,
+    /// Inside a timer, which outlives the request that started it.
+    Timer,
 }
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Phase; 12] = [
+    pub const ALL: [Phase; 13] = [
         Phase::InitWorker,
         Phase::Configure,
         Phase::Certificate,
@@ -49,6 +51,7 @@ impl Phase {
         Phase::Log,
         Phase::Preread,
         Phase::AdminApi,
+        Phase::Timer,
     ];
 
     /// The name that plugins and plugin servers use for it.
@@ -66,6 +69,7 @@ impl Phase {
             Phase::Log => "log",
             Phase::Preread => "preread",
             Phase::AdminApi => "admin_api",
+            Phase::Timer => "timer",
         }
     }
 

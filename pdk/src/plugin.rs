@@ -47,6 +47,8 @@ pub enum Origin {
     Bundled,
     /// Announced by the plugin server of this name.
     Server(String),
+    /// Lua, in this file.
+    Lua(String),
 }
 
 impl fmt::Display for Origin {
@@ -54,6 +56,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::Bundled => f.write_str("bundled"),
             Origin::Server(name) => write!(f, "by the plugin server '{name}'"),
+            Origin::Lua(file) => write!(f, "in Lua, {file}"),
         }
     }
 }
@@ -93,7 +96,11 @@ impl Phases {
             Phase::BodyFilter => self.body_filter.as_ref(),
             Phase::Log => self.log.as_ref(),
             Phase::Preread => self.preread.as_ref(),
-            Phase::InitWorker | Phase::Configure | Phase::Balancer | Phase::AdminApi => None,
+            Phase::InitWorker
+            | Phase::Configure
+            | Phase::Balancer
+            | Phase::AdminApi
+            | Phase::Timer => None,
         }
     }
 

@@ -99,7 +99,7 @@ impl Context {
 
     fn of(exchange: &Exchange) -> Context {
         match exchange.phase {
-            Phase::InitWorker if is_timer(exchange) => Context::Timer,
+            Phase::Timer => Context::Timer,
             Phase::InitWorker | Phase::Configure => Context::InitWorker,
             Phase::Certificate => Context::Certificate,
             Phase::Rewrite => Context::Rewrite,
@@ -112,10 +112,6 @@ impl Context {
             Phase::Preread => Context::Preread,
         }
     }
-}
-
-fn is_timer(exchange: &Exchange) -> bool {
-    kept_by(exchange).is_some_and(|kept| kept.timer.get())
 }
 
 /// Where Lua code runs now.
@@ -156,8 +152,6 @@ thread_local! {
 pub(super) struct Kept {
     /// A number that no other exchange of this worker has: the key of its `ngx.ctx`.
     id: u64,
-    /// Whether the exchange is a timer's.
-    pub(super) timer: Cell<bool>,
     /// `ngx.status`, set before there is an answer.
     pub(super) status: Cell<Option<u16>>,
     /// What `ngx.say` and `ngx.print` have said.
@@ -192,7 +186,6 @@ pub(super) fn kept(exchange: &mut Exchange) -> Rc<Kept> {
     LAST_ID.set(id);
     let kept = Rc::new(Kept {
         id,
-        timer: Cell::default(),
         status: Cell::default(),
         output: RefCell::default(),
         uri: RefCell::default(),

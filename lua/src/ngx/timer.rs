@@ -14,7 +14,7 @@ use silverback_pdk::{
 };
 use tokio::{sync::Notify, time::sleep};
 
-use super::{codec::number, context, flow::duration};
+use super::{codec::number, flow::duration};
 use crate::{
     bind, current,
     scheduler::{self, Ending},
@@ -164,10 +164,10 @@ async fn run(state: &Rc<State>, timer: &Timer, early: bool) {
     }
     timers.running.set(timers.running.get() + 1);
     let _count = Count(&timers.running);
-    let mut exchange = exchange(timer.view.clone());
+    let mut exchange = exchange(timer.view.clone(), Phase::Timer);
     exchange.running = timer.instance;
-    let args: Vec<Value> =
-        std::iter::once(Value::Boolean(early)).chain(timer.args.iter().cloned()).collect();
+    let early = Value::Boolean(early);
+    let args: Vec<&Value> = std::iter::once(&early).chain(&timer.args).collect();
     let ending = scheduler::run(state, &mut exchange, &timer.function, &args, false).await;
     if let Ending::Failed(text) = ending {
         let text = format!("lua entry thread aborted: runtime error: {text}, context: ngx.timer");
@@ -175,8 +175,8 @@ async fn run(state: &Rc<State>, timer: &Timer, early: bool) {
     }
 }
 
-/// What a timer has in the place of a request.
-fn exchange(view: Rc<dyn View>) -> Exchange {
+/// What runs outside of requests has in the place of one.
+pub(crate) fn exchange(view: Rc<dyn View>, phase: Phase) -> Exchange {
     let nobody = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
     let client = Client {
         peer: nobody,
@@ -202,7 +202,6 @@ fn exchange(view: Rc<dyn View>) -> Exchange {
         size: 0,
     };
     let mut exchange = Exchange::new(view, client, request);
-    exchange.phase = Phase::InitWorker;
-    context::kept(&mut exchange).timer.set(true);
+    exchange.phase = phase;
     exchange
 }

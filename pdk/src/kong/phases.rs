@@ -18,6 +18,7 @@ pub(super) const NOT_INIT: PhaseSet = PhaseSet::of(&[
     Phase::Log,
     Phase::Preread,
     Phase::AdminApi,
+    Phase::Timer,
 ]);
 
 /// Wherever there is a request.

@@ -77,6 +77,7 @@ fn plugins_table<'a>(plugins: impl Iterator<Item = &'a Plugin>) -> String {
         let from = match &plugin.origin {
             Origin::Bundled => "bundled".to_owned(),
             Origin::Server(server) => format!("server {server}"),
+            Origin::Lua(_) => "lua".to_owned(),
         };
         rows.push([
             plugin.name.clone(),

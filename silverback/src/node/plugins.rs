@@ -1,9 +1,9 @@
-//! Which plugins there are: the bundled ones and those of plugin servers, as far as `plugins`
-//! enables them.
+//! Which plugins there are: the bundled ones, those of plugin servers and those in Lua, as far as
+//! `plugins` enables them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use silverback_external::{Config as ServerConfig, Servers};
 use silverback_pdk::{Plugin, Registry};
 
@@ -29,10 +29,13 @@ impl Plugins {
     /// If a server can't be asked, or a plugin is enabled that nobody has.
     pub(crate) async fn find(conf: &Conf) -> Result<Plugins> {
         let configs = conf.pluginservers.iter().map(|server| server_config(conf, server)).collect();
-        let (servers, offered) = Servers::query(configs).await?;
-        let bundled = silverback_plugins::bundled(&silverback_plugins::Config {
+        let (servers, mut offered) = Servers::query(configs).await?;
+        let mut bundled = silverback_plugins::bundled(&silverback_plugins::Config {
             trusted: settings::trusted(conf)?,
         });
+        let (bundled_lua, own_lua) = lua_plugins(conf, &bundled, &offered)?;
+        bundled.extend(bundled_lua);
+        offered.extend(own_lua);
         let registry = registry(&conf.plugins, bundled, offered)?;
         Ok(Plugins { registry, servers: Arc::new(servers) })
     }
@@ -54,6 +57,32 @@ fn server_config(conf: &Conf, server: &PluginServer) -> ServerConfig {
     config
 }
 
+/// The plugins in Lua: the bundled ones, and those that nobody else has. Lua is started only
+/// where one of them is enabled.
+fn lua_plugins(
+    conf: &Conf,
+    bundled: &[Plugin],
+    offered: &[Plugin],
+) -> Result<(Vec<Plugin>, Vec<Plugin>)> {
+    let all_bundled = conf.plugins.iter().any(|name| name == BUNDLED);
+    let enabled = |name: &&str| all_bundled || conf.plugins.iter().any(|own| own == name);
+    let of_lua: Vec<&str> = silverback_lua::BUNDLED.into_iter().filter(enabled).collect();
+    let known = |name: &str| {
+        let mut native = bundled.iter().chain(offered);
+        name == BUNDLED || of_lua.contains(&name) || native.any(|plugin| plugin.name == name)
+    };
+    let own = conf.plugins.iter().map(String::as_str).filter(|name| !known(name));
+    let names: Vec<&str> = of_lua.iter().copied().chain(own).collect();
+    if names.is_empty() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    let config = settings::lua(conf)?;
+    let plugins = silverback_lua::load(config, &names).map_err(|errors| {
+        anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })?;
+    Ok(plugins.into_iter().partition(|plugin| of_lua.contains(&plugin.name.as_str())))
+}
+
 /// The enabled ones of all there are.
 fn registry(enabled: &[String], bundled: Vec<Plugin>, offered: Vec<Plugin>) -> Result<Registry> {
     let all_bundled = enabled.iter().any(|name| name == BUNDLED);
@@ -71,8 +100,9 @@ fn registry(enabled: &[String], bundled: Vec<Plugin>, offered: Vec<Plugin>) -> R
     }
     let missing = missing.into_iter().collect::<Vec<_>>().join(", ");
     bail!(
-        "plugins: {missing} enabled but not installed: neither bundled nor offered by a plugin \
-         server (pluginserver_names)"
+        "plugins: {missing} enabled but not installed: neither bundled, nor offered by a plugin \
+         server (pluginserver_names), nor found as kong/plugins/NAME/handler.lua \
+         (lua_package_path)"
     )
 }
 

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use http::HeaderName;
+use silverback_lua::Untrusted;
 use silverback_pdk::Node;
 use silverback_proxy::{self as proxy, Config, LogFormat};
 use silverback_router::Flavor;
@@ -12,6 +13,7 @@ use crate::{
     certificate::default_certificate,
     conf::{
         Conf, Listener, Log, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive, TlsVersion,
+        UntrustedLua,
     },
     prefix::Prefix,
 };
@@ -226,6 +228,34 @@ pub(crate) fn certificates(
         return Ok(vec![(fs::read_to_string(files.certificate)?, fs::read_to_string(files.key)?)]);
     }
     configured.iter().map(|(certificate, key)| Ok((pem(certificate)?, pem(key)?))).collect()
+}
+
+/// What the host of Lua plugins needs to know.
+///
+/// # Errors
+/// If a file of trusted certificates can't be read.
+pub(crate) fn lua(conf: &Conf) -> Result<silverback_lua::Config> {
+    let lua = &conf.lua;
+    Ok(silverback_lua::Config {
+        package_path: lua.package_path.clone(),
+        package_cpath: lua.package_cpath.clone(),
+        directory: std::env::current_dir().unwrap_or_default(),
+        home: std::env::var_os("HOME").map(PathBuf::from),
+        untrusted: match lua.untrusted {
+            UntrustedLua::On => Untrusted::On,
+            UntrustedLua::Off => Untrusted::Off,
+            UntrustedLua::Sandbox => Untrusted::Sandbox,
+        },
+        sandbox_requires: lua.sandbox_requires.clone(),
+        sandbox_environment: lua.sandbox_environment.clone(),
+        shared_dicts: lua.shared_dicts.clone(),
+        socket_pool_size: lua.socket_pool_size as usize,
+        trusted: lua.trusted_certificates.iter().map(pem).collect::<Result<_>>()?,
+        ssl_verify_depth: lua.ssl_verify_depth,
+        regex_match_limit: lua.regex_match_limit,
+        settings: serde_json::Value::Object(conf.configuration()),
+        ..silverback_lua::Config::default()
+    })
 }
 
 fn pem(material: &Material) -> Result<String> {

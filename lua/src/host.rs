@@ -1,0 +1,257 @@
+//! The plugins written in Lua: finding them, and making handlers of their configurations.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::LocalBoxFuture;
+use mlua::{Table, Value};
+use silverback_model::schema::Schema;
+use silverback_pdk::{
+    Configuration, Exchange, Flow, Handler, Origin, Phase, PhaseSet, Phases, Plugin, Wait,
+};
+use thiserror::Error;
+
+use crate::{
+    Config,
+    kong::tables,
+    ngx,
+    plugins::Class,
+    raw::plain,
+    scheduler::{self, Ending},
+    schema,
+    state::State,
+};
+
+/// The phases that a Lua plugin can have a handler in.
+const PHASES: [Phase; 8] = [
+    Phase::Certificate,
+    Phase::Rewrite,
+    Phase::Access,
+    Phase::Response,
+    Phase::HeaderFilter,
+    Phase::BodyFilter,
+    Phase::Log,
+    Phase::Preread,
+];
+
+/// Why Lua plugins can't be had.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// A plugin has a fault.
+    #[error("plugin '{plugin}' (Lua): {fault}")]
+    Plugin {
+        /// Its name.
+        plugin: String,
+        /// What is wrong, with place and traceback where Lua told them.
+        fault: String,
+    },
+    /// There is no Lua at all.
+    #[error("can't start Lua: {0}")]
+    State(String),
+}
+
+/// What all threads share of the host.
+pub(crate) struct Shared {
+    /// Tells hosts apart.
+    id: u64,
+    /// What the host was told.
+    pub(crate) config: Arc<Config>,
+}
+
+thread_local! {
+    /// The states of this thread: one, but for a moment while a reload replaces the host.
+    static STATES: RefCell<Vec<(u64, Rc<State>)>> = const { RefCell::new(Vec::new()) };
+}
+
+static LAST_HOST: AtomicU64 = AtomicU64::new(0);
+static LAST_INSTANCE: AtomicU64 = AtomicU64::new(0);
+
+impl Shared {
+    fn new(config: Config) -> Arc<Shared> {
+        let id = LAST_HOST.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Shared { id, config: Arc::new(config) })
+    }
+
+    /// The state of this thread, made now if there is none.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub(crate) fn state(self: &Arc<Shared>) -> Result<Rc<State>, String> {
+        let known = STATES.with_borrow(|states| {
+            states.iter().find(|(id, _)| *id == self.id).map(|(_, state)| state.clone())
+        });
+        if let Some(state) = known {
+            return Ok(state);
+        }
+        let state = State::new(&self.config).map_err(|error| plain(&error))?;
+        STATES.with_borrow_mut(|states| {
+            // The host before this one has ended, or will not be asked on this thread again.
+            if states.len() > 1 {
+                states.remove(0);
+            }
+            states.push((self.id, state.clone()));
+        });
+        Ok(state)
+    }
+}
+
+/// The plugins of these names that are written in Lua. Names that no Lua plugin has are left out.
+///
+/// # Errors
+/// If one that is there has a fault.
+pub fn load(config: Config, names: &[&str]) -> Result<Vec<Plugin>, Vec<LoadError>> {
+    let shared = Shared::new(config);
+    let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
+    let mut plugins = Vec::new();
+    let mut errors = Vec::new();
+    for name in names {
+        match find(&shared, &state, name) {
+            Ok(Some(plugin)) => plugins.push(plugin),
+            Ok(None) => {}
+            Err(fault) => errors.push(LoadError::Plugin { plugin: (*name).to_owned(), fault }),
+        }
+    }
+    if errors.is_empty() { Ok(plugins) } else { Err(errors) }
+}
+
+/// What is known of a plugin before it is configured.
+pub(crate) struct Known {
+    shared: Arc<Shared>,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its schema.
+    pub(crate) schema: Schema,
+}
+
+fn find(shared: &Arc<Shared>, state: &Rc<State>, name: &str) -> Result<Option<Plugin>, String> {
+    let module = format!("kong.plugins.{name}.handler");
+    if !state.has_module(&module).map_err(|error| plain(&error))? {
+        return Ok(None);
+    }
+    let class = state.handler_class(name).map_err(|error| plain(&error))?;
+    let module = format!("kong.plugins.{name}.schema");
+    if !state.has_module(&module).map_err(|error| plain(&error))? {
+        return Err("no configuration schema found: schema.lua is missing".to_owned());
+    }
+    let table: Value = state.require(&module).map_err(|error| plain(&error))?;
+    let Value::Table(table) = table else {
+        return Err("schema.lua does not return a table".to_owned());
+    };
+    let schema = schema::plugin(shared, state, name, &table)
+        .map_err(|error| format!("schema.lua: {error}"))?;
+    let phases = phases(&class);
+    check_phases(phases)?;
+    let known =
+        Arc::new(Known { shared: shared.clone(), name: name.to_owned(), schema: schema.clone() });
+    Ok(Some(Plugin {
+        name: name.to_owned(),
+        priority: priority(&class.table),
+        version: version(&class.table),
+        origin: Origin::Lua(class.file.clone()),
+        phases,
+        schema,
+        configure: Box::new(move |configuration| Ok(configure(&known, configuration, phases))),
+    }))
+}
+
+/// The phases that a handler has functions for.
+fn phases(class: &Class) -> PhaseSet {
+    let has = |phase: &Phase| class.function(*phase).is_some();
+    PHASES.into_iter().filter(has).fold(PhaseSet::NONE, PhaseSet::with)
+}
+
+/// `response` can't be together with the filters that it takes the place of
+/// (kong/db/dao/plugins.lua).
+fn check_phases(phases: PhaseSet) -> Result<(), String> {
+    let filters = phases.contains(Phase::HeaderFilter) || phases.contains(Phase::BodyFilter);
+    if phases.contains(Phase::Response) && filters {
+        return Err(
+            "it can't have a response handler together with header_filter or body_filter: \
+                    remove one of them"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// PRIORITY; fractions are cut off.
+fn priority(handler: &Table) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+    handler.get::<f64>("PRIORITY").map_or(0, |priority| priority as i32)
+}
+
+fn version(handler: &Table) -> String {
+    handler.get::<String>("VERSION").unwrap_or_default()
+}
+
+/// A configured plugin.
+pub(crate) struct Instance {
+    /// Tells instances apart, those of former configurations too.
+    pub(crate) id: u64,
+    /// The plugin.
+    pub(crate) known: Arc<Known>,
+    /// The `plugins` entity.
+    pub(crate) entity: silverback_pdk::Record,
+}
+
+fn configure(known: &Arc<Known>, configuration: &Configuration<'_>, phases: PhaseSet) -> Phases {
+    let id = LAST_INSTANCE.fetch_add(1, Ordering::Relaxed);
+    let entity = configuration.entity.clone();
+    let instance = Arc::new(Instance { id, known: known.clone(), entity });
+    let handler = |phase| {
+        let instance = instance.clone();
+        phases.contains(phase).then(|| Handler::later(Turn { instance, phase }))
+    };
+    Phases {
+        certificate: handler(Phase::Certificate),
+        rewrite: handler(Phase::Rewrite),
+        access: handler(Phase::Access),
+        response: handler(Phase::Response),
+        header_filter: handler(Phase::HeaderFilter),
+        body_filter: handler(Phase::BodyFilter),
+        log: handler(Phase::Log),
+        preread: handler(Phase::Preread),
+    }
+}
+
+/// A handler: an instance's turn in a phase.
+struct Turn {
+    instance: Arc<Instance>,
+    phase: Phase,
+}
+
+impl Wait for Turn {
+    fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+        Box::pin(self.take(exchange))
+    }
+}
+
+impl Turn {
+    async fn take(&self, exchange: &mut Exchange) -> Flow {
+        let known = &self.instance.known;
+        let prepared = known.shared.state().and_then(|state| {
+            let class = state.handler_class(&known.name).map_err(|error| plain(&error))?;
+            let conf = state.conf(&self.instance, &*exchange.view).map_err(|e| plain(&e))?;
+            Ok((state, class, conf))
+        });
+        let (state, class, conf) = match prepared {
+            Ok(prepared) => prepared,
+            Err(text) => return Flow::Fail(text),
+        };
+        let Some(function) = class.function(self.phase) else { return Flow::Next };
+        let args = [&class.value, &conf];
+        let ending = scheduler::run(&state, exchange, function, &args, false).await;
+        tables::settle(&state.lua, exchange);
+        match ending {
+            Ending::Done(_) => ngx::finish(exchange).unwrap_or(Flow::Next),
+            Ending::Flow(flow) => flow,
+            Ending::Failed(text) => Flow::Fail(text),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! `kong.*`: the functions of the PDK's table, bound once for all, and what only Lua can have.
+
+pub(crate) mod tables;
+
+use std::rc::{Rc, Weak};
+
+use futures_util::FutureExt;
+use mlua::{Function, Table};
+use silverback_pdk::{
+    Flow, LogLevel,
+    kong::{self, Call, Stop},
+};
+
+use crate::{
+    bind::{self, Begun},
+    convert, current,
+    raw::{Args, Out, Outcome},
+    scheduler::Wait,
+    state::{Inbox, State},
+};
+
+/// What is written in Lua, by the name of its place.
+const PARTS: &[(&str, &str)] = &[
+    ("log", include_str!("kong/log.lua")),
+    ("ctx", include_str!("kong/ctx.lua")),
+    ("parts", include_str!("kong/parts.lua")),
+];
+
+/// Puts the global table `kong` into a state.
+///
+/// # Errors
+/// If there is no memory.
+pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
+    let kong = state.global_table("kong")?;
+    for function in kong::all() {
+        // A log line is made of text by Lua itself, and `kong.ctx` holds tables.
+        let by_lua = ["kong.log.", "kong.ctx."].iter().any(|part| function.name.starts_with(part));
+        if !by_lua || function.name.starts_with("kong.log.se") {
+            place(state, &kong, function.name, bind_function(state, function)?)?;
+        }
+    }
+    kong.set("version", "3.10.0")?;
+    kong.set("version_num", 3_010_000)?;
+    kong.set("_VERSION", "3.10.0")?;
+    let configuration = convert::to_lua(&state.lua, &state.config.settings)?;
+    kong.set("configuration", configuration)?;
+    let native = native(state)?;
+    for (name, source) in PARTS {
+        let chunk = state.lua.load(*source).set_name(format!("@silverback/kong/{name}.lua"));
+        chunk.call::<()>((&kong, &native))?;
+    }
+    Ok(())
+}
+
+/// Puts a function in its place: `kong.request.get_header` into `kong.request`.
+fn place(state: &State, kong: &Table, name: &str, function: Function) -> mlua::Result<()> {
+    let mut table = kong.clone();
+    let mut parts = name.split('.').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return table.raw_set(part, function);
+        }
+        let inner = match table.raw_get::<Option<Table>>(part)? {
+            Some(inner) => inner,
+            None => {
+                let inner = state.lua.create_table()?;
+                table.raw_set(part, &inner)?;
+                inner
+            }
+        };
+        table = inner;
+    }
+    Ok(())
+}
+
+/// A function of the table for Lua.
+fn bind_function(state: &State, function: &'static kong::Function) -> mlua::Result<Function> {
+    let inbox = Rc::downgrade(&state.inbox);
+    match function.call {
+        Call::Now(_) => bind::fast(state, move |args| call(function, args, &inbox)),
+        Call::Later(_) => bind::fast_waits(state, move |args| {
+            let values = match args.values(1) {
+                Ok(values) => values,
+                Err(text) => return Begun::Done(Outcome::Raise(text)),
+            };
+            Begun::Exchange(Box::new(move |exchange| {
+                async move { outcome(function.call(exchange, &values).await) }.boxed_local()
+            }))
+        }),
+    }
+}
+
+fn call(function: &'static kong::Function, args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
+    let values = match args.values(1) {
+        Ok(values) => values,
+        Err(text) => return Outcome::Raise(text),
+    };
+    match current::with(|exchange| function.call_now(exchange, &values)) {
+        Some(Some(Err(Stop::Exit(answer)))) => end(inbox, Flow::Exit(*answer)),
+        Some(Some(result)) => outcome(result),
+        Some(None) | None => Outcome::Raise("no request found".to_owned()),
+    }
+}
+
+/// Ends the run: nothing of the handler runs any more.
+pub(crate) fn end(inbox: &Weak<Inbox>, flow: Flow) -> Outcome {
+    if let Some(inbox) = inbox.upgrade() {
+        inbox.wait.set(Some(Wait::End(flow)));
+    }
+    Outcome::Never
+}
+
+/// What a call has given, as Lua sees it.
+fn outcome(result: kong::Outcome) -> Outcome {
+    match result {
+        Ok(value) => Outcome::One(value.into()),
+        Err(Stop::Nil(text)) => Outcome::nil(text),
+        Err(Stop::Raise(text)) => Outcome::Raise(text),
+        Err(Stop::Exit(_)) => Outcome::Raise("the request can't be answered here".to_owned()),
+    }
+}
+
+/// What the Lua parts are built on.
+fn native(state: &Rc<State>) -> mlua::Result<Table> {
+    let native = state.lua.create_table()?;
+    native.set("null", convert::NULL)?;
+    native.set("request_tables", tables::bind(state)?)?;
+    native.set("running", bind::fast(state, |_| Outcome::One(running()))?)?;
+    native.set("running_name", bind::fast(state, |_| Outcome::One(running_name()))?)?;
+    native.set("phase", bind::fast(state, |_| Outcome::One(phase()))?)?;
+    native.set("logs", bind::fast(state, |args| Outcome::One(logs(args).into()))?)?;
+    native.set("log", bind::fast(state, write)?)?;
+    Ok(native)
+}
+
+/// The number of the instance whose handler runs, or nil.
+fn running() -> Out {
+    let running = current::with(|exchange| exchange.running).flatten();
+    running.map_or(Out::Nil, |number| Out::Number(number.into()))
+}
+
+/// The name of the plugin whose handler runs, or nil.
+fn running_name() -> Out {
+    let name = current::with(|exchange| {
+        let entity = exchange.view.instance(exchange.running?)?;
+        entity.get("name")?.as_str().map(str::to_owned)
+    });
+    name.flatten().map_or(Out::Nil, Out::from)
+}
+
+/// The phase that runs.
+fn phase() -> Out {
+    current::with(|exchange| exchange.phase.name()).map_or(Out::Static("init"), Out::Static)
+}
+
+fn level(args: &Args<'_>) -> Option<LogLevel> {
+    LogLevel::from_name(args.text(1)?)
+}
+
+/// Whether lines of a level are written.
+fn logs(args: &Args<'_>) -> bool {
+    level(args).is_some_and(silverback_pdk::logs)
+}
+
+/// Writes a line: level, plugin, text.
+fn write(args: &Args<'_>) -> Outcome {
+    if let Some(level) = level(args) {
+        let text = |position| String::from_utf8_lossy(args.bytes(position).unwrap_or_default());
+        silverback_pdk::log(level, &text(2), &text(3));
+    }
+    Outcome::Nothing
+}

@@ -1,0 +1,240 @@
+//! What a state knows of plugins: their handlers, the functions of their schemas, and their
+//! configurations as Lua tables, each made once.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    path::Path,
+    rc::Rc,
+    sync::{Arc, Weak},
+};
+
+use mlua::{FromLua, Function, Lua, Table, Value};
+use serde_json::Value as Json;
+use silverback_model::schema::{Field, Flag, Kind, Schema};
+use silverback_pdk::{LogLevel, Phase, Record, SecretRef, View};
+
+use crate::{convert, host::Instance, modules, state::State};
+
+/// What a plugin's `handler.lua` has given.
+pub(crate) struct Class {
+    /// The table that handlers are called on.
+    pub(crate) table: Table,
+    /// The same.
+    pub(crate) value: Value,
+    /// Where it was found.
+    pub(crate) file: String,
+    functions: [Option<Function>; Phase::ALL.len()],
+}
+
+impl Class {
+    /// Its function for a phase.
+    pub(crate) fn function(&self, phase: Phase) -> Option<&Function> {
+        self.functions.get(phase as usize)?.as_ref()
+    }
+}
+
+/// What a state has loaded.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    classes: HashMap<String, Rc<Class>>,
+    functions: HashMap<String, Vec<Function>>,
+    confs: HashMap<u64, (Weak<Instance>, Value), BuildHasherDefault<Number>>,
+}
+
+/// Hashes numbers that are counted up: they are their own hash.
+#[derive(Default)]
+struct Number(u64);
+
+impl Hasher for Number {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl State {
+    /// Requires a module.
+    ///
+    /// # Errors
+    /// If it is not there, or fails.
+    pub(crate) fn require<T: FromLua>(&self, module: &str) -> mlua::Result<T> {
+        let require: Function = self.lua.globals().get("require")?;
+        require.call(module)
+    }
+
+    /// Whether there is a module of that name.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn has_module(&self, module: &str) -> mlua::Result<bool> {
+        Ok(modules::source(module).is_some() || self.module_file(module)?.is_some())
+    }
+
+    /// The file that a module would be loaded from.
+    fn module_file(&self, module: &str) -> mlua::Result<Option<String>> {
+        let package: Table = self.lua.globals().get("package")?;
+        let path: String = package.get("path")?;
+        let name = module.replace('.', "/");
+        let files = path.split(';').map(|pattern| pattern.replace('?', &name));
+        Ok(files.into_iter().find(|file| Path::new(file).is_file()))
+    }
+
+    /// The handler of a plugin.
+    ///
+    /// # Errors
+    /// If it can't be loaded, or is none.
+    pub(crate) fn handler_class(&self, name: &str) -> mlua::Result<Rc<Class>> {
+        if let Some(class) = self.loaded.borrow().classes.get(name) {
+            return Ok(class.clone());
+        }
+        let module = format!("kong.plugins.{name}.handler");
+        let file = self.module_file(&module)?.unwrap_or_else(|| "built in".to_owned());
+        let table = match self.require::<Value>(&module)? {
+            Value::Table(table) => table,
+            other => {
+                let kind = other.type_name();
+                let text = format!("handler.lua gives a {kind} and no table: end it with `return`");
+                return Err(mlua::Error::runtime(text));
+            }
+        };
+        let table = self.instantiated(table)?;
+        let base = self.base_plugin();
+        let functions = Phase::ALL.map(|phase| phase_function(&table, base.as_ref(), phase));
+        let value = Value::Table(table.clone());
+        let class = Rc::new(Class { table, value, file, functions });
+        self.loaded.borrow_mut().classes.insert(name.to_owned(), class.clone());
+        Ok(class)
+    }
+
+    /// A class in the style of Kong 0.14 is made an object: `new` of it is called.
+    fn instantiated(&self, table: Table) -> mlua::Result<Table> {
+        let callable = table
+            .metatable()
+            .is_some_and(|meta| meta.get::<Value>("__call").is_ok_and(|call| call.is_function()));
+        if !callable || !table.get::<Value>("new")?.is_function() {
+            return Ok(table);
+        }
+        self.lua.load("return (...)()").set_name("=[silverback]").call(table)
+    }
+
+    /// The class that plugins of Kong before 3.0 extend, if one of them is loaded.
+    fn base_plugin(&self) -> Option<Table> {
+        let package: Table = self.lua.globals().get("package").ok()?;
+        let loaded: Table = package.get("loaded").ok()?;
+        loaded.get("kong.plugins.base_plugin").ok()
+    }
+
+    /// Keeps the functions of a plugin's schema.
+    pub(crate) fn keep_functions(&self, plugin: &str, functions: Vec<Function>) {
+        self.loaded.borrow_mut().functions.insert(plugin.to_owned(), functions);
+    }
+
+    /// A function of a plugin's schema.
+    pub(crate) fn function(&self, plugin: &str, number: usize) -> Option<Function> {
+        self.loaded.borrow().functions.get(plugin)?.get(number).cloned()
+    }
+
+    /// The configuration that handlers of an instance are given.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn conf(&self, instance: &Arc<Instance>, view: &dyn View) -> mlua::Result<Value> {
+        if let Some((_, conf)) = self.loaded.borrow().confs.get(&instance.id) {
+            return Ok(conf.clone());
+        }
+        let conf = make_conf(&self.lua, instance, view)?;
+        let mut loaded = self.loaded.borrow_mut();
+        if loaded.confs.len() == loaded.confs.capacity() {
+            // Those of former configurations have had their time.
+            loaded.confs.retain(|_, (instance, _)| instance.strong_count() > 0);
+        }
+        loaded.confs.insert(instance.id, (Arc::downgrade(instance), conf.clone()));
+        Ok(conf)
+    }
+}
+
+/// A handler's function for a phase; those that only the base class has don't count.
+fn phase_function(handler: &Table, base: Option<&Table>, phase: Phase) -> Option<Function> {
+    let function: Function = handler.get(phase.name()).ok()?;
+    let inherited: Option<Function> = base.and_then(|base| base.get(phase.name()).ok());
+    (Some(&function) != inherited.as_ref()).then_some(function)
+}
+
+/// Puts secrets in the place of references to vaults, in fields that may be references. What
+/// can't be found is an empty text, as in Kong.
+fn resolve(config: &mut Record, schema: &Schema, view: &dyn View) {
+    for (name, field) in &schema.fields {
+        if let Some(value) = config.get_mut(name) {
+            resolve_field(value, field, view);
+        }
+    }
+}
+
+fn resolve_field(value: &mut Json, field: &Field, view: &dyn View) {
+    match (&field.kind, value) {
+        (Kind::Record(schema), Json::Object(record)) => resolve(record, schema, view),
+        (Kind::Array(elements) | Kind::Set(elements), Json::Array(items)) => {
+            items.iter_mut().for_each(|item| resolve_field(item, elements, view));
+        }
+        (Kind::Map { values, .. }, Json::Object(map)) => {
+            map.values_mut().for_each(|item| resolve_field(item, values, view));
+        }
+        (_, Json::String(text)) if field.is(Flag::Referenceable) => {
+            let Ok(reference) = SecretRef::parse(text) else { return };
+            *text = view.secret(&reference).unwrap_or_else(|error| {
+                let line = format!("unable to resolve reference {text}: {error}");
+                silverback_pdk::log(LogLevel::Warn, "", &line);
+                String::new()
+            });
+        }
+        _ => {}
+    }
+}
+
+/// A configuration as handlers get it (kong/runloop/plugins_iterator.lua, `get_plugin_config`).
+fn make_conf(lua: &Lua, instance: &Instance, view: &dyn View) -> mlua::Result<Value> {
+    let Instance { entity, known, .. } = instance;
+    let mut config = entity.get("config").and_then(Json::as_object).cloned().unwrap_or_default();
+    if let Some(schema) = known.schema.fields.get("config").and_then(Field::as_record) {
+        resolve(&mut config, schema, view);
+    }
+    let conf = convert::to_lua(lua, &Json::Object(config))?;
+    let Value::Table(table) = &conf else { return Ok(conf) };
+    let text = |name: &str| entity.get(name).and_then(Json::as_str).map(str::to_owned);
+    let foreign = |name: &str| {
+        let id = entity.get(name).and_then(|other| other.get("id")).and_then(Json::as_str);
+        id.map(str::to_owned)
+    };
+    let (route, service, consumer) = (foreign("route"), foreign("service"), foreign("consumer"));
+    let part = |id: &Option<String>| id.clone().unwrap_or_default();
+    let id = text("id");
+    let key = format!(
+        "plugins:{}:{}:{}:{}::{}",
+        text("name").unwrap_or_default(),
+        part(&route),
+        part(&service),
+        part(&consumer),
+        view.workspace_id().unwrap_or_default()
+    );
+    table.raw_set("plugin_instance_name", text("instance_name"))?;
+    table.raw_set("__plugin_id", id)?;
+    table.raw_set("__ws_id", view.workspace_id())?;
+    table.raw_set("__key__", key)?;
+    table.raw_set("__seq__", LAST_SEQUENCE.fetch_add(1, std::sync::atomic::Ordering::Relaxed))?;
+    table.raw_set("route_id", route)?;
+    table.raw_set("service_id", service)?;
+    table.raw_set("consumer_id", consumer)?;
+    Ok(conf)
+}
+
+static LAST_SEQUENCE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
