@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use silverback_model::errors::Fault;
-use silverback_pdk::kong;
+use silverback_pdk::{LogLevel, kong};
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -23,6 +23,13 @@ pub struct Refusal(Box<Answer>);
 impl From<Answer> for Refusal {
     fn from(answer: Answer) -> Refusal {
         Refusal(Box::new(answer))
+    }
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> u16 {
+        self.0.status.as_u16()
     }
 }
 
@@ -72,24 +79,43 @@ impl Answer {
         Answer::message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
     }
 
-    /// 415, as Kong's web server shows it.
-    pub(crate) fn unsupported_media_type() -> Answer {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    /// 400 for a form or a query that is too long.
+    pub(crate) fn too_many_arguments() -> Answer {
+        Answer::message(StatusCode::BAD_REQUEST, "Too many arguments")
+    }
+
+    /// A status with a page, as Kong's web server shows it.
+    pub(crate) fn page(status: StatusCode) -> Answer {
         match kong::default_page(status) {
             Some(page) => Answer::text(status, "text/html", page),
             None => Answer::empty(status),
         }
     }
 
-    /// What is wrong, as Kong shows it.
+    /// What is wrong, as Kong shows it. What is not the client's fault is logged, and not shown.
     pub fn fault(fault: &Fault) -> Answer {
-        let status = StatusCode::from_u16(fault.status());
-        Answer::json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), fault.to_json())
+        match StatusCode::from_u16(fault.status()) {
+            Ok(status) if status != StatusCode::INTERNAL_SERVER_ERROR => {
+                Answer::json(status, fault.to_json())
+            }
+            _ => {
+                silverback_pdk::log(LogLevel::Err, "", &format!("Admin API: {fault}"));
+                let text = "An unexpected error occurred";
+                Answer::message(StatusCode::INTERNAL_SERVER_ERROR, text)
+            }
+        }
     }
 
     /// Text of another media type.
     pub fn text(status: StatusCode, media_type: &'static str, text: String) -> Answer {
         Answer { status, headers: HeaderMap::new(), body: Some(Body::Text(media_type, text)) }
+    }
+
+    /// Adds a field to a JSON object.
+    pub(crate) fn add(&mut self, name: &str, value: Value) {
+        if let Some(Body::Json(Value::Object(fields))) = &mut self.body {
+            fields.insert(name.to_owned(), value);
+        }
     }
 
     /// The same with a header.

@@ -4,9 +4,12 @@
 //! schemas; [`collection`] serves what every entity has; `routes/` holds the rest, a file each.
 
 mod answer;
+mod arguments;
+mod call;
 mod request;
 
 mod collection;
+mod openapi;
 mod paths;
 mod routes;
 mod service;

@@ -3,10 +3,16 @@
 
 use std::sync::Arc;
 
-use http::Method;
+use http::{
+    Method, StatusCode,
+    header::{
+        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_REQUEST_HEADERS,
+        ALLOW,
+    },
+};
 use silverback_model::schema::Schema;
 
-use crate::{Answer, Request, Service, collection, routes};
+use crate::{Answer, Request, Service, arguments::ARGUMENTS_MAX, call::Call, collection, routes};
 
 /// A path and what stands behind it.
 pub(crate) struct Path {
@@ -37,6 +43,8 @@ pub(crate) enum Endpoint {
     NestedEntity(Relation),
     /// What only this path does.
     Own(&'static routes::Own),
+    /// What has the methods of another, and answers all of them alike.
+    Closed(Box<Endpoint>, fn() -> Answer),
 }
 
 /// A foreign field: which entity it stands in, and which it names.
@@ -48,6 +56,14 @@ pub(crate) struct Relation {
     pub(crate) field: String,
     /// The kind that it names.
     pub(crate) parent: Arc<Schema>,
+}
+
+impl Relation {
+    /// What the child's collection is called below the parent.
+    pub(crate) fn nested_name(&self) -> &str {
+        let name = self.child.admin_api_nested_name.as_deref();
+        name.unwrap_or_else(|| self.child.collection())
+    }
 }
 
 impl Path {
@@ -85,14 +101,35 @@ pub(crate) fn table(schemas: &[Arc<Schema>]) -> Vec<Path> {
     let mut paths: Vec<Path> =
         routes::ALL.iter().map(|own| Path::new(own.path.to_owned(), Endpoint::Own(own))).collect();
     for schema in schemas.iter().filter(|s| s.generate_admin_api) {
-        for path in generated(schema, schemas) {
-            if !paths.iter().any(|p| p.pattern == path.pattern) {
-                paths.push(path);
+        for mut path in generated(schema, schemas) {
+            if paths.iter().any(|p| p.pattern == path.pattern) {
+                continue;
             }
+            if let Some(why) = closed(&path.pattern) {
+                path.endpoint = Endpoint::Closed(Box::new(path.endpoint), why);
+            }
+            paths.push(path);
         }
     }
     paths.sort_by(|a, b| a.pattern.cmp(&b.pattern));
     paths
+}
+
+/// The paths of the Status API.
+pub(crate) fn status_table(without_database: bool) -> Vec<Path> {
+    let more = if without_database { routes::STATUS_WITHOUT_DATABASE } else { &[] };
+    let all = routes::STATUS.iter().chain(more);
+    all.map(|own| Path::new(own.path.to_owned(), Endpoint::Own(own))).collect()
+}
+
+/// What paths answer that the schemas have and Kong does not serve (`kong/api/routes/targets.lua`,
+/// `snis.lua`, `filter_chains.lua`).
+fn closed(pattern: &str) -> Option<fn() -> Answer> {
+    let first = pattern.split('/').nth(1);
+    if first == Some("targets") || pattern == "/snis/{snis}/certificate" {
+        return Some(Answer::not_found);
+    }
+    pattern.contains("/filter-chains").then_some(routes::without_wasm)
 }
 
 /// The paths that every entity has.
@@ -109,7 +146,7 @@ fn generated(schema: &Arc<Schema>, schemas: &[Arc<Schema>]) -> Vec<Path> {
             field: field.to_owned(),
             parent: Arc::clone(parent),
         };
-        let nested = schema.admin_api_nested_name.as_deref().unwrap_or(own);
+        let nested = relation.nested_name();
         let below = format!("/{}/{{{}}}/{nested}", parent.collection(), parent.name);
         let foreign = format!("/{own}/{{{name}}}/{field}");
         let one = format!("{below}/{{{name}}}");
@@ -122,13 +159,14 @@ fn generated(schema: &Arc<Schema>, schemas: &[Arc<Schema>]) -> Vec<Path> {
 
 impl Endpoint {
     /// The methods it has, in the order in which Kong lists them, HEAD and OPTIONS included.
-    fn methods(&self) -> Vec<Method> {
+    pub(crate) fn methods(&self) -> Vec<Method> {
         let mut methods = match self {
             Endpoint::Collection(_) | Endpoint::Nested(_) => vec![Method::GET, Method::POST],
             Endpoint::Entity(_) | Endpoint::Foreign(_) | Endpoint::NestedEntity(_) => {
                 vec![Method::DELETE, Method::GET, Method::PATCH, Method::PUT]
             }
             Endpoint::Own(own) => own.methods.iter().map(|(method, _)| method.clone()).collect(),
+            Endpoint::Closed(like, _) => return like.methods(),
         };
         if methods.contains(&Method::GET) {
             methods.push(Method::HEAD);
@@ -138,37 +176,48 @@ impl Endpoint {
         methods
     }
 
-    fn allow(&self) -> String {
-        self.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+    /// The answer to OPTIONS (`kong/api/api_helpers.lua`: options_method, cors_filter).
+    fn options(&self, request: &Request) -> Answer {
+        let allow = self.methods().iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let asked = request.headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
+        let headers = asked.and_then(|asked| asked.to_str().ok()).unwrap_or("Content-Type");
+        Answer::empty(StatusCode::NO_CONTENT)
+            .with(ALLOW, &allow)
+            .with(ACCESS_CONTROL_ALLOW_METHODS, &allow)
+            .with(ACCESS_CONTROL_ALLOW_HEADERS, headers)
     }
 }
 
 /// Answers a request by the table.
-pub(crate) fn dispatch(service: &Service, paths: &[Path], request: &Request) -> Answer {
+pub(crate) async fn dispatch(service: &Service, paths: &[Path], request: &Request) -> Answer {
     let found = request
         .segments()
         .and_then(|segments| paths.iter().find_map(|path| Some((path, path.fit(&segments)?))));
-    let Some((path, parameters)) = found else { return Answer::not_found() };
-    if request.method == Method::OPTIONS {
-        let allow = path.endpoint.allow();
-        return Answer::empty(http::StatusCode::NO_CONTENT)
-            .with(http::header::ALLOW, &allow)
-            .with(http::header::ACCESS_CONTROL_ALLOW_METHODS, &allow)
-            .with(http::header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type");
+    // The web server in front of Kong's API answers this one itself.
+    if request.method == Method::TRACE {
+        return Answer::page(StatusCode::METHOD_NOT_ALLOWED);
     }
+    let Some((path, parameters)) = found else { return Answer::not_found() };
     let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
-    if !path.endpoint.methods().contains(method) {
+    let writes = [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    if writes && let Some(refusal) = request.refused_type(path.pattern == "/config") {
+        return refusal;
+    }
+    if method != Method::OPTIONS && !path.endpoint.methods().contains(method) {
         return Answer::method_not_allowed();
     }
-    let writes = [Method::POST, Method::PUT, Method::PATCH].contains(method);
-    if writes && !request.has_known_type(path.pattern == "/config") {
-        return Answer::unsupported_media_type();
+    if request.query.len() > ARGUMENTS_MAX {
+        return Answer::too_many_arguments();
     }
-    match &path.endpoint {
+    let call = Call { service, request, method, parameters: &parameters };
+    let outcome = match &path.endpoint {
+        Endpoint::Closed(_, why) => Ok(why()),
+        endpoint if method == Method::OPTIONS => Ok(endpoint.options(request)),
         Endpoint::Own(own) => match own.methods.iter().find(|(m, _)| m == method) {
-            Some((_, answer)) => answer(service, request, &parameters),
-            None => Answer::method_not_allowed(),
+            Some((_, handler)) => handler.answer(&call).await,
+            None => Err(Answer::method_not_allowed().into()),
         },
-        generated => collection::answer(service, generated, request, method, &parameters),
-    }
+        generated => collection::answer(&call, generated).await,
+    };
+    outcome.unwrap_or_else(Answer::from)
 }

@@ -4,8 +4,12 @@
 use http::{HeaderMap, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
+use silverback_model::schema::Schema;
 
-use crate::{Answer, Refusal};
+use crate::{
+    Answer, Refusal,
+    arguments::{self, ARGUMENTS_MAX, Argument},
+};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -19,7 +23,7 @@ pub struct Request {
     /// The path as it came.
     pub path: String,
     /// The query's arguments in order.
-    pub query: Vec<(String, Option<String>)>,
+    pub query: Vec<Argument>,
     /// The headers.
     pub headers: HeaderMap,
     /// The body as it came.
@@ -30,7 +34,7 @@ impl Request {
     /// Decodes the target.
     pub fn new(method: Method, target: &str, headers: HeaderMap, body: Vec<u8>) -> Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request { method, path: path.to_owned(), query: arguments(query), headers, body }
+        Request { method, path: path.to_owned(), query: arguments::pairs(query), headers, body }
     }
 
     /// The path's segments, percent-decoded; one slash at the end does not count. None for a
@@ -41,7 +45,7 @@ impl Request {
         if path.is_empty() {
             return Some(Vec::new());
         }
-        path.split('/').map(|s| if s.is_empty() { None } else { decode(s, false) }).collect()
+        path.split('/').map(|s| if s.is_empty() { None } else { decode(s) }).collect()
     }
 
     /// The last value of a query argument: none if it is not there, empty if it has no value.
@@ -60,16 +64,22 @@ impl Request {
         self.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default()
     }
 
-    /// Whether a body's type is one that the API reads; without a body any is right. YAML is read
-    /// by `/config` alone (`kong/api/api_helpers.lua`: before_filter).
-    pub(crate) fn has_known_type(&self, takes_yaml: bool) -> bool {
-        let known: &[&str] = if takes_yaml { &["application/yaml", "text/yaml"] } else { &[] };
-        let media_type = self.media_type();
-        if media_type.is_empty() {
-            return self.body.is_empty();
+    /// The answer to a body whose type the API does not read; without a body any is right. YAML is
+    /// read by `/config` alone (`kong/api/api_helpers.lua`: before_filter).
+    pub(crate) fn refused_type(&self, takes_yaml: bool) -> Option<Answer> {
+        if self.headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
+            let text = "Multiple Content-Type headers not allowed";
+            return Some(Answer::message(StatusCode::BAD_REQUEST, text));
         }
-        let known = known.iter().chain(&[JSON, FORM, MULTIPART]);
-        known.into_iter().any(|known| media_type.starts_with(known))
+        let yaml: &[&str] = if takes_yaml { &["application/yaml", "text/yaml"] } else { &[] };
+        let media_type = self.media_type();
+        let is_known = if self.headers.contains_key(header::CONTENT_TYPE) {
+            let mut known = yaml.iter().chain(&[JSON, FORM, MULTIPART]);
+            known.any(|known| media_type.starts_with(known))
+        } else {
+            self.body.is_empty()
+        };
+        (!is_known).then(|| Answer::page(StatusCode::UNSUPPORTED_MEDIA_TYPE))
     }
 
     /// Whether the body is a form in parts.
@@ -83,78 +93,53 @@ impl Request {
     }
 
     /// The body's fields: of JSON, a urlencoded or a multipart form. Empty for other media types.
+    /// An empty list of JSON is an object without fields, as some clients write it.
     ///
     /// # Errors
-    /// An answer that says that the body is not what its type says.
+    /// An answer that says that the body is not what its type says, or has too many arguments.
     pub fn fields(&self) -> Result<Map<String, Value>, Refusal> {
-        let media_type = self.media_type();
         if self.is_json() {
             return match serde_json::from_slice(&self.body) {
                 Ok(Value::Object(fields)) => Ok(fields),
+                Ok(Value::Array(list)) if list.is_empty() => Ok(Map::new()),
                 _ => Err(Answer::message(StatusCode::BAD_REQUEST, "Cannot parse JSON body").into()),
             };
         }
-        let text = |value: String| Value::String(value);
-        if media_type.starts_with(FORM) {
-            let body = String::from_utf8_lossy(&self.body);
-            return Ok(arguments(&body)
-                .into_iter()
-                .map(|(k, v)| (k, text(v.unwrap_or_default())))
-                .collect());
+        let media_type = self.media_type();
+        let arguments = if media_type.starts_with(FORM) {
+            arguments::pairs(&String::from_utf8_lossy(&self.body))
+        } else if media_type.starts_with(MULTIPART) {
+            arguments::multipart(media_type, &self.body)
+        } else {
+            Vec::new()
+        };
+        if arguments.len() > ARGUMENTS_MAX {
+            return Err(Answer::too_many_arguments().into());
         }
-        if media_type.starts_with(MULTIPART) {
-            let parts = multipart(media_type, &self.body);
-            return Ok(parts.into_iter().map(|(k, v)| (k, text(v))).collect());
+        Ok(arguments::nested(arguments))
+    }
+
+    /// The body's fields for a schema: what a form says as text is what the schema asks for.
+    ///
+    /// # Errors
+    /// As [`Request::fields`].
+    pub fn fields_for(&self, schema: &Schema) -> Result<Map<String, Value>, Refusal> {
+        let mut fields = self.fields()?;
+        self.infer(&mut fields, schema);
+        Ok(fields)
+    }
+
+    /// Makes of a form's texts what the schema asks for. What is no text is left as it is.
+    pub(crate) fn infer(&self, fields: &mut Map<String, Value>, schema: &Schema) {
+        if !self.is_json() {
+            arguments::infer(fields, schema);
         }
-        Ok(Map::new())
     }
 }
 
-/// `a=1&b`: names with their values, where they have one.
-fn arguments(text: &str) -> Vec<(String, Option<String>)> {
-    text.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| match pair.split_once('=') {
-            Some((name, value)) => (lossy(name), Some(lossy(value))),
-            None => (lossy(pair), None),
-        })
-        .collect()
-}
-
-fn lossy(text: &str) -> String {
-    decode(text, true).unwrap_or_else(|| text.to_owned())
-}
-
-/// Percent-decoded text, or none if it is not UTF-8. `+` is a space in queries and forms.
-fn decode(text: &str, plus: bool) -> Option<String> {
-    let text = if plus { text.replace('+', " ") } else { text.to_owned() };
-    Some(percent_decode_str(&text).decode_utf8().ok()?.into_owned())
-}
-
-/// The parts of a multipart form, by name.
-fn multipart(media_type: &str, body: &[u8]) -> Vec<(String, String)> {
-    let Some(boundary) = parameter(media_type, "boundary") else { return Vec::new() };
-    let body = String::from_utf8_lossy(body);
-    let delimiter = format!("--{boundary}");
-    body.split(delimiter.as_str())
-        .skip(1)
-        .filter_map(|part| {
-            let part = part.strip_prefix("\r\n").or_else(|| part.strip_prefix('\n'))?;
-            let (head, value) = part.split_once("\r\n\r\n").or_else(|| part.split_once("\n\n"))?;
-            let value = value.strip_suffix("\r\n").or(value.strip_suffix('\n')).unwrap_or(value);
-            let disposition =
-                head.lines().find(|l| l.to_lowercase().starts_with("content-disposition:"))?;
-            Some((parameter(disposition, "name")?, value.to_owned()))
-        })
-        .collect()
-}
-
-/// The value of `; name=value` or `; name="value"`.
-fn parameter(header: &str, name: &str) -> Option<String> {
-    header.split(';').skip(1).find_map(|item| {
-        let (key, value) = item.split_once('=')?;
-        (key.trim().eq_ignore_ascii_case(name)).then(|| value.trim().trim_matches('"').to_owned())
-    })
+/// Percent-decoded text, or none if it is not UTF-8.
+fn decode(text: &str) -> Option<String> {
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
 #[cfg(test)]
@@ -185,12 +170,24 @@ mod tests {
         };
         check("application/json", r#"{"a":1}"#, json!({"a": 1}));
         check("application/x-www-form-urlencoded", "a=b%20c&d=+e", json!({"a": "b c", "d": " e"}));
-        let form = "--X\r\nContent-Disposition: form-data; name=\"config\"; filename=\"k.yml\"\r\n\
-                    \r\na: 1\r\nb: 2\r\n--X--\r\n";
-        check("multipart/form-data; boundary=X", form, json!({"config": "a: 1\r\nb: 2"}));
+        check("application/json", "[]", json!({}));
+        check("application/json; charset=utf-8", "{}", json!({}));
+        let form = "--X\r\nContent-Disposition: form-data; name=\"a.b\"\r\n\r\n1\r\n--X--\r\n";
+        check("multipart/form-data; boundary=X", form, json!({"a": {"b": "1"}}));
         check("text/yaml", "a: 1", json!({}));
-        let refused: Answer = request("/", "application/json", "[1").fields().unwrap_err().into();
-        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let check = |media_type, body: &str| {
+            let refused = request("/", media_type, body).fields().unwrap_err();
+            assert_eq!(Answer::from(refused).status, StatusCode::BAD_REQUEST, "{body:?}");
+        };
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        for body in ["", "[1", "[1]", "[{}]", "null", "5", "\"x\"", "{\"a\":1e999}", &deep] {
+            check("application/json", body);
+        }
+        check("application/x-www-form-urlencoded", &"a=1&".repeat(1001));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is not made from the schemas, a file for each subject.
 
+mod cache;
+mod clustering;
 mod config;
 mod debug;
 mod metrics;
@@ -8,12 +10,16 @@ mod root;
 mod schemas;
 mod status;
 mod tags;
+mod targets;
 mod upstreams;
 
-use http::Method;
+use http::{Method, StatusCode};
 
-pub(crate) use self::upstreams::page as page_of_targets;
-use crate::{Answer, Request, Service};
+use crate::{
+    Answer,
+    call::{Handler, Handler::Later, Handler::Now},
+    openapi,
+};
 
 /// A path of its own.
 pub(crate) struct Own {
@@ -23,54 +29,131 @@ pub(crate) struct Own {
     pub(crate) methods: &'static [(Method, Handler)],
 }
 
-/// Answers a request, given the parameters of its path.
-type Handler = fn(&Service, &Request, &[String]) -> Answer;
+const fn own(path: &'static str, methods: &'static [(Method, Handler)]) -> Own {
+    Own { path, methods }
+}
+
+/// The answer of paths that concern filters of WebAssembly, which there are none of
+/// (`kong/api/routes/filter_chains.lua`).
+pub(crate) fn without_wasm() -> Answer {
+    let text = "this endpoint is only available when wasm is enabled";
+    Answer::message(StatusCode::BAD_REQUEST, text)
+}
+
+/// The paths of the Status API (`kong/status/init.lua`).
+pub(crate) const STATUS: &[Own] = &[
+    own("/metrics", &[(Method::GET, Now(metrics::metrics))]),
+    own("/status", &[(Method::GET, Now(status::status))]),
+    own("/status/dns", &[(Method::GET, Now(status::dns))]),
+    own("/status/ready", &[(Method::GET, Now(status::ready))]),
+];
+
+/// Those that it has besides without a database.
+pub(crate) const STATUS_WITHOUT_DATABASE: &[Own] = &[
+    own(
+        "/upstreams/{upstreams}/health",
+        &[(Method::GET, Later(|c| Box::pin(upstreams::health(c))))],
+    ),
+    own("/upstreams/{upstreams}/targets", &[(Method::GET, Later(|c| Box::pin(targets::list(c))))]),
+    own(
+        "/upstreams/{upstreams}/targets/all",
+        &[(Method::GET, Later(|c| Box::pin(targets::raw(c))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}",
+        &[(Method::GET, Later(|c| Box::pin(targets::one(c))))],
+    ),
+];
 
 /// Every path of its own, in the order of the files.
 pub(crate) const ALL: &[Own] = &[
-    Own {
-        path: "/config",
-        methods: &[(Method::GET, config::show_file), (Method::POST, config::load)],
-    },
-    Own { path: "/debug/node/log-level", methods: &[(Method::GET, debug::log_level)] },
-    Own {
-        path: "/debug/node/log-level/{log_level}",
-        methods: &[(Method::PUT, debug::set_log_level)],
-    },
-    Own { path: "/metrics", methods: &[(Method::GET, metrics::metrics)] },
-    Own { path: "/plugins/enabled", methods: &[(Method::GET, plugins::enabled)] },
-    Own { path: "/plugins/schema/{name}", methods: &[(Method::GET, plugins::schema)] },
-    Own { path: "/", methods: &[(Method::GET, root::root)] },
-    Own { path: "/endpoints", methods: &[(Method::GET, root::endpoints)] },
-    Own { path: "/schemas/{name}", methods: &[(Method::GET, schemas::entity)] },
-    Own { path: "/schemas/plugins/{name}", methods: &[(Method::GET, schemas::plugin)] },
-    Own { path: "/schemas/plugins/validate", methods: &[(Method::POST, schemas::validate_plugin)] },
-    Own {
-        path: "/schemas/{db_entity_name}/validate",
-        methods: &[(Method::POST, schemas::validate)],
-    },
-    Own { path: "/status", methods: &[(Method::GET, status::status)] },
-    Own { path: "/tags", methods: &[(Method::GET, tags::all)] },
-    Own { path: "/tags/{tags}", methods: &[(Method::GET, tags::one)] },
-    Own { path: "/upstreams/{upstreams}/health", methods: &[(Method::GET, upstreams::health)] },
-    Own {
-        path: "/upstreams/{upstreams}/targets/all",
-        methods: &[(Method::GET, upstreams::all_targets)],
-    },
-    Own {
-        path: "/upstreams/{upstreams}/targets/{targets}/healthy",
-        methods: &[(Method::PUT, upstreams::set_healthy)],
-    },
-    Own {
-        path: "/upstreams/{upstreams}/targets/{targets}/unhealthy",
-        methods: &[(Method::PUT, upstreams::set_unhealthy)],
-    },
-    Own {
-        path: "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
-        methods: &[(Method::PUT, upstreams::set_healthy)],
-    },
-    Own {
-        path: "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
-        methods: &[(Method::PUT, upstreams::set_unhealthy)],
-    },
+    own("/cache", &[(Method::DELETE, Now(cache::purge))]),
+    own(
+        "/cache/{key}",
+        &[
+            (Method::DELETE, Now(cache::purge)),
+            (Method::GET, Later(|call| Box::pin(cache::probe(call)))),
+        ],
+    ),
+    own("/clustering/data-planes", &[(Method::GET, Now(clustering::no_control_plane))]),
+    own("/clustering/status", &[(Method::GET, Now(clustering::no_control_plane))]),
+    own("/config", &[(Method::GET, Now(config::show_file)), (Method::POST, Now(config::load))]),
+    own("/debug/cluster/log-level/{log_level}", &[(Method::PUT, Now(debug::set_log_level))]),
+    own("/debug/node/log-level", &[(Method::GET, Now(debug::log_level))]),
+    own("/debug/node/log-level/{log_level}", &[(Method::PUT, Now(debug::set_log_level))]),
+    own("/metrics", &[(Method::GET, Now(metrics::metrics))]),
+    own("/openapi.json", &[(Method::GET, Now(openapi::show))]),
+    own("/plugins/enabled", &[(Method::GET, Now(plugins::enabled))]),
+    own("/plugins/schema/{name}", &[(Method::GET, Now(plugins::schema))]),
+    own("/", &[(Method::GET, Later(|call| Box::pin(root::root(call))))]),
+    own("/endpoints", &[(Method::GET, Now(root::endpoints))]),
+    own("/timers", &[(Method::GET, Now(root::timers))]),
+    own("/routes/{routes}/filters/all", &[(Method::GET, Now(|_| Ok(without_wasm())))]),
+    own("/routes/{routes}/filters/disabled", &[(Method::GET, Now(|_| Ok(without_wasm())))]),
+    own("/routes/{routes}/filters/enabled", &[(Method::GET, Now(|_| Ok(without_wasm())))]),
+    own("/schemas/filters/{name}", &[(Method::GET, Now(schemas::filter))]),
+    own("/schemas/{name}", &[(Method::GET, Now(schemas::entity))]),
+    own("/schemas/plugins/{name}", &[(Method::GET, Now(schemas::plugin))]),
+    own("/schemas/plugins/validate", &[(Method::POST, Now(schemas::validate_plugin))]),
+    own("/schemas/vaults/{name}", &[(Method::GET, Now(schemas::vault))]),
+    own("/schemas/vaults/validate", &[(Method::POST, Now(schemas::validate_vault))]),
+    own("/schemas/{db_entity_name}/validate", &[(Method::POST, Now(schemas::validate))]),
+    own("/status", &[(Method::GET, Now(status::status))]),
+    own("/status/dns", &[(Method::GET, Now(status::dns))]),
+    own(
+        "/tags",
+        &[
+            (Method::GET, Later(|call| Box::pin(tags::all(call)))),
+            (Method::POST, Now(tags::refuse)),
+        ],
+    ),
+    own(
+        "/tags/{tags}",
+        &[
+            (Method::DELETE, Now(tags::refuse)),
+            (Method::GET, Later(|call| Box::pin(tags::one(call)))),
+            (Method::PATCH, Now(tags::refuse)),
+            (Method::PUT, Now(tags::refuse)),
+        ],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets",
+        &[
+            (Method::GET, Later(|call| Box::pin(targets::list(call)))),
+            (Method::POST, Later(|call| Box::pin(targets::create(call)))),
+        ],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/all",
+        &[(Method::GET, Later(|call| Box::pin(targets::raw(call))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}",
+        &[
+            (Method::DELETE, Later(|call| Box::pin(targets::one(call)))),
+            (Method::GET, Later(|call| Box::pin(targets::one(call)))),
+            (Method::PATCH, Later(|call| Box::pin(targets::one(call)))),
+            (Method::PUT, Later(|call| Box::pin(targets::one(call)))),
+        ],
+    ),
+    own(
+        "/upstreams/{upstreams}/health",
+        &[(Method::GET, Later(|c| Box::pin(upstreams::health(c))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}/healthy",
+        &[(Method::PUT, Later(|call| Box::pin(upstreams::set_healthy(call))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}/unhealthy",
+        &[(Method::PUT, Later(|call| Box::pin(upstreams::set_unhealthy(call))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}/{address}/healthy",
+        &[(Method::PUT, Later(|call| Box::pin(upstreams::set_healthy(call))))],
+    ),
+    own(
+        "/upstreams/{upstreams}/targets/{targets}/{address}/unhealthy",
+        &[(Method::PUT, Later(|call| Box::pin(upstreams::set_unhealthy(call))))],
+    ),
 ];

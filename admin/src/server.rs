@@ -15,19 +15,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Answer, Request, Service};
 
-/// How large a body may be, in bytes: a declarative file can be, and Kong takes 10 MB.
-const BODY_MAX: usize = 64 << 20;
-
-/// What the Status API has of the Admin API.
-const STATUS_PATHS: [&str; 2] = ["/status", "/metrics"];
-
-/// Upstreams can be read there, too (`kong/status/init.lua`).
-fn is_status(request: &Request) -> bool {
-    let reads = [Method::GET, Method::HEAD].contains(&request.method);
-    let upstreams = request.path.starts_with("/upstreams/");
-    STATUS_PATHS.contains(&request.path.as_str()) || (reads && upstreams)
-}
-
 const ADMIN_LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
 /// What a listener serves.
@@ -39,13 +26,15 @@ pub enum Scope {
     Status,
 }
 
-/// Serves connections until the task is dropped.
+/// Serves connections until the task is dropped. A body has `body_max` bytes at the most.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     scope: Scope,
+    body_max: Option<u64>,
     service: Rc<Service>,
 ) {
+    let server = Rc::new(Server { scope, body_max: body_max.map_or(usize::MAX, bounded), service });
     loop {
         let (stream, _) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -54,16 +43,16 @@ pub async fn serve(
                 continue;
             }
         };
-        let (tls, service) = (tls.clone(), Rc::clone(&service));
+        let (tls, server) = (tls.clone(), Rc::clone(&server));
         tokio::task::spawn_local(async move {
             // Small answers to a waiting client: nothing is gained by collecting them.
             let _ = stream.set_nodelay(true);
             match tls {
-                None => connection(stream, scope, service).await,
+                None => connection(stream, server).await,
                 // A handshake that fails is the client's affair.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        connection(stream, scope, service).await;
+                        connection(stream, server).await;
                     }
                 }
             }
@@ -77,39 +66,41 @@ async fn wait_after(error: &io::Error) {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
 }
 
-async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+/// What the connections of a listener share.
+struct Server {
     scope: Scope,
+    body_max: usize,
     service: Rc<Service>,
-) {
+}
+
+fn bounded(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, server: Rc<Server>) {
     let answer = service_fn(move |request| {
-        let service = Rc::clone(&service);
-        async move { Ok::<_, Infallible>(answer(request, scope, &service).await) }
+        let server = Rc::clone(&server);
+        async move { Ok::<_, Infallible>(answer(request, &server).await) }
     });
     let stream = TokioIo::new(stream);
     // The client went away: there is nobody to tell.
     let _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(stream, answer).await;
 }
 
-async fn answer(
-    request: http::Request<Incoming>,
-    scope: Scope,
-    service: &Service,
-) -> http::Response<Full<Bytes>> {
+async fn answer(request: http::Request<Incoming>, server: &Server) -> http::Response<Full<Bytes>> {
     let began = Instant::now();
     let (head, body) = request.into_parts();
     let origin = head.headers.get(header::ORIGIN).cloned();
     let target = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let is_head = head.method == Method::HEAD;
-    let answer = match Limited::new(body, BODY_MAX).collect().await {
-        Err(_) => Answer::message(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
+    let answer = match Limited::new(body, server.body_max).collect().await {
+        Err(_) => Answer::page(StatusCode::PAYLOAD_TOO_LARGE),
         Ok(body) => {
             let body = body.to_bytes().to_vec();
             let request = Request::new(head.method, &target, head.headers, body);
-            if scope == Scope::Admin || is_status(&request) {
-                service.answer(&request)
-            } else {
-                Answer::not_found()
+            match server.scope {
+                Scope::Admin => server.service.answer(&request).await,
+                Scope::Status => server.service.answer_status(&request).await,
             }
         }
     };

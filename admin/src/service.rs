@@ -1,9 +1,9 @@
 //! The service itself: what it knows, and how it answers.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use silverback_model::{Record, schema::Schema, set::Entities};
+use silverback_model::{Record, schema::Schema};
 use silverback_pdk::Registry;
 use silverback_store::Store;
 
@@ -24,8 +24,8 @@ pub struct Facts {
     pub hostname: String,
     /// Every setting by name, secrets masked.
     pub configuration: Map<String, Value>,
-    /// `log_level`.
-    pub log_level: String,
+    /// How many workers serve requests.
+    pub workers: usize,
     /// Connection counts, memory, plugin servers: what `/status` shows beside the hash. It is
     /// asked anew for each request.
     pub status: Box<dyn Fn() -> Map<String, Value>>,
@@ -85,6 +85,7 @@ pub struct Service {
     pub(crate) load: Load,
     pub(crate) schemas: Vec<Arc<Schema>>,
     paths: Vec<Path>,
+    status_paths: Vec<Path>,
 }
 
 impl Service {
@@ -93,22 +94,30 @@ impl Service {
         let schemas: Vec<_> =
             store.entities().kinds().iter().map(|kind| Arc::clone(&kind.schema)).collect();
         let paths = paths::table(&schemas);
-        Service { facts, registry, store, load, schemas, paths }
+        let status_paths = paths::status_table(!store.is_writable());
+        Service { facts, registry, store, load, schemas, paths, status_paths }
     }
 
-    /// Answers a request.
-    pub fn answer(&self, request: &Request) -> Answer {
-        paths::dispatch(self, &self.paths, request)
+    /// Answers a request to the Admin API.
+    pub async fn answer(&self, request: &Request) -> Answer {
+        paths::dispatch(self, &self.paths, request).await
     }
 
-    /// Every path, as `/endpoints` lists them.
-    pub(crate) fn patterns(&self) -> BTreeSet<&str> {
-        self.paths.iter().map(|path| path.pattern.as_str()).collect()
+    /// Answers a request to the Status API.
+    pub async fn answer_status(&self, request: &Request) -> Answer {
+        paths::dispatch(self, &self.status_paths, request).await
     }
 
-    /// What is configured now.
-    pub(crate) fn entities(&self) -> Arc<Entities> {
-        self.store.entities()
+    /// Every path.
+    pub(crate) fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// Every path, as `/endpoints` lists them: segment by segment.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
+        let mut patterns: Vec<&str> = self.paths.iter().map(|p| p.pattern.as_str()).collect();
+        patterns.sort_by(|a, b| a.split('/').cmp(b.split('/')));
+        patterns
     }
 
     /// The schema of a kind.

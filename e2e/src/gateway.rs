@@ -38,6 +38,21 @@ pub struct Gateway {
     keep_prefix: bool,
 }
 
+/// The kinds of entities at the top, those that refer to others first. The rest goes with them.
+const KINDS: [&str; 11] = [
+    "plugins",
+    "routes",
+    "services",
+    "snis",
+    "upstreams",
+    "certificates",
+    "ca_certificates",
+    "consumers",
+    "vaults",
+    "keys",
+    "key-sets",
+];
+
 impl Builder {
     /// A DB-less gateway without access log, with one worker.
     #[expect(clippy::new_without_default, reason = "it makes a directory and takes ports")]
@@ -175,6 +190,30 @@ impl Gateway {
             200 | 201 => Ok(()),
             status => Err(format!("POST /config answered {status}: {}", answer.text())),
         }
+    }
+
+    /// Deletes every entity of a gateway with a database, through the Admin API.
+    pub fn clear(&self) -> Result<(), String> {
+        for kind in KINDS {
+            loop {
+                let list = self.ask_admin(&Request::get(&format!("/{kind}?size=1000")));
+                let list = list.json();
+                let Some(entities) = list["data"].as_array() else {
+                    return Err(format!("GET /{kind} answered {list}"));
+                };
+                if entities.is_empty() {
+                    break;
+                }
+                for entity in entities {
+                    let target = format!("/{kind}/{}", entity["id"].as_str().unwrap_or_default());
+                    let answer = self.ask_admin(&Request::new("DELETE", &target));
+                    if answer.status != 204 {
+                        return Err(format!("DELETE {target}: {}", answer.text()));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the proxy answers a GET of `target` with `status`.

@@ -19,7 +19,10 @@ pub use exchange::{
     Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Session, Source, Statistics,
     Target, Timeouts, Timing, Tls, Try, Upstream, View,
 };
-pub use logging::{LogLevel, LogSink, log, logs, set_log_sink};
+pub use logging::{
+    LogLevel, LogOverride, LogSink, log, log_level, logs, override_log_level, set_log_level,
+    set_log_sink,
+};
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait};
 pub use registry::{Registry, RegistryError};

@@ -49,6 +49,7 @@ mod stats;
 pub use balancer::Balancer;
 pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
 pub use handle::{Handle, StartError, start, start_after};
+pub use listener::open as open_listener;
 pub use logs::{FormatError, LogFormat};
 pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, Parts, Snapshot};
 pub use stats::Stats;

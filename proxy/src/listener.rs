@@ -22,10 +22,11 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens a socket. Each worker has its own on the same address; the system spreads connections.
+/// One that takes nothing of what is sent to it for `send_timeout` is given up.
 ///
 /// # Errors
 /// If the address can't be bound.
-pub(crate) fn open(
+pub fn open(
     listener: &Listener,
     address: SocketAddr,
     send_timeout: Duration,

@@ -48,6 +48,11 @@ pub(crate) fn start(log: &conf::Log, least: conf::LogLevel) -> Result<()> {
     Ok(())
 }
 
+/// Says which messages are written.
+pub(crate) fn set_level(least: conf::LogLevel) {
+    silverback_pdk::set_log_level(level(least));
+}
+
 /// Opens the file again, after it was moved away (SIGUSR1).
 pub(crate) fn reopen() {
     let Some(Sink::File(path, file)) = SINK.get() else { return };

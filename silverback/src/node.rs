@@ -167,6 +167,7 @@ impl Node {
 
     async fn replace(&mut self, conf: Conf, prefix: &Prefix) -> Result<()> {
         let next = Node::start(conf, prefix, Some(self)).await?;
+        logs::set_level(next.conf.log_level);
         let last = std::mem::replace(self, next);
         tokio::task::spawn_local(last.stop(true));
         Ok(())

@@ -4,34 +4,46 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use silverback_model::declarative;
 
-use crate::{Answer, Given, LoadError, Refusal, Request, Service};
+use crate::{
+    Answer, Given, LoadError, Refusal, Request,
+    call::{Call, Outcome},
+};
 
 /// The configuration as a file that can be loaded again.
-pub(super) fn show_file(service: &Service, _: &Request, _: &[String]) -> Answer {
-    let file = declarative::export(&service.entities());
-    Answer::ok(json!({ "config": declarative::to_yaml(&file) }))
+pub(super) fn show_file(call: &Call<'_>) -> Outcome {
+    only_without_database(call)?;
+    let file = declarative::export(&call.service.store.entities());
+    Ok(Answer::ok(json!({ "config": declarative::to_yaml(&file) })))
+}
+
+/// With a database, entities are written one by one (`kong/api/routes/config.lua`).
+fn only_without_database(call: &Call<'_>) -> Result<(), Refusal> {
+    if call.service.store.is_writable() {
+        let text = "this endpoint is only available when Kong is configured to not use a database";
+        return Err(Answer::message(StatusCode::BAD_REQUEST, text).into());
+    }
+    Ok(())
 }
 
 /// Replaces the whole configuration, or changes nothing.
-pub(super) fn load(service: &Service, request: &Request, _: &[String]) -> Answer {
-    let given = match given(request) {
-        Ok(given) => given,
-        Err(refusal) => return refusal.into(),
-    };
+pub(super) fn load(call: &Call<'_>) -> Outcome {
+    only_without_database(call)?;
+    let Call { service, request, .. } = call;
+    let given = given(request)?;
     if let Given::Text(text) = &given
         && request.argument("check_hash") == Some("1")
         && service.store.hash() == declarative::hash(text)
     {
-        return Answer::empty(StatusCode::NOT_MODIFIED);
+        return Ok(Answer::empty(StatusCode::NOT_MODIFIED));
     }
-    match (service.load)(given) {
+    Ok(match (service.load)(given) {
         Ok(answer) => Answer::json(StatusCode::CREATED, answer),
         Err(error) => {
             let LoadError { fault, flattened } = *error;
             let flat = request.flag("flatten_errors");
             Answer::json(StatusCode::BAD_REQUEST, if flat { flattened } else { fault })
         }
-    }
+    })
 }
 
 /// The configuration: the field `config`, the fields themselves, or the body.

@@ -6,7 +6,10 @@ use std::fmt::Write;
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use crate::{Answer, Request, Service};
+use crate::{
+    Answer,
+    call::{Call, Outcome},
+};
 
 /// A number of each plugin server: its field in `/status`, the metric, its kind, what it is.
 const OF_SERVERS: &[(&str, &str, &str, &str)] = &[
@@ -21,9 +24,9 @@ const OF_SERVERS: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// `GET /metrics`.
-pub(super) fn metrics(service: &Service, _: &Request, _: &[String]) -> Answer {
-    let text = page(&(service.facts.status)());
-    Answer::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+pub(super) fn metrics(call: &Call<'_>) -> Outcome {
+    let text = page(&(call.service.facts.status)());
+    Ok(Answer::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
 fn page(status: &Map<String, Value>) -> String {

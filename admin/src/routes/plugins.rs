@@ -1,26 +1,24 @@
 //! `/plugins/enabled` and the old `/plugins/schema/{name}` (`kong/api/routes/plugins.lua`).
 
-use http::StatusCode;
 use serde_json::json;
 
-use crate::{Answer, Request, Service};
+use super::schemas;
+use crate::{
+    Answer,
+    call::{Call, Outcome},
+};
 
 /// The names of the enabled plugins.
-pub(super) fn enabled(service: &Service, _: &Request, _: &[String]) -> Answer {
-    let mut names: Vec<&str> =
-        service.registry.in_order().into_iter().map(|p| p.name.as_str()).collect();
+pub(super) fn enabled(call: &Call<'_>) -> Outcome {
+    let plugins = call.service.registry.in_order().into_iter();
+    let mut names: Vec<&str> = plugins.map(|plugin| plugin.name.as_str()).collect();
     names.sort_unstable();
-    Answer::ok(json!({ "enabled_plugins": names }))
+    Ok(Answer::ok(json!({ "enabled_plugins": names })))
 }
 
 /// The schema of a plugin's `config` alone.
-pub(super) fn schema(service: &Service, _: &Request, parameters: &[String]) -> Answer {
-    let name = &parameters[0];
-    match service.registry.get(name) {
-        Some(plugin) => Answer::ok(plugin.schema.to_json()),
-        None => {
-            let text = format!("No plugin named '{name}'");
-            Answer::message(StatusCode::NOT_FOUND, &text)
-        }
-    }
+pub(super) fn schema(call: &Call<'_>) -> Outcome {
+    let plugin = schemas::registered(call)?;
+    let config = plugin.schema.fields.get("config").and_then(|field| field.as_record());
+    Ok(Answer::ok(config.unwrap_or(&plugin.schema).to_json()))
 }

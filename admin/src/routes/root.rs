@@ -1,24 +1,31 @@
-//! `/` and `/endpoints` (`kong/api/routes/kong.lua`).
+//! `/`, `/endpoints` and `/timers` (`kong/api/routes/kong.lua`).
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::{Answer, Request, Service};
+use super::debug;
+use crate::{
+    Answer,
+    call::{Call, Outcome},
+};
 
 /// Who this is, which plugins there are, and every setting.
-pub(super) fn root(service: &Service, _: &Request, _: &[String]) -> Answer {
-    let facts = &service.facts;
-    let entities = service.entities();
-    let in_use: BTreeSet<&str> =
-        entities.of("plugins").iter().filter_map(|plugin| plugin.get("name")?.as_str()).collect();
-    let available: Map<String, Value> = service
-        .registry
-        .in_order()
-        .into_iter()
+pub(super) async fn root(call: &Call<'_>) -> Outcome {
+    let facts = &call.service.facts;
+    let mut in_use = BTreeSet::new();
+    let note = |plugin: std::sync::Arc<Map<String, Value>>| {
+        in_use.extend(plugin.get("name").and_then(Value::as_str).map(str::to_owned));
+    };
+    call.service.store.each("plugins", note).await?;
+    let plugins = call.service.registry.in_order().into_iter();
+    let available: Map<String, Value> = plugins
         .map(|p| (p.name.clone(), json!({ "version": p.version, "priority": p.priority })))
         .collect();
-    Answer::ok(json!({
+    let mut configuration = facts.configuration.clone();
+    let level = debug::shown(silverback_pdk::log_level());
+    configuration.insert("log_level".to_owned(), level.into());
+    Ok(Answer::ok(json!({
         "tagline": "Welcome to kong",
         "version": facts.version,
         "silverback_version": facts.silverback_version,
@@ -29,11 +36,20 @@ pub(super) fn root(service: &Service, _: &Request, _: &[String]) -> Answer {
         "timers": { "running": 0, "pending": 0 },
         "pids": (facts.pids)(),
         "plugins": { "available_on_server": available, "enabled_in_cluster": in_use },
-        "configuration": facts.configuration,
-    }))
+        "configuration": configuration,
+    })))
 }
 
 /// Every path of this API.
-pub(super) fn endpoints(service: &Service, _: &Request, _: &[String]) -> Answer {
-    Answer::ok(json!({ "data": service.patterns() }))
+pub(super) fn endpoints(call: &Call<'_>) -> Outcome {
+    Ok(Answer::ok(json!({ "data": call.service.patterns() })))
+}
+
+/// Which worker answers. The timers are those of Lua, of which there are none here.
+pub(super) fn timers(call: &Call<'_>) -> Outcome {
+    let none = json!({ "running": 0, "pending": 0, "waiting": 0, "total": 0, "runs": 0 });
+    Ok(Answer::ok(json!({
+        "worker": { "id": 0, "count": call.service.facts.workers },
+        "stats": { "sys": none, "timers": {} },
+    })))
 }

@@ -6,54 +6,72 @@ use silverback_model::{
     errors::Fault,
     schema::{Mode, Schema},
 };
+use silverback_pdk::Plugin;
 
-use crate::{Answer, Request, Service};
+use crate::{
+    Answer, Refusal,
+    call::{Call, Outcome},
+};
 
 /// The schema of a kind of entity.
-pub(super) fn entity(service: &Service, _: &Request, parameters: &[String]) -> Answer {
-    match service.schema(&parameters[0]) {
-        Some(schema) => Answer::ok(schema.to_json()),
-        None => no_entity(&parameters[0]),
-    }
+pub(super) fn entity(call: &Call<'_>) -> Outcome {
+    Ok(Answer::ok(schema_of(call, call.parameter(0))?.to_json()))
 }
 
 /// The schema of a plugin.
-pub(super) fn plugin(service: &Service, _: &Request, parameters: &[String]) -> Answer {
-    let name = &parameters[0];
-    match service.registry.get(name) {
-        Some(plugin) => Answer::ok(plugin.schema.to_json()),
-        None => {
-            let text = format!("No plugin named '{name}'");
-            Answer::message(StatusCode::NOT_FOUND, &text)
-        }
-    }
+pub(super) fn plugin(call: &Call<'_>) -> Outcome {
+    Ok(Answer::ok(registered(call)?.schema.to_json()))
+}
+
+/// The schema of a kind of vault.
+pub(super) fn vault(call: &Call<'_>) -> Outcome {
+    let name = call.parameter(0);
+    let schema = schema_of(call, "vaults")?.subschemas.get(name);
+    let schema = schema.ok_or_else(|| not_found(format!("No vault named '{name}'")))?;
+    Ok(Answer::ok(schema.to_json()))
+}
+
+/// The schema of a filter of WebAssembly, of which there are none.
+pub(super) fn filter(call: &Call<'_>) -> Outcome {
+    Err(not_found(format!("Filter '{}' not found", call.parameter(0))))
 }
 
 /// Whether an entity fits its schema.
-pub(super) fn validate(service: &Service, request: &Request, parameters: &[String]) -> Answer {
-    match service.schema(&parameters[0]) {
-        Some(schema) => validated(schema, request),
-        None => no_entity(&parameters[0]),
-    }
+pub(super) fn validate(call: &Call<'_>) -> Outcome {
+    validated(call, call.parameter(0))
 }
 
 /// Whether a plugin's configuration fits its schema.
-pub(super) fn validate_plugin(service: &Service, request: &Request, _: &[String]) -> Answer {
-    match service.schema("plugins") {
-        Some(schema) => validated(schema, request),
-        None => no_entity("plugins"),
-    }
+pub(super) fn validate_plugin(call: &Call<'_>) -> Outcome {
+    validated(call, "plugins")
 }
 
-fn validated(schema: &Schema, request: &Request) -> Answer {
-    let outcome = request.fields().map(|fields| schema.process(fields, Mode::Insert));
-    match outcome {
-        Err(refusal) => refusal.into(),
-        Ok(Ok(_)) => Answer::message(StatusCode::OK, "schema validation successful"),
-        Ok(Err(errors)) => Answer::fault(&Fault::schema_violation(errors)),
-    }
+/// Whether a vault's configuration fits its schema.
+pub(super) fn validate_vault(call: &Call<'_>) -> Outcome {
+    validated(call, "vaults")
 }
 
-fn no_entity(name: &str) -> Answer {
-    Answer::message(StatusCode::NOT_FOUND, &format!("No entity named '{name}'"))
+fn validated(call: &Call<'_>, kind: &str) -> Outcome {
+    let mut fields = call.request.fields()?;
+    let schema = schema_of(call, kind)?;
+    call.request.infer(&mut fields, schema);
+    schema.process(fields, Mode::Insert).map_err(Fault::schema_violation)?;
+    Ok(Answer::message(StatusCode::OK, "schema validation successful"))
+}
+
+fn schema_of<'a>(call: &Call<'a>, kind: &str) -> Result<&'a Schema, Refusal> {
+    let schema = call.service.schema(kind).map(|schema| &**schema);
+    schema.ok_or_else(|| not_found(format!("No entity named '{kind}'")))
+}
+
+/// The plugin that the path names.
+pub(super) fn registered<'a>(call: &Call<'a>) -> Result<&'a Plugin, Refusal> {
+    let name = call.parameter(0);
+    let plugin = call.service.registry.get(name).map(|plugin| &**plugin);
+    plugin.ok_or_else(|| not_found(format!("No plugin named '{name}'")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for it")]
+fn not_found(text: String) -> Refusal {
+    Answer::message(StatusCode::NOT_FOUND, &text).into()
 }

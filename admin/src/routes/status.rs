@@ -2,17 +2,43 @@
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use silverback_model::declarative::EMPTY_HASH;
 
-use crate::{Answer, Request, Service};
+use crate::{
+    Answer, Request,
+    call::{Call, Outcome},
+};
 
-/// How the node is: connections, memory, plugin servers, and which configuration it serves.
-pub(super) fn status(service: &Service, request: &Request, _: &[String]) -> Answer {
-    if let Some(refusal) = bad_unit(request) {
-        return Answer::message(StatusCode::BAD_REQUEST, &refusal);
+/// How the node is: connections, memory, plugin servers, the database or the configuration that it
+/// serves.
+pub(super) fn status(call: &Call<'_>) -> Outcome {
+    if let Some(refusal) = bad_unit(call.request) {
+        return Err(Answer::message(StatusCode::BAD_REQUEST, &refusal).into());
     }
-    let mut status = (service.facts.status)();
-    status.insert("configuration_hash".into(), json!(service.store.hash()));
-    Answer::ok(Value::Object(status))
+    let mut status = (call.service.facts.status)();
+    let store = &call.service.store;
+    if !store.is_writable() {
+        status.insert("configuration_hash".into(), json!(store.hash()));
+    } else if !status.contains_key("database") {
+        status.insert("database".into(), json!({ "reachable": true }));
+    }
+    Ok(Answer::ok(Value::Object(status)))
+}
+
+/// Whether there is something to serve (`kong/status/ready.lua`).
+pub(super) fn ready(call: &Call<'_>) -> Outcome {
+    let store = &call.service.store;
+    if !store.is_writable() && store.hash() == EMPTY_HASH {
+        let text = "no configuration available (empty configuration present)";
+        return Err(Answer::message(StatusCode::SERVICE_UNAVAILABLE, text).into());
+    }
+    Ok(Answer::message(StatusCode::OK, "ready"))
+}
+
+/// Kong's newer DNS client has its own numbers; this node answers as with the older one.
+pub(super) fn dns(_: &Call<'_>) -> Outcome {
+    let text = "not implemented with the legacy DNS client";
+    Err(Answer::message(StatusCode::NOT_IMPLEMENTED, text).into())
 }
 
 /// What is wrong with `unit` and `scale` (`kong/tools/string.lua`: bytes_to_str).

@@ -1,30 +1,53 @@
-//! `/tags`: which entities carry which tag (`kong/api/routes/tags.lua`).
+//! `/tags`: which entities carry which tag (`kong/api/routes/tags.lua`, `kong/db/dao/tags.lua`).
 
 use serde_json::{Value, json};
+use silverback_model::errors::{Errors, Fault};
 
-use crate::{Answer, Request, Service};
+use crate::{
+    call::{Call, Outcome},
+    collection::page,
+};
 
 /// All tags of all entities.
-pub(super) fn all(service: &Service, _: &Request, _: &[String]) -> Answer {
-    tagged(service, None)
+pub(super) async fn all(call: &Call<'_>) -> Outcome {
+    tagged(call, None).await
 }
 
 /// The entities that carry a tag.
-pub(super) fn one(service: &Service, _: &Request, parameters: &[String]) -> Answer {
-    tagged(service, Some(&parameters[0]))
+pub(super) async fn one(call: &Call<'_>) -> Outcome {
+    let tag = call.parameter(0);
+    if let Some(field) = call.service.schema("tags").and_then(|schema| schema.fields.get("tag")) {
+        field.check(&Value::from(tag)).map_err(|error| {
+            let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
+            Fault::invalid_unique("tag", text)
+        })?;
+    }
+    tagged(call, Some(tag)).await
 }
 
-fn tagged(service: &Service, wanted: Option<&str>) -> Answer {
-    let entities = service.entities();
+/// Tags are written with the entities that carry them.
+pub(super) fn refuse(_: &Call<'_>) -> Outcome {
+    let text = "does not support insert/upsert/update/delete operations";
+    Err(Fault::schema_violation(Errors::of("tags", text)).into())
+}
+
+async fn tagged(call: &Call<'_>, wanted: Option<&str>) -> Outcome {
+    let (size, offset) = (page::size(call.request)?, page::place(call.request)?);
     let mut data = Vec::new();
-    for (kind, collection) in entities.iter() {
-        for record in collection.iter() {
+    for schema in call.service.schemas.iter().filter(|s| s.fields.contains_key("tags")) {
+        let note = |record: std::sync::Arc<serde_json::Map<String, Value>>| {
             let tags = record.get("tags").and_then(Value::as_array).into_iter().flatten();
             for tag in tags.filter(|tag| wanted.is_none_or(|wanted| *tag == wanted)) {
                 let id = record.get("id").cloned().unwrap_or_default();
-                data.push(json!({ "entity_name": kind.schema.name, "entity_id": id, "tag": tag }));
+                data.push(json!({ "entity_name": schema.name, "entity_id": id, "tag": tag }));
             }
-        }
+        };
+        call.service.store.each(&schema.name, note).await?;
     }
-    Answer::ok(json!({ "data": data, "next": null }))
+    // Stable: the tags of an entity stay in their order.
+    data.sort_by(|a, b| a["entity_id"].as_str().cmp(&b["entity_id"].as_str()));
+    let next = (data.len() > offset + size).then(|| (offset + size).to_string());
+    let data = data.into_iter().skip(offset).take(size).collect();
+    let path = wanted.map_or("/tags".to_owned(), |tag| format!("/tags/{}", page::escaped(tag)));
+    Ok(page::answer(data, next.as_deref(), &path, ""))
 }

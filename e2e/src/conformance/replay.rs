@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::{at, differences, drop_paths, sort_paths};
 use super::normal;
-use super::scenario::{Listener, Scenario, Step};
+use super::scenario::{Listener, Mode, Scenario, Step};
 use crate::gateway::Gateway;
 use crate::http::{Answer, Connection, NoAnswer, Request};
 
@@ -25,8 +25,13 @@ pub(super) fn replay(
     scenario: &Scenario,
     settling: Settling,
 ) -> Result<Vec<String>, String> {
-    let config = scenario.config.as_deref().unwrap_or(r#"{"_format_version": "3.0"}"#);
-    gateway.load(config)?;
+    match scenario.mode {
+        Mode::Db => gateway.clear()?,
+        Mode::Dbless => {
+            let config = scenario.config.as_deref().unwrap_or(r#"{"_format_version": "3.0"}"#);
+            gateway.load(config)?;
+        }
+    }
     let mut saved = BTreeMap::new();
     let mut out = Vec::new();
     let mut wrote = true;

@@ -16,9 +16,9 @@ use crate::setup;
 pub(super) struct Scenario {
     #[expect(dead_code, reason = "for the reader of the file")]
     pub(super) name: String,
-    #[serde(default = "dbless")]
-    #[expect(dead_code, reason = "the folder's gateway.env says so too")]
-    pub(super) mode: String,
+    /// The same for all scenarios of a folder, whose gateway.env says it too.
+    #[serde(default)]
+    pub(super) mode: Mode,
     /// The whole declarative configuration.
     pub(super) config: Option<String>,
     pub(super) steps: Vec<Step>,
@@ -127,8 +127,15 @@ fn fill_pems(value: &mut Value) -> Result<(), String> {
     }
 }
 
-fn dbless() -> String {
-    "dbless".into()
+/// What keeps the entities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    /// A declarative file, loaded as a whole.
+    #[default]
+    Dbless,
+    /// A database, which a scenario finds empty.
+    Db,
 }
 
 /// A field that is there, even when it is null.

@@ -224,13 +224,15 @@ fn merge(target: &mut Value, patch: &Value) {
 
 /// Starts the gateway with the folder's settings, and waits for its plugin servers.
 fn start(folder: &Path) -> Result<Gateway, String> {
-    let mut builder = Builder::new();
+    let mut builder = Builder::new().set("log_level", "notice");
     let mut sockets = Vec::new();
     for (name, value) in scenario::environment(folder)? {
         if name == "mode" {
-            if value != "dbless" {
-                return Err(format!("mode={value}: there is no store to run it with"));
-            }
+            builder = match value.as_str() {
+                "dbless" => builder,
+                "db" => builder.set("database", "sqlite"),
+                _ => return Err(format!("mode={value}: dbless or db")),
+            };
             continue;
         }
         let value = fill_marks(&value, builder.prefix());

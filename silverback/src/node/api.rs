@@ -1,27 +1,21 @@
 //! The Admin and Status APIs of this node: listeners, and what they know.
 
+mod listen;
+
 use std::{rc::Rc, sync::Arc};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use arc_swap::ArcSwap;
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use serde_json::{Map, Value, json};
 use silverback_admin::{
     Facts, Given, Service,
     server::{self, Scope},
 };
 use silverback_proxy as proxy;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::JoinHandle;
 
-use super::{KONG_VERSION, entities::Configuration, plugins::Plugins, settings};
-use crate::{
-    conf::{Conf, Listener, Pairs},
-    prefix::Prefix,
-};
+use super::{KONG_VERSION, entities::Configuration, plugins::Plugins};
+use crate::{conf::Conf, prefix::Prefix};
 
 /// The listeners of the Admin and Status APIs.
 pub(crate) struct Api {
@@ -49,18 +43,11 @@ impl Api {
         let store = Arc::clone(&configuration.store);
         let service = Rc::new(Service::new(facts, registry, store, load));
         let mut api = Api { tasks: Vec::new() };
-        let admin = (&conf.admin_listen, Scope::Admin, &conf.admin_certificates, "admin-kong");
-        let status = (&conf.status_listen, Scope::Status, &conf.status_certificates, "status-kong");
-        for (listeners, scope, certificates, use_for) in [admin, status] {
-            for listener in listeners {
-                let tls = if listener.ssl {
-                    Some(acceptor(certificates, prefix, use_for)?)
-                } else {
-                    None
-                };
-                let socket = open(listener).await?;
-                warn_if_open(listener, scope);
-                let serve = server::serve(socket, tls, scope, Rc::clone(&service));
+        for scope in [Scope::Admin, Scope::Status] {
+            for listener in listen::listeners(conf, scope) {
+                let (socket, tls) = listen::open(conf, prefix, scope, listener)?;
+                let body_max = conf.admin_limits.max_body;
+                let serve = server::serve(socket, tls, scope, body_max, Rc::clone(&service));
                 api.tasks.push(tokio::task::spawn_local(serve));
             }
         }
@@ -73,45 +60,6 @@ impl Api {
             task.abort();
         }
     }
-}
-
-async fn open(listener: &Listener) -> Result<TcpListener> {
-    let address = listener
-        .address()
-        .with_context(|| format!("admin_listen: {:?} is no IP address", listener.host))?;
-    let socket = match address {
-        std::net::SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-        std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    // Two generations of a node listen at one time while it reloads.
-    socket.set_reuseport(true)?;
-    socket.bind(address).with_context(|| format!("can't listen on {address}"))?;
-    socket
-        .listen(listener.backlog.unwrap_or(1024))
-        .with_context(|| format!("can't listen on {address}"))
-}
-
-/// Whoever reaches the Admin API owns the gateway.
-fn warn_if_open(listener: &Listener, scope: Scope) {
-    let open = listener.address().is_some_and(|address| !address.ip().is_loopback());
-    if scope == Scope::Admin && open {
-        let text = format!(
-            "admin_listen: the Admin API is open to other machines at {:?}; it has no \
-             authentication of its own",
-            listener.address()
-        );
-        silverback_pdk::log(silverback_pdk::LogLevel::Warn, "", &text);
-    }
-}
-
-fn acceptor(configured: &Pairs, prefix: &Prefix, use_for: &str) -> Result<TlsAcceptor> {
-    let mut pairs = settings::certificates(configured, prefix, use_for)?;
-    let (certificate, key) = pairs.swap_remove(0);
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn facts(
@@ -130,7 +78,8 @@ fn facts(
         node_id: prefix.node_id(conf.node_id.as_deref())?,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         configuration: conf.configuration(),
-        log_level: format!("{:?}", conf.log_level).to_lowercase(),
+        workers: conf.workers.map_or_else(crate::node::settings::cores, Ok)?,
+        health: Box::new(Health(Arc::clone(&configuration.snapshot))),
         status: Box::new(move || status(&stats, &servers.status())),
         pids: Box::new(move || {
             let pid = std::process::id();
@@ -141,7 +90,6 @@ fn facts(
                 .collect();
             json!({ "master": pid, "workers": [pid], "plugin_servers": servers })
         }),
-        health: Box::new(Health(Arc::clone(&configuration.snapshot))),
     })
 }
 

@@ -88,7 +88,7 @@ fn log_format(conf: &Conf, key: &str, log: &Log) -> Result<Option<LogFormat>> {
 fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     let workers = match conf.workers {
         Some(workers) => workers,
-        None => std::thread::available_parallelism()?.get(),
+        None => cores()?,
     };
     Ok(Node {
         id: prefix.node_id(conf.node_id.as_deref())?,
@@ -102,6 +102,14 @@ fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     })
 }
 
+/// How many workers there are where the settings do not say.
+///
+/// # Errors
+/// If the system does not say how many cores there are.
+pub(crate) fn cores() -> Result<usize> {
+    Ok(std::thread::available_parallelism()?.get())
+}
+
 /// A listener for streams. What it may ask for and Silverback does not have yet is refused, never
 /// left out in silence.
 fn stream_listener(given: &Listener) -> Result<proxy::Listener> {
@@ -112,11 +120,11 @@ fn stream_listener(given: &Listener) -> Result<proxy::Listener> {
     Ok(proxy::Listener { stream: true, ..listener("stream_listen", given)? })
 }
 
-/// A listener of the proxy.
+/// A listener of the proxy or of an API.
 ///
 /// # Errors
 /// If its host is a name.
-fn listener(key: &str, listener: &Listener) -> Result<proxy::Listener> {
+pub(crate) fn listener(key: &str, listener: &Listener) -> Result<proxy::Listener> {
     let address = listener
         .address()
         .with_context(|| format!("{key}: {:?} is no IP address", listener.host))?;
