@@ -3,8 +3,11 @@
 //! One program for all of them, so that it links once: `cargo test -p silverback-e2e --test it`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod admin;
+mod admin_random;
 mod bad_input;
 mod change;
+mod deck;
 mod faults;
 mod logging;
 mod phases;
