@@ -49,7 +49,8 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
         let chunk = state.lua.load(*source).set_name(format!("@silverback/kong/{name}.lua"));
         chunk.call::<()>((&kong, &native))?;
     }
-    Ok(())
+    // Caches, DAOs, timers and events are modules of the library.
+    state.require::<mlua::Value>("silverback.kong").map(|_| ())
 }
 
 /// Puts a function in its place: `kong.request.get_header` into `kong.request`.

@@ -13,6 +13,9 @@ mod variable;
 mod flow;
 mod timer;
 
+mod entities;
+mod events;
+
 mod dict;
 mod shared;
 
@@ -55,6 +58,8 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
     variable::register(state, &native)?;
     flow::register(state, &ngx, &native)?;
     timer::register(state, &ngx, &native)?;
+    entities::register(state, &native)?;
+    events::register(state, &native)?;
     codec::register(state, &ngx, &native)?;
     digest::register(state, &ngx, &native)?;
     log::register(state, &native)?;
@@ -92,6 +97,9 @@ fn here(state: &State, ngx: &Table, native: &Table) -> mlua::Result<()> {
     }
     native.set("methods", methods)?;
     native.set("pid", std::process::id())?;
+    // Plugins ask for it where there is no request yet.
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    native.set("hostname", hostname.trim())?;
     // A generation of workers makes a state each.
     static STATES: AtomicU64 = AtomicU64::new(0);
     native.set("worker", STATES.fetch_add(1, Ordering::Relaxed))?;

@@ -293,6 +293,13 @@ unsafe fn table(state: *mut ffi::lua_State, index: c_int, depth: usize) -> Resul
             pairs.sort_by_key(|(key, _)| key.as_int());
             in_order = (1..).zip(&pairs).all(|(place, (key, _))| key == &Value::Int(place));
         }
+        if marked && !in_order {
+            // As lua-cjson: of a marked list what stands under 1 to n counts.
+            let place = |key: &Value| key.as_int().and_then(|key| usize::try_from(key).ok());
+            pairs.retain(|(key, _)| place(key).is_some_and(|key| (1..=length).contains(&key)));
+            pairs.sort_by_key(|(key, _)| key.as_int());
+            return Ok(Value::Array(pairs.into_iter().map(|(_, item)| item).collect()));
+        }
         if in_order && pairs.len() >= length {
             return Ok(Value::Array(pairs.into_iter().map(|(_, item)| item).collect()));
         }

@@ -29,6 +29,7 @@ for name, level in pairs { STDERR = 0, EMERG = 1, ALERT = 2, CRIT = 3, ERR = 4, 
   ngx[name] = level
 end
 
+require "silverback.ffi"
 require "silverback.ngx.fields"
 require "silverback.ngx.log"
 require "silverback.ngx.thread"

@@ -261,6 +261,16 @@ kong_sandbox.protect_schema = kong_sandbox.protect
 function kong_sandbox.run(code, options, ...)
   return kong_sandbox.protect(code, options)(...)
 end
+-- What the settings say, as plugins ask for it.
+sandbox.configuration = setmetatable({}, {
+  __index = function(_, name)
+    local mode = setting("untrusted_lua")
+    if name == "enabled" then return mode ~= "off" end
+    if name == "sandbox_enabled" then return mode ~= "off" and mode ~= "on" end
+    if name == "environment" then return environment() end
+  end,
+})
+
 sandbox.kong = setmetatable(kong_sandbox, {
   __call = function(_, code, options) return kong_sandbox.protect(code, options) end,
 })

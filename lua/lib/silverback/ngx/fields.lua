@@ -27,6 +27,31 @@ ngx.arg = setmetatable({}, {
   __newindex = function(_, position, value) set_arg(position, value) end,
 })
 
+-- What Kong itself leaves in `ngx.ctx`, for plugins that look there.
+local FROM_KONG = {
+  service = function() return kong.router.get_service() end,
+  route = function() return kong.router.get_route() end,
+  authenticated_consumer = function() return kong.client.get_consumer() end,
+  authenticated_credential = function() return kong.client.get_credential() end,
+  workspace = function() return kong.default_workspace end,
+  router_matches = function()
+    local found = kong.request.get_uri_captures() or {}
+    local captures = {}
+    for name, value in pairs(found.named or {}) do captures[name] = value end
+    for place, value in pairs(found.unnamed or {}) do captures[place] = value end
+    return { uri_captures = captures }
+  end,
+}
+
+local CONTEXT = {
+  __index = function(_, name)
+    local get = FROM_KONG[name]
+    if not get then return nil end
+    local ok, value = pcall(get)
+    return ok and value or nil
+  end,
+}
+
 -- The tables of `ngx.ctx` by the number of their exchange.
 local contexts = {}
 
@@ -41,7 +66,7 @@ local function context()
   if not found then
     -- Those of exchanges that have ended make room.
     forget(gone())
-    found = {}
+    found = setmetatable({}, CONTEXT)
     contexts[id] = found
   end
   return found
@@ -87,6 +112,11 @@ local function with_spellings(get)
     if truncated then return headers, truncated end
     return headers
   end
+end
+
+-- For functions of `kong` that give headers.
+native.with_spellings = function(headers)
+  return type(headers) == "table" and setmetatable(headers, HEADERS) or headers
 end
 
 ngx.req.get_headers = with_spellings(native.request_headers)

@@ -72,7 +72,8 @@ fn tables_and_strings() {
     );
     check(
         "local t = require('kong.tools.table') return \
-           t.deep_merge({a = {b = 1}}, {a = {c = 2}}).a.c, t.is_array({1, nil, 3}), t.table_contains({1, 2}, 2)",
+           t.deep_merge({a = {b = 1}}, {a = {c = 2}}).a.c, \
+           t.is_array({1, nil, 3}), t.table_contains({1, 2}, 2)",
         "2 false true",
     );
     check(
@@ -179,7 +180,7 @@ fn all_modules_load() {
     let names = crate::library::names();
     let list: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     let source = format!(
-        "for _, name in ipairs{{{}}} do local ok, e = pcall(require, name) \
+        "kong = kong or {{}} for _, name in ipairs{{{}}} do local ok, e = pcall(require, name) \
          if not ok then return name, e end end return 'all'",
         list.join(",")
     );
@@ -233,6 +234,81 @@ fn keys_certificates_and_ciphers() {
     check(
         "return require('resty.openssl.x509').new('nope')",
         "nil x509.new: error:0480006C:PEM routines::no start line",
+    );
+}
+
+#[test]
+fn the_ffi_knows_what_openresty_declares() {
+    check(
+        "local ffi = require('ffi') ffi.cdef('int RAND_bytes(u_char *buf, int num);') \
+           local s = ffi.new('ngx_str_t', 2, 'ab') \
+           return ffi.string(s.data, s.len), ffi.C.RAND_bytes ~= nil, require('ffi') == ffi",
+        "ab true true",
+    );
+}
+
+#[test]
+fn values_are_kept_until_the_configuration_changes() {
+    const CACHE: &str = "local cache = require('silverback.kong.cache').new('c') kong = kong or {} \
+                         local calls = 0 local function make(v, e, ttl) calls = calls + 1 \
+                         return v, e, ttl end ";
+    let of = |source: &str, expect| check(&format!("{CACHE}{source}"), expect);
+    of(
+        "return cache:get('k', nil, make, 5), select(3, cache:get('k', nil, make, 6)), calls",
+        "5 1 1",
+    );
+    of("cache:get('k', nil, make) return cache:get('k', nil, make, 6), calls", "nil 1");
+    of(
+        "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
+         return cache:get('k', nil, make, 6)",
+        "6 nil 3",
+    );
+    of("return cache:get('k', nil, make, nil, 'bad')", "nil bad nil");
+    of(
+        "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
+        return cache:get('k', nil, make, nil, 'bad')",
+        "5 nil 4",
+    );
+    of(
+        "local v, e = cache:get('k', nil, error, 'oops') return v, e:match('^[^\\n]*')",
+        "nil callback threw an error: oops",
+    );
+    of("cache:get('k', nil, make, 5) cache:invalidate('k') return cache:probe('k')", "nil");
+    of(
+        "cache:get('k', {ttl = 9}, make, 5) local ttl, _, v = cache:probe('k') \
+        return ttl > 8, v",
+        "true 5",
+    );
+    of(
+        "local threads = {} for i = 1, 3 do threads[i] = ngx.thread.spawn(function() \
+        return cache:get('k', nil, function() ngx.sleep(0.005) return make(7) end) end) end \
+        local _, a = ngx.thread.wait(threads[1]) local _, b = ngx.thread.wait(threads[3]) \
+        return a, b, calls",
+        "7 7 1",
+    );
+    of(
+        "local bulk = {'a', nil, make, 1, 'b', nil, make, 2, n = 2} local r = cache:get_bulk(bulk) \
+        return r[1], r[4], r.n",
+        "1 2 6",
+    );
+}
+
+#[test]
+fn events_and_timers_of_kong() {
+    check(
+        "kong = kong or {} local events = require('silverback.kong.events').worker local heard \
+           events.register(function(data, event) heard = event .. data.a end, 'me', 'e') \
+           events.post('me', 'e', {a = 1}) events.post('me', 'other', {a = 2}) return heard",
+        "e1",
+    );
+    check(
+        "local timer = require('silverback.kong.timer') local ran = {} \
+           timer:named_at('a', 0, function(early, x) ran[1] = x end, 5) \
+           timer:named_every('b', 0.001, function() ran[2] = (ran[2] or 0) + 1 \
+             timer:cancel('b') end) \
+           local again, why = timer:named_every('b', 1, print) ngx.sleep(0.02) \
+           return ran[1], ran[2], again, why",
+        "5 1 nil timer 'b' already exists",
     );
 }
 

@@ -1,0 +1,30 @@
+-- The FFI as plugins find it in OpenResty: the types that resty.core declares are declared, and
+-- the functions of OpenSSL are there, where the system has it. It is loaded when a plugin first
+-- requires "ffi".
+
+local ffi = require "ffi"
+
+-- Libraries are unloaded with their handles.
+local libraries = {}
+
+package.loaded.ffi = nil
+package.preload.ffi = function()
+  for _, names in ipairs { { "libcrypto.so.3", "libcrypto.so.1.1" },
+                           { "libssl.so.3", "libssl.so.1.1" } } do
+    for _, name in ipairs(names) do
+      local ok, library = pcall(ffi.load, name, true)
+      if ok then
+        libraries[#libraries + 1] = library
+        break
+      end
+    end
+  end
+  ffi.cdef [[
+    typedef intptr_t ngx_int_t;
+    typedef uintptr_t ngx_uint_t;
+    typedef unsigned char u_char;
+    typedef struct { size_t len; const unsigned char *data; } ngx_str_t;
+    typedef struct ngx_http_request_s ngx_http_request_t;
+  ]]
+  return ffi
+end

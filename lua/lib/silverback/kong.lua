@@ -1,0 +1,44 @@
+-- What `kong` has beyond the PDK: caches, DAOs, timers, events.
+
+local native = require "silverback.native"
+
+local kong = kong
+
+-- Modules of plugins ask for the machine's name when they are loaded.
+local get_hostname = kong.node and kong.node.get_hostname
+if get_hostname then
+  kong.node.get_hostname = function()
+    if native.exchange() then return get_hostname() end
+    return native.hostname
+  end
+end
+
+-- Headers are found by any spelling of their names.
+for _, part in ipairs { kong.request or {}, kong.response or {},
+                        kong.service and kong.service.response or {} } do
+  local get_headers, with_spellings = part.get_headers, native.with_spellings
+  if get_headers then
+    part.get_headers = function(most)
+      local headers, problem = get_headers(most)
+      return with_spellings(headers), problem
+    end
+  end
+end
+
+-- Captures without a name are a list, however few.
+local get_uri_captures = kong.request and kong.request.get_uri_captures
+if get_uri_captures then
+  local array_mt = require("cjson").array_mt
+  kong.request.get_uri_captures = function(ctx)
+    local captures = get_uri_captures(ctx)
+    if captures and captures.unnamed then setmetatable(captures.unnamed, array_mt) end
+    return captures
+  end
+end
+
+kong.timer = kong.timer or require "silverback.kong.timer"
+kong.cache = kong.cache or require("silverback.kong.cache").new "cache"
+kong.core_cache = kong.core_cache or require("silverback.kong.cache").new "core_cache"
+kong.db = kong.db or require "silverback.kong.db"
+kong.worker_events = kong.worker_events or require "silverback.kong.events".worker
+kong.cluster_events = kong.cluster_events or require "silverback.kong.events".cluster
