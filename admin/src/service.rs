@@ -31,6 +31,9 @@ pub struct Facts {
     pub status: Box<dyn Fn() -> Map<String, Value>>,
     /// The pids of the gateway and of its plugin servers.
     pub pids: Box<dyn Fn() -> Value>,
+    /// What resolving names has come to, by name and type: what `/status/dns` shows. None with
+    /// Kong's old client, which does not count.
+    pub dns: Box<dyn Fn() -> Option<Map<String, Value>>>,
     /// The health of upstreams.
     pub health: Box<dyn Health>,
 }

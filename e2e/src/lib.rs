@@ -16,6 +16,7 @@ pub mod fake_server;
 pub mod gateway;
 pub mod http;
 pub mod load;
+pub mod name_server;
 pub mod postgres;
 pub mod process;
 pub mod redis;

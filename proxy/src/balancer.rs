@@ -7,10 +7,12 @@
 mod address;
 mod hash;
 mod place;
+mod probe;
 mod report;
 mod ring;
 mod rules;
 mod shared;
+mod tend;
 mod turn;
 mod vitals;
 
@@ -24,14 +26,17 @@ use std::{
 use http::{HeaderValue, StatusCode};
 use silverback_pdk::{Answer, Exchange, LogLevel, Target as Asked};
 
+use self::address::Address;
 pub use self::shared::Balancer;
 pub(crate) use self::{
     hash::set_cookie,
-    place::Place,
+    place::{Place, literal},
+    probe::Probes,
     shared::Target,
+    tend::{Registrar, tend},
     turn::{Chosen, Turn},
 };
-use crate::{answer, lifecycle::Work, pool::TlsKey, snapshot::Snapshot};
+use crate::{answer, dns::Failure, lifecycle::Work, pool::TlsKey, snapshot::Snapshot};
 
 /// A server that was chosen.
 pub(crate) struct Peer {
@@ -168,38 +173,54 @@ pub(crate) async fn choose(work: &mut Work, aim: &mut Aim) -> Result<Peer, Box<A
         let chosen = turn.choose(hash, tried).filter(|chosen| failed != Some(chosen.number()));
         let Some(chosen) = chosen else { return Err(refuse(&work.exchange, NO_PEER)) };
         let number = chosen.number();
-        let port = chosen.address().port;
-        let ip = match chosen.address().ip {
-            Some(ip) => Some(ip),
-            None => work.worker.dns.resolve(&chosen.address().shown).await,
-        };
-        if let Some(ip) = ip {
-            tried.push(number);
-            let host = chosen.host_header(scheme);
-            work.chosen = Some(chosen);
-            return Ok(Peer { address: SocketAddr::new(ip, port), host });
-        }
-        note_unresolved(&chosen.address().shown);
         tried.push(number);
+        let Address { ip, port, shown, .. } = chosen.address();
+        let found = match ip {
+            Some(ip) => Ok(SocketAddr::new(*ip, *port)),
+            // The host of an SRV record, or a name that is not resolved yet.
+            None => work.worker.dns.resolve(shown, *port).await,
+        };
+        match found {
+            Ok(address) => {
+                let host = chosen.host_header(scheme);
+                work.chosen = Some(chosen);
+                return Ok(Peer { address, host });
+            }
+            Err(failure) => note_unresolved(shown, &failure),
+        }
         failed = failed.or(Some(number));
     }
 }
 
 async fn peer(work: &Work, place: &Place) -> Result<Peer, Box<Answer>> {
-    let ip = match place.ip {
-        Some(ip) => Some(ip),
-        None => work.worker.dns.resolve(&place.host).await,
-    };
-    let Some(ip) = ip else {
-        note_unresolved(&place.host);
-        return Err(refuse(&work.exchange, "name resolution failed"));
-    };
-    let host = place.header(work.exchange.upstream.scheme, place.port);
-    Ok(Peer { address: SocketAddr::new(ip, place.port), host })
+    let scheme = work.exchange.upstream.scheme;
+    if let Some(ip) = place.ip {
+        let address = SocketAddr::new(ip, place.port);
+        return Ok(Peer { address, host: place.header(scheme, place.port) });
+    }
+    match work.worker.dns.resolve(&place.host, place.port).await {
+        Ok(address) => Ok(Peer { address, host: place.header(scheme, address.port()) }),
+        Err(failure) => {
+            note_unresolved(&place.host, &failure);
+            Err(unresolved(&work.exchange, &place.host, &failure))
+        }
+    }
 }
 
-fn note_unresolved(name: &str) {
-    silverback_pdk::log(LogLevel::Err, "", &format!("the name {name} has no address"));
+/// Kong's answers: 503 where there is no such name, 500 where nobody could say
+/// (kong/runloop/balancer/init.lua, `execute`; kong/runloop/handler.lua, `balancer_execute`).
+fn unresolved(exchange: &Exchange, name: &str, failure: &Failure) -> Box<Answer> {
+    if failure.is_of_name() {
+        return refuse(exchange, "name resolution failed");
+    }
+    let why = &failure.text;
+    let text = format!("failed the initial dns/balancer resolve for '{name}' with: {why}");
+    answer::error(exchange, StatusCode::INTERNAL_SERVER_ERROR, Some(&text))
+}
+
+fn note_unresolved(name: &str, failure: &Failure) {
+    let text = format!("DNS resolution of {name} failed: {}", failure.text);
+    silverback_pdk::log(LogLevel::Err, "", &text);
 }
 
 fn refuse(exchange: &Exchange, text: &str) -> Box<Answer> {

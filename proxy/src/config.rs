@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue};
 use silverback_pdk::Node;
 use silverback_router::Flavor;
 
-use crate::logs::LogFormat;
+use crate::{dns::DnsSettings, logs::LogFormat};
 
 /// What the data plane needs to know. `Config::new` has Kong's defaults.
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ pub struct Config {
     /// Where a line for each stream goes (`proxy_stream_access_log`), which may be the same file;
     /// none writes nothing.
     pub stream_access_log: Option<PathBuf>,
-    /// How long an address of a name is good for (`resolver_valid_ttl`).
-    pub dns_ttl: Duration,
+    /// How names are resolved.
+    pub dns: DnsSettings,
     /// How long to wait for requests under way when the node stops
     /// (`nginx_main_worker_shutdown_timeout`).
     pub drain_timeout: Duration,
@@ -69,7 +69,7 @@ impl Config {
             access_log_format: None,
             stream_access_log_format: None,
             stream_access_log: None,
-            dns_ttl: Duration::from_secs(10),
+            dns: DnsSettings::default(),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -9,12 +9,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use serde_json::{Map, Value};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::{
-    Config, Listener, Snapshot, Stats, listener,
+    Config, Listener, Snapshot, Stats,
+    dns::Facts,
+    listener,
     logs::AccessLog,
+    upkeep::Upkeep,
     worker::{self, Order, Shared},
 };
 
@@ -27,6 +31,9 @@ pub struct Handle {
     sockets: Vec<Vec<(Listener, TcpListener)>>,
     logs: Vec<OpenLog>,
     orders: watch::Sender<Order>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    /// Ends after the workers, which need it.
+    upkeep: Upkeep,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -50,7 +57,7 @@ pub enum StartError {
         error: io::Error,
     },
     /// A thread can't be made.
-    #[error("can't start a worker: {0}")]
+    #[error("can't start a thread: {0}")]
     Thread(io::Error),
 }
 
@@ -100,17 +107,32 @@ pub fn start_after(
     }
     let (orders, heard) = watch::channel(Order::Serve);
     let stats = Stats::of(workers);
+    let snapshot = snapshots.load_full();
+    if let Some(before) = before {
+        snapshot.adopt(&before.snapshots.load());
+    }
+    let upkeep = Upkeep::start(config.dns.clone(), &snapshot).map_err(StartError::Thread)?;
     let shared = Shared {
         config: Arc::new(config),
-        snapshots,
+        snapshots: snapshots.clone(),
         stats: stats.clone(),
         access_log: logs.requests,
         stream_access_log: logs.streams,
         orders: heard,
+        asks: upkeep.asks.clone(),
+        dns_facts: upkeep.facts.clone(),
     };
     let clones = sockets.iter().map(|of_worker| clone(of_worker)).collect();
-    let mut handle =
-        Handle { addresses, stats, sockets: clones, logs: logs.open, orders, threads: Vec::new() };
+    let mut handle = Handle {
+        addresses,
+        stats,
+        sockets: clones,
+        logs: logs.open,
+        orders,
+        snapshots,
+        upkeep,
+        threads: Vec::new(),
+    };
     for (number, sockets) in sockets.into_iter().enumerate() {
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
@@ -120,6 +142,22 @@ pub fn start_after(
         handle.threads.push(thread);
     }
     Ok(handle)
+}
+
+/// What resolving names has come to, on all workers.
+#[derive(Debug, Clone)]
+pub struct DnsFacts(Arc<Facts>);
+
+impl DnsFacts {
+    /// For each name and type ("a.test|A") what was counted, as Kong's `/status/dns` shows it.
+    pub fn names(&self) -> Map<String, Value> {
+        self.0.names()
+    }
+
+    /// Sums over all names.
+    pub fn sums(&self) -> Value {
+        self.0.sums()
+    }
 }
 
 /// A log with the thread that writes it.
@@ -164,6 +202,11 @@ impl Handle {
     /// What is counted.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What resolving names has come to.
+    pub fn dns(&self) -> DnsFacts {
+        DnsFacts(self.upkeep.facts.clone())
     }
 
     fn socket(&self, worker: usize, listener: &Listener) -> Option<&TcpListener> {

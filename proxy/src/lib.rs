@@ -38,6 +38,7 @@ mod balancer;
 mod clock;
 mod dns;
 mod pool;
+mod upkeep;
 mod upstream;
 
 mod answer;
@@ -48,7 +49,8 @@ mod stats;
 
 pub use balancer::Balancer;
 pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
-pub use handle::{Handle, StartError, start, start_after};
+pub use dns::{DnsClient, DnsSettings, DnsType};
+pub use handle::{DnsFacts, Handle, StartError, start, start_after};
 pub use listener::open as open_listener;
 pub use logs::{FormatError, LogFormat};
 pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, Parts, Snapshot};

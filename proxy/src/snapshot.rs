@@ -21,7 +21,7 @@ pub use self::{
 };
 use crate::{
     Config,
-    balancer::{Balancer, Target},
+    balancer::{Balancer, Registrar, Target},
     chain::{Chains, Instance},
     tls::{Certificates, ClientConfigs, Maker, ServiceTls},
 };
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub(crate) routes: Vec<CompiledRoute>,
     pub(crate) services: Vec<CompiledService>,
     pub(crate) upstreams: Vec<Arc<Balancer>>,
+    /// Where balancers that need tending are put down.
+    pub(crate) registrar: Arc<Registrar>,
     pub(crate) upstream_names: HashMap<String, u32>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) chains: Chains,
@@ -88,7 +90,8 @@ impl Snapshot {
         previous: Option<&Snapshot>,
     ) -> (Snapshot, Vec<CompileError>) {
         let mut errors = Vec::new();
-        let upstreams = compile_upstreams(&parts, previous);
+        let registrar = previous.map(|p| p.registrar.clone()).unwrap_or_default();
+        let upstreams = compile_upstreams(&parts, previous, &registrar);
         let upstream_names: HashMap<_, _> =
             (0..).zip(&upstreams).map(|(i, u)| (u.entity.name.clone(), i)).collect();
         let certificates = Certificates::compile(&parts, config, previous, &mut errors);
@@ -107,6 +110,8 @@ impl Snapshot {
                 },
             })
             .collect();
+        let probes: Vec<_> =
+            upstreams.iter().map(|balancer| maker.probe(&balancer.entity, &mut errors)).collect();
         let client_configs = maker.finish();
         let instances = instances::compile(&parts.plugins, registry, previous, &mut errors);
         let mut chains = Chains::of(registry, &instances);
@@ -120,11 +125,15 @@ impl Snapshot {
             errors.extend(routes.iter().filter_map(refuse_passthrough));
         }
         let router = build_router(config, &routes, &services, &mut errors);
+        for (balancer, tls) in upstreams.iter().zip(probes) {
+            balancer.probe_tls.store(tls);
+        }
         let snapshot = Snapshot {
             router,
             routes,
             services,
             upstreams,
+            registrar,
             upstream_names,
             instances,
             chains,
@@ -142,12 +151,26 @@ impl Snapshot {
             routes: Vec::new(),
             services: Vec::new(),
             upstreams: Vec::new(),
+            registrar: Arc::default(),
             upstream_names: HashMap::new(),
             instances: Vec::new(),
             chains: Chains::default(),
             certificates: Certificates::default(),
             client_configs: ClientConfigs::default(),
             directory: Arc::new(NoDirectory),
+        }
+    }
+
+    /// Takes over what the balancers of a snapshot that does not come of the same one know of
+    /// their targets.
+    pub(crate) fn adopt(&self, other: &Snapshot) {
+        let known: HashMap<Uuid, &Arc<Balancer>> =
+            other.upstreams.iter().map(|balancer| (balancer.entity.id, balancer)).collect();
+        for balancer in &self.upstreams {
+            match known.get(&balancer.entity.id) {
+                Some(other) if !Arc::ptr_eq(other, balancer) => balancer.adopt(other),
+                _ => {}
+            }
         }
     }
 
@@ -183,7 +206,11 @@ impl fmt::Debug for Snapshot {
 
 /// An upstream that has not changed keeps its balancer; one that has keeps what is known of its
 /// targets' health.
-fn compile_upstreams(parts: &Parts, previous: Option<&Snapshot>) -> Vec<Arc<Balancer>> {
+fn compile_upstreams(
+    parts: &Parts,
+    previous: Option<&Snapshot>,
+    registrar: &Registrar,
+) -> Vec<Arc<Balancer>> {
     let mut targets: HashMap<Uuid, Vec<Target>> = HashMap::new();
     let mut entities: Vec<_> = parts.targets.iter().collect();
     // As Kong has them: the oldest first.
@@ -200,7 +227,12 @@ fn compile_upstreams(parts: &Parts, previous: Option<&Snapshot>) -> Vec<Arc<Bala
         let before = before.get(&entity.id).copied();
         match before.filter(|before| before.is_for(entity, &targets)) {
             Some(same) => same.clone(),
-            None => Arc::new(Balancer::new(entity.clone(), targets, before.map(|b| &**b))),
+            None => {
+                let before = before.map(|before| &**before);
+                let balancer = Arc::new(Balancer::new(entity.clone(), targets, before));
+                registrar.add(&balancer);
+                balancer
+            }
         }
     };
     parts.upstreams.iter().map(of).collect()

@@ -28,7 +28,7 @@ use crate::{
     Config, Listener, Snapshot, Stats,
     balancer::Balancers,
     chain,
-    dns::Dns,
+    dns::{Ask, Dns, Facts},
     forward::Signs,
     lifecycle::{self, Work},
     listener,
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) stream_access_log: Option<AccessLog>,
     pub(crate) orders: watch::Receiver<Order>,
+    pub(crate) asks: mpsc::UnboundedSender<Ask>,
+    pub(crate) dns_facts: Arc<Facts>,
 }
 
 /// A worker, as seen from its thread.
@@ -183,11 +185,7 @@ impl View for Live {
 
 /// Runs worker `number` on this thread until it is told to stop.
 pub(crate) fn run(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::TcpListener)>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // What blocks is looking up names, now and then.
-        .max_blocking_threads(4)
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => {
             let local = LocalSet::new();
@@ -252,11 +250,12 @@ async fn drain(worker: &Worker, orders: &mut watch::Receiver<Order>) {
 impl Worker {
     fn new(number: usize, shared: Shared, to_log: mpsc::UnboundedSender<Box<Work>>) -> Worker {
         let Shared { config, snapshots, stats, access_log, stream_access_log, .. } = shared;
+        let dns = Dns::new(shared.asks, shared.dns_facts, config.dns.names_max);
         let live = Live::of(snapshots.load_full(), &config, &stats);
         Worker {
             signs: Signs::of(&config),
             pool: Rc::new(Pool::new(config.keepalive)),
-            dns: Rc::new(Dns::new(config.dns_ttl)),
+            dns: Rc::new(dns),
             counters: stats.worker(number),
             access_log,
             stream_access_log,

@@ -360,6 +360,10 @@ pub(crate) struct Dns {
     pub error_ttl: Duration,
     /// Most cached answers.
     pub cache_size: u32,
+    /// Most bytes of them; none is no limit.
+    pub memory: Option<u64>,
+    /// Whether each request that misses a name asks for it itself.
+    pub no_sync: bool,
 }
 
 /// Lua plugins.

@@ -35,10 +35,16 @@ pub(super) fn ready(call: &Call<'_>) -> Outcome {
     Ok(Answer::message(StatusCode::OK, "ready"))
 }
 
-/// Kong's newer DNS client has its own numbers; this node answers as with the older one.
-pub(super) fn dns(_: &Call<'_>) -> Outcome {
-    let text = "not implemented with the legacy DNS client";
-    Err(Answer::message(StatusCode::NOT_IMPLEMENTED, text).into())
+/// What resolving names has come to, on all workers (`kong/api/routes/dns.lua`). Kong's old client
+/// does not count.
+pub(super) fn dns(call: &Call<'_>) -> Outcome {
+    let facts = &call.service.facts;
+    let Some(stats) = (facts.dns)() else {
+        let text = "not implemented with the legacy DNS client";
+        return Err(Answer::message(StatusCode::NOT_IMPLEMENTED, text).into());
+    };
+    let worker = json!({ "id": 0, "count": facts.workers });
+    Ok(Answer::ok(json!({ "worker": worker, "stats": stats })))
 }
 
 /// What is wrong with `unit` and `scale` (`kong/tools/string.lua`: bytes_to_str).

@@ -33,7 +33,10 @@ impl Balancer {
     /// The health of the whole: what `/upstreams/{upstream}/health?balancer_health=1` shows.
     pub fn health(&self) -> Value {
         let word = if self.is_healthy() { "HEALTHY" } else { "UNHEALTHY" };
-        let address = |a: &Address| json!({ "ip": a.shown, "port": a.port, "weight": a.weight, "healthy": a.is_available() });
+        let address = |a: &Address| {
+            let healthy = a.is_available();
+            json!({ "ip": a.shown, "port": a.port, "weight": a.weight, "healthy": healthy })
+        };
         let hosts = (0..).zip(&self.targets).map(|(n, target)| self.target(n, target, address));
         json!({
             "health": if self.rules.is_on() { word } else { "HEALTHCHECKS_OFF" },

@@ -8,7 +8,9 @@ use super::vitals::Sign;
 #[derive(Debug)]
 pub(crate) struct Rules {
     on: bool,
+    asks: bool,
     passive: Limits,
+    active: Limits,
 }
 
 /// How many signs of each kind turn it, and which statuses are which; 0 switches a rule off.
@@ -25,13 +27,14 @@ pub(crate) struct Limits {
 impl Rules {
     pub(crate) fn of(checks: &Healthchecks) -> Rules {
         let (active, passive) = (&checks.active, &checks.passive);
-        let seconds = |interval: Option<f64>| interval.unwrap_or(0.0);
         let is_set = |limit: Option<u8>| limit.unwrap_or(0) != 0;
+        let intervals = [active.healthy.interval, active.unhealthy.interval];
+        let asks = intervals.into_iter().any(|interval| interval.unwrap_or(0.0) != 0.0);
         Rules {
+            asks,
             // As in Kong, what makes addresses ill switches it on (healthcheckers.lua,
             // is_upstream_using_healthcheck).
-            on: seconds(active.healthy.interval) != 0.0
-                || seconds(active.unhealthy.interval) != 0.0
+            on: asks
                 || is_set(passive.unhealthy.tcp_failures)
                 || is_set(passive.unhealthy.timeouts)
                 || is_set(passive.unhealthy.http_failures),
@@ -43,6 +46,14 @@ impl Rules {
                 tcp_failures: passive.unhealthy.tcp_failures.unwrap_or(0),
                 timeouts: passive.unhealthy.timeouts.unwrap_or(0),
             },
+            active: Limits {
+                good: active.healthy.http_statuses.as_slice().into(),
+                bad: active.unhealthy.http_statuses.as_slice().into(),
+                successes: active.healthy.successes.unwrap_or(0),
+                http_failures: active.unhealthy.http_failures.unwrap_or(0),
+                tcp_failures: active.unhealthy.tcp_failures.unwrap_or(0),
+                timeouts: active.unhealthy.timeouts.unwrap_or(0),
+            },
         }
     }
 
@@ -51,9 +62,19 @@ impl Rules {
         self.on
     }
 
+    /// Whether they are asked.
+    pub(crate) fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// What traffic tells; none where it is not watched.
     pub(crate) fn passive(&self) -> Option<&Limits> {
         self.on.then_some(&self.passive)
+    }
+
+    /// What asking tells.
+    pub(crate) fn active(&self) -> &Limits {
+        &self.active
     }
 }
 

@@ -5,12 +5,13 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ClientConfig;
 use silverback_model::{
     Entity,
     entities::{Target as TargetEntity, Upstream},
@@ -35,6 +36,8 @@ pub struct Balancer {
     /// Whether enough of it is available (`healthchecks.threshold`).
     healthy: AtomicBool,
     pub(crate) rules: Rules,
+    /// How targets are asked with TLS; none where they are not.
+    pub(crate) probe_tls: ArcSwapOption<ClientConfig>,
     /// Where the addresses of each target come from: a type of record, or what went wrong.
     sources: Mutex<Vec<Cow<'static, str>>>,
     /// Rings are replaced, and the health of the whole is told, one after the other.
@@ -72,13 +75,14 @@ impl Balancer {
             ))),
             healthy: AtomicBool::new(false),
             sources: Mutex::new(targets.iter().map(source).collect()),
+            probe_tls: ArcSwapOption::empty(),
             changing: Mutex::new(()),
             targets: targets.into(),
             entity,
         };
         let ring = before.map(|before| before.ring.load_full());
         let addresses = balancer.addresses_like(before.zip(ring.as_deref()));
-        balancer.replace(addresses, before.zip(ring.as_deref()));
+        balancer.put(addresses, before.zip(ring.as_deref()));
         balancer
     }
 
@@ -128,8 +132,45 @@ impl Balancer {
         (host, port, &address.shown, address.port)
     }
 
-    fn replace(&self, mut addresses: Vec<Address>, before: Option<(&Balancer, &Ring)>) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Puts other addresses in the place of those that a target stands for now, unless they are
+    /// the same. `source` is where they come from, in Kong's words.
+    pub(crate) fn resolved(&self, target: u32, addresses: Vec<Address>, source: &str) {
+        let _one_at_a_time = self.lock();
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = sources.get_mut(target as usize).filter(|own| **own != source) {
+            *own = Cow::Owned(source.to_owned());
+        }
+        let ring = self.ring.load_full();
+        let own = ring.addresses.iter().filter(|address| address.target == target);
+        let known = |a: &Address| (a.shown.clone(), a.port, a.weight, a.host.clone());
+        if own.map(known).eq(addresses.iter().map(known)) {
+            return;
+        }
+        let others = ring.addresses.iter().filter(|address| address.target != target).cloned();
+        let mut all: Vec<Address> = others.chain(addresses).collect();
+        all.sort_by_key(|address| address.target);
+        self.put(all, Some((self, &ring)));
+    }
+
+    /// Takes over what another balancer of the same upstream knows of addresses that are here, too.
+    pub(crate) fn adopt(&self, other: &Balancer) {
+        let _one_at_a_time = self.lock();
+        let ring = other.ring.load_full();
+        let known = Some((other, &*ring));
+        self.put(self.addresses_like(known), known);
+    }
+
+    /// Whether a target is a name.
+    pub(crate) fn has_names(&self) -> bool {
+        self.targets.iter().any(Target::is_name)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a ring of these in the place of the one of now; what `before` knows of them is kept.
+    fn put(&self, mut addresses: Vec<Address>, before: Option<(&Balancer, &Ring)>) {
         if let Some((balancer, ring)) = before {
             let known: HashMap<Key<'_>, &Arc<State>> =
                 ring.addresses.iter().map(|known| (balancer.key(known), &known.state)).collect();
@@ -188,7 +229,7 @@ impl Balancer {
     }
 
     fn turned(&self, address: &Address, available: bool, why: &str) {
-        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.lock();
         let enough = self.is_enough(&self.ring.load());
         let was = self.healthy.swap(enough, Relaxed);
         let (name, shown, port) = (&self.entity.name, &address.shown, address.port);
@@ -203,6 +244,11 @@ impl Balancer {
 }
 
 impl Target {
+    /// Whether it is a name, which stands for whatever DNS says.
+    pub(crate) fn is_name(&self) -> bool {
+        literal(&self.host).is_none()
+    }
+
     /// Reads a target entity; none where it is no target.
     pub(crate) fn of(entity: &TargetEntity) -> Option<Target> {
         let (host, port) = TargetEntity::place(&entity.target)?;

@@ -14,7 +14,7 @@ use rustls::{
     server::ParsedCertificate,
     sign::{CertifiedKey, SingleCertAndKey},
 };
-use silverback_model::entities::{Protocol, Service};
+use silverback_model::entities::{Protocol, Service, Upstream};
 use uuid::Uuid;
 
 use crate::{Config, Parts, balancer::Balancer, snapshot::CompileError, tls};
@@ -22,8 +22,11 @@ use crate::{Config, Parts, balancer::Balancer, snapshot::CompileError, tls};
 /// TLS to upstreams. Services that ask for the same share what is made of it.
 #[derive(Default)]
 pub(crate) struct ClientConfigs {
-    known: HashMap<Wanted, ServiceTls>,
+    known: HashMap<Wanted, Both>,
 }
+
+/// One that verifies, and one that takes anybody.
+type Both = (Arc<ClientConfig>, Arc<ClientConfig>);
 
 /// What a service asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -38,7 +41,7 @@ struct Wanted {
 #[derive(Clone, Default)]
 pub(crate) struct ServiceTls {
     verifies: bool,
-    both: Option<(Arc<ClientConfig>, Arc<ClientConfig>)>,
+    both: Option<Both>,
 }
 
 impl ServiceTls {
@@ -106,18 +109,55 @@ impl<'a> Maker<'a> {
             },
         };
         let verifies = service.tls_verify.unwrap_or(settings.verify_upstream);
+        let what = || format!("TLS of service {}", service.id);
+        ServiceTls { verifies, both: self.both(wanted, what, errors) }
+    }
+
+    /// TLS for asking an upstream's targets how they are; none where they are not asked that way.
+    pub(crate) fn probe(
+        &mut self,
+        upstream: &Upstream,
+        errors: &mut Vec<CompileError>,
+    ) -> Option<Arc<ClientConfig>> {
+        let checks = &upstream.healthchecks.active;
+        if !matches!(checks.r#type.as_deref(), Some("https" | "grpcs")) {
+            return None;
+        }
+        let shown = upstream.client_certificate.and_then(|c| self.certificates.get(&c.id));
+        let settings = &self.config.tls;
+        let wanted = Wanted {
+            trusted: settings.trusted.clone(),
+            shown: match shown {
+                Some((chain, key)) => Some(((*chain).to_owned(), (*key).to_owned())),
+                None => settings.client_certificate.clone(),
+            },
+        };
+        let what = || format!("TLS of upstream {}", upstream.name);
+        let (verifying, trusting) = self.both(wanted, what, errors)?;
+        Some(if checks.https_verify_certificate { verifying } else { trusting })
+    }
+
+    /// The configurations that verify and that don't, made once for all who want the same.
+    fn both(
+        &mut self,
+        wanted: Wanted,
+        what: impl Fn() -> String,
+        errors: &mut Vec<CompileError>,
+    ) -> Option<Both> {
         let known = self.made.known.get(&wanted);
         let known = known.or_else(|| self.previous?.known.get(&wanted));
-        let tls = known.cloned().unwrap_or_else(|| match self.make(&wanted) {
-            Ok(both) => ServiceTls { verifies, both: Some(both) },
-            Err(fault) => {
-                let what = format!("TLS of service {}", service.id);
-                errors.push(CompileError::Certificate { what, fault });
-                ServiceTls::default()
-            }
-        });
-        self.made.known.insert(wanted, tls.clone());
-        ServiceTls { verifies, ..tls }
+        let both = match known {
+            Some(known) => known.clone(),
+            None => match self.make(&wanted) {
+                Ok(both) => both,
+                Err(fault) => {
+                    errors.push(CompileError::Certificate { what: what(), fault });
+                    return None;
+                }
+            },
+        };
+        self.made.known.insert(wanted, both.clone());
+        Some(both)
     }
 
     /// What was made, to be found again by the next snapshot.
@@ -125,7 +165,7 @@ impl<'a> Maker<'a> {
         self.made
     }
 
-    fn make(&self, wanted: &Wanted) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), String> {
+    fn make(&self, wanted: &Wanted) -> Result<Both, String> {
         let mut roots = RootCertStore::empty();
         for pem in &wanted.trusted {
             roots.add_parsable_certificates(tls::read_chain(pem)?);

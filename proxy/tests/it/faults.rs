@@ -1,7 +1,7 @@
 //! Upstreams that refuse, keep silent, break off; clients that go away.
 
 use std::{
-    io::{Read, Write},
+    io::Write,
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -11,20 +11,7 @@ use serde_json::json;
 use silverback_e2e::{http::Request, upstream::Upstream, wait::wait_until};
 use silverback_pdk::{Flow, Handler, Phases};
 
-use crate::kit::Setup;
-
-/// A port that nothing listens on.
-fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn read_head(stream: &mut TcpStream) -> String {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
-        head.push(byte[0]);
-    }
-    String::from_utf8(head).unwrap()
-}
+use crate::kit::{Setup, dead_port, read_head};
 
 #[test]
 fn an_upstream_that_refuses_gives_502() {

@@ -1,6 +1,12 @@
 //! Starting a data plane for a test.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use serde::de::DeserializeOwned;
@@ -13,6 +19,7 @@ use silverback_model::{
 };
 use silverback_pdk::{Node, Origin, Phases, Plugin, Registry};
 use silverback_proxy::{Config, Handle, Listener, Parts, Snapshot, start};
+use uuid::Uuid;
 
 /// What a gateway is started with.
 pub(crate) struct Setup {
@@ -99,6 +106,39 @@ impl Setup {
         self.parts.upstreams.push(upstream);
     }
 
+    /// Adds an upstream with these fields and with targets, each with its weight.
+    pub(crate) fn upstream_with(&mut self, fields: Value, targets: &[(&str, u16)]) -> Uuid {
+        let upstream: Arc<Entity<Upstream>> = self.entity(json!({}), fields);
+        let reference = json!({"id": upstream.record()["id"]});
+        for (target, weight) in targets {
+            self.add_target(json!({"upstream": reference, "target": target, "weight": weight}));
+        }
+        let id = upstream.id;
+        self.parts.upstreams.push(upstream);
+        id
+    }
+
+    /// Gives an upstream other fields, and its id.
+    pub(crate) fn edit_upstream(&mut self, number: usize, fields: &Value) -> Uuid {
+        let id = self.parts.upstreams[number].id;
+        let mut edited = json!({"id": id});
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            edited[name] = value.clone();
+        }
+        self.parts.upstreams[number] = self.entity(json!({}), edited);
+        id
+    }
+
+    /// Adds a service for a host, with a route for its own path.
+    pub(crate) fn serve_host(&mut self, host: &str, port: u16, fields: &Value) {
+        let mut service = json!({"host": host, "port": port, "retries": 0});
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            service[name] = value.clone();
+        }
+        let service = self.service(service);
+        self.route(json!({"paths": [format!("/{host}")], "service": service}));
+    }
+
     /// Adds a certificate, shown to who asks for `name`.
     pub(crate) fn certificate(&mut self, number: u32, name: &str, cert: &str, key: &str) {
         let reference = json!({"id": id(number)});
@@ -182,4 +222,46 @@ impl Gateway {
 
 pub(crate) fn id(number: u32) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
+}
+
+/// A server at an address, port 0 being any: says in each answer which it is, and which Host it
+/// was asked for. Gives its port.
+pub(crate) fn backend(ip: &str, port: u16) -> u16 {
+    let listener = TcpListener::bind((ip, port)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                loop {
+                    let head = read_head(&mut stream);
+                    if head.is_empty() {
+                        return;
+                    }
+                    let host = head.lines().find_map(|line| line.strip_prefix("Host: "));
+                    let body = format!("{} {}", address.ip(), host.unwrap_or_default());
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                    if stream.write_all(format!("{head}{body}").as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address.port()
+}
+
+/// A port that nothing listens on.
+pub(crate) fn dead_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The head of a request; empty where none comes.
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
 }

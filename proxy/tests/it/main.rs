@@ -5,7 +5,9 @@
 
 mod kit;
 
+mod dns;
 mod faults;
+mod health;
 mod load;
 mod plugins;
 mod proxying;

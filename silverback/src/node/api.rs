@@ -72,6 +72,10 @@ fn facts(
     let servers = Arc::clone(&plugins.servers);
     let stats = proxy.stats().clone();
     let pids_of = Arc::clone(&plugins.servers);
+    let dns = proxy.dns();
+    let dns_sums = dns.clone();
+    // Kong's old client does not count.
+    let counts_names = conf.dns.new_client;
     Ok(Facts {
         version: KONG_VERSION,
         silverback_version: env!("CARGO_PKG_VERSION"),
@@ -80,7 +84,8 @@ fn facts(
         configuration: conf.configuration(),
         workers: conf.workers.map_or_else(crate::node::settings::cores, Ok)?,
         health: Box::new(Health(Arc::clone(&configuration.snapshot))),
-        status: Box::new(move || status(&stats, &servers.status())),
+        status: Box::new(move || status(&stats, &servers.status(), dns_sums.sums())),
+        dns: Box::new(move || counts_names.then(|| dns.names())),
         pids: Box::new(move || {
             let pid = std::process::id();
             let servers: Map<String, Value> = pids_of
@@ -124,10 +129,11 @@ impl silverback_admin::Health for Health {
     }
 }
 
-/// What `/status` shows: nginx's counters, memory, and the plugin servers.
+/// What `/status` shows: nginx's counters, memory, the plugin servers, and names resolved.
 fn status(
     stats: &proxy::Stats,
     servers: &[silverback_external::ServerStatus],
+    dns: Value,
 ) -> Map<String, Value> {
     let seen = stats.totals();
     let server = json!({
@@ -148,6 +154,7 @@ fn status(
     status.insert("server".into(), server);
     status.insert("memory".into(), memory);
     status.insert("plugin_servers".into(), json!(servers));
+    status.insert("dns".into(), dns);
     status
 }
 

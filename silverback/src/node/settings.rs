@@ -6,14 +6,14 @@ use anyhow::{Context, Result, bail};
 use http::HeaderName;
 use silverback_lua::Untrusted;
 use silverback_pdk::Node;
-use silverback_proxy::{self as proxy, Config, LogFormat};
+use silverback_proxy::{self as proxy, Config, DnsClient, DnsSettings, DnsType, LogFormat};
 use silverback_router::Flavor;
 
 use crate::{
     certificate::default_certificate,
     conf::{
-        Conf, Listener, Log, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive, TlsVersion,
-        UntrustedLua,
+        Conf, Dns, Listener, Log, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive,
+        TlsVersion, UntrustedLua,
     },
     prefix::Prefix,
 };
@@ -43,10 +43,32 @@ pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
         config.stream_access_log_format =
             log_format(conf, "proxy_stream_access_log", &conf.logs.stream_access)?;
     }
-    if let Some(ttl) = conf.dns.valid_ttl {
-        config.dns_ttl = ttl;
-    }
+    config.dns = dns(&conf.dns);
     Ok(config)
+}
+
+fn dns(conf: &Dns) -> DnsSettings {
+    let kind = |name: &String| match name.as_str() {
+        "LAST" => DnsType::Last,
+        "SRV" => DnsType::Srv,
+        "AAAA" => DnsType::Aaaa,
+        "CNAME" => DnsType::Cname,
+        _ => DnsType::A,
+    };
+    DnsSettings {
+        client: if conf.new_client { DnsClient::New } else { DnsClient::Old },
+        servers: conf.servers.clone(),
+        hosts_file: conf.hosts_file.clone(),
+        order: conf.order.iter().map(kind).collect(),
+        valid_ttl: conf.valid_ttl,
+        stale_ttl: conf.stale_ttl,
+        not_found_ttl: conf.not_found_ttl,
+        error_ttl: conf.error_ttl,
+        names_max: conf.cache_size as usize,
+        bytes_max: conf.memory,
+        no_sync: conf.no_sync,
+        ..DnsSettings::default()
+    }
 }
 
 fn access_log(key: &str, target: &LogTarget) -> Result<Option<PathBuf>> {

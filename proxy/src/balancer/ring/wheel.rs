@@ -1,7 +1,7 @@
 //! The order of turns: each address as often as its weight says, spread as evenly as can be.
 //!
-//! Kong shuffles its wheel (kong/runloop/balancer/round_robin.lua); over a whole turn both give each
-//! address the same share, and this one does over any part of a turn as well as can be.
+//! Kong shuffles its wheel (kong/runloop/balancer/round_robin.lua); over a whole turn both give
+//! each address the same share, and this one does over any part of a turn as well as can be.
 
 /// Entries of a wheel at most. Weights that need more are rounded to fit.
 const SIZE_MAX: u64 = 1 << 18;

@@ -19,6 +19,8 @@ pub(super) fn dns(s: &Settings, findings: &mut Findings) -> Dns {
         not_found_ttl: seconds("dns_not_found_ttl"),
         error_ttl: seconds("dns_error_ttl"),
         cache_size: s.count("dns_cache_size"),
+        memory: None,
+        no_sync: s.is_on("dns_no_sync"),
     };
     let new = Dns {
         new_client: true,
@@ -30,6 +32,8 @@ pub(super) fn dns(s: &Settings, findings: &mut Findings) -> Dns {
         not_found_ttl: seconds("resolver_error_ttl"),
         error_ttl: seconds("resolver_error_ttl"),
         cache_size: s.count("resolver_lru_cache_size"),
+        memory: s.size("resolver_mem_cache_size"),
+        no_sync: false,
     };
     if s.is_on("new_dns_client") { new } else { old }
 }
