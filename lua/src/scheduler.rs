@@ -4,9 +4,16 @@
 //! (`ngx.thread.spawn`). Lua code of a run never runs at the same time; what it waits for does.
 //! Dropping a run, as when the client is gone, forgets its coroutines.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::{
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+};
 
-use futures_util::{FutureExt, StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, Abortable, Aborted, LocalBoxFuture},
+    stream::FuturesUnordered,
+};
 use mlua::{Function, Lua, MultiValue, Value};
 use silverback_pdk::{Exchange, Flow};
 
@@ -117,7 +124,9 @@ struct Run<'a> {
     first: u64,
     results: Option<MultiValue>,
     ready: VecDeque<(Light, Delivered)>,
-    waiting: FuturesUnordered<LocalBoxFuture<'static, (Light, Delivered)>>,
+    waiting: FuturesUnordered<Abortable<LocalBoxFuture<'static, (Light, Delivered)>>>,
+    /// How the threads that wait, but for the first, are stopped.
+    aborts: HashMap<u64, AbortHandle>,
 }
 
 impl<'a> Run<'a> {
@@ -129,6 +138,7 @@ impl<'a> Run<'a> {
             results: None,
             ready: VecDeque::new(),
             waiting: FuturesUnordered::new(),
+            aborts: HashMap::new(),
         }
     }
 
@@ -138,16 +148,20 @@ impl<'a> Run<'a> {
             return ending;
         }
         loop {
+            self.forget_killed();
             let next = match self.ready.pop_front() {
                 Some(next) => Some(next),
-                None => self.waiting.next().await,
+                None => match self.waiting.next().await {
+                    Some(Ok(next)) => Some(next),
+                    // A thread that was killed has stopped waiting.
+                    Some(Err(Aborted)) => continue,
+                    None => None,
+                },
             };
             let Some((mut light, delivered)) = next else {
                 return Ending::Done(self.results.unwrap_or_default());
             };
-            if self.state.inbox.killed.borrow_mut().remove(&light.id) {
-                continue;
-            }
+            self.aborts.remove(&light.id);
             let step = self.state.enter(exchange, || match light.start.take() {
                 Some((function, args)) => {
                     let args: Vec<&Value> = args.iter().collect();
@@ -164,6 +178,22 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Takes the threads out that were killed.
+    fn forget_killed(&mut self) {
+        let mut killed = self.state.inbox.killed.borrow_mut();
+        if killed.is_empty() {
+            return;
+        }
+        self.ready.retain(|(light, _)| !killed.remove(&light.id));
+        killed.retain(|id| match self.aborts.remove(id) {
+            Some(handle) => {
+                handle.abort();
+                false
+            }
+            None => true,
+        });
+    }
+
     /// What follows from a thread's step; an ending if it ends the whole run.
     async fn took(&mut self, exchange: &mut Exchange, light: Light, step: Step) -> Option<Ending> {
         let state = self.state;
@@ -175,7 +205,12 @@ impl<'a> Run<'a> {
             Step::Yielded => self.ready.push_back((light, Delivered::Nothing)),
             Step::Waiting => match state.inbox.wait.take() {
                 Some(Wait::Free(future)) => {
-                    self.waiting.push(future.map(|delivered| (light, delivered)).boxed_local());
+                    let (handle, registration) = AbortHandle::new_pair();
+                    if light.id != self.first {
+                        self.aborts.insert(light.id, handle);
+                    }
+                    let future = future.map(|delivered| (light, delivered)).boxed_local();
+                    self.waiting.push(Abortable::new(future, registration));
                 }
                 Some(Wait::Exchange(work)) => {
                     let outcome = work(exchange).await;

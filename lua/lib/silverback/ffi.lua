@@ -1,5 +1,5 @@
--- The FFI as plugins find it in OpenResty: the types that resty.core declares are declared, and
--- the functions of OpenSSL are there, where the system has it. It is loaded when a plugin first
+-- The FFI as plugins find it in Kong: what resty.core and Kong's own modules declare is declared,
+-- and the functions of OpenSSL are there, where the system has it. It is loaded when a plugin first
 -- requires "ffi".
 
 local ffi = require "ffi"
@@ -25,6 +25,14 @@ package.preload.ffi = function()
     typedef unsigned char u_char;
     typedef struct { size_t len; const unsigned char *data; } ngx_str_t;
     typedef struct ngx_http_request_s ngx_http_request_t;
+    int RAND_bytes(u_char *buf, int num);
+    unsigned long ERR_get_error(void);
+    const char *ERR_reason_error_string(unsigned long e);
+    int open(const char *filename, int flags, ...);
+    size_t read(int fd, void *buf, size_t count);
+    int write(int fd, const void *ptr, int numbytes);
+    int close(int fd);
+    char *strerror(int errnum);
   ]]
   return ffi
 end

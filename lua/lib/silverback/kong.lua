@@ -25,6 +25,17 @@ for _, part in ipairs { kong.request or {}, kong.response or {},
   end
 end
 
+-- The document about the request is a table for Lua, text for plugin servers.
+local serialize = kong.log and kong.log.serialize
+if serialize then
+  local decode = require("cjson").decode
+  kong.log.serialize = function(options)
+    local document, problem = serialize(options)
+    if type(document) == "string" then return decode(document) end
+    return document, problem
+  end
+end
+
 -- Captures without a name are a list, however few.
 local get_uri_captures = kong.request and kong.request.get_uri_captures
 if get_uri_captures then

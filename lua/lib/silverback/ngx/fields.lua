@@ -4,7 +4,8 @@ local native = require "silverback.native"
 
 local ngx, setmetatable, rawset, type = ngx, setmetatable, rawset, type
 local exchange, gone = native.exchange, native.gone
-local select, lower, gsub = select, string.lower, string.gsub
+local select, pairs = select, pairs
+local lower, upper, gsub = string.lower, string.upper, string.gsub
 
 local header_get, header_set = native.header_get, native.header_set
 ngx.header = setmetatable({}, {
@@ -105,10 +106,19 @@ local HEADERS = {
   end,
 }
 
+-- As HTTP/1 writes names: what a client or server has really sent is not kept.
+local function titled(headers)
+  local named = {}
+  for name, value in pairs(headers) do
+    named[(gsub(gsub(name, "^%l", upper), "%-%l", upper))] = value
+  end
+  return named
+end
+
 local function with_spellings(get)
   return function(most, raw)
     local headers, truncated = get(most)
-    if not raw then setmetatable(headers, HEADERS) end
+    headers = raw and titled(headers) or setmetatable(headers, HEADERS)
     if truncated then return headers, truncated end
     return headers
   end

@@ -41,7 +41,7 @@ fn the_request_is_read() {
     );
     check_with(
         &mut with_headers(&lines),
-        "return rawget(ngx.req.get_headers(0, true), 'x-one')",
+        "return rawget(ngx.req.get_headers(0, true), 'X-One')",
         "1",
     );
 }

@@ -24,7 +24,7 @@ fn threads_run_beside() {
         "ab",
     );
     check(
-        "local t = ngx.thread.spawn(function() ngx.sleep(0.01) end) \
+        "local t = ngx.thread.spawn(function() ngx.sleep(600) end) \
            return ngx.thread.kill(t), ngx.thread.kill(t)",
         "true nil already killed",
     );
