@@ -6,6 +6,7 @@ mod config;
 mod debug;
 mod metrics;
 mod plugins;
+mod proxy_cache;
 mod root;
 mod schemas;
 mod status;
@@ -85,6 +86,21 @@ pub(crate) const ALL: &[Own] = &[
     own("/openapi.json", &[(Method::GET, Now(openapi::show))]),
     own("/plugins/enabled", &[(Method::GET, Now(plugins::enabled))]),
     own("/plugins/schema/{name}", &[(Method::GET, Now(plugins::schema))]),
+    own("/proxy-cache", &[(Method::DELETE, Now(proxy_cache::flush))]),
+    own(
+        "/proxy-cache/{cache_key}",
+        &[
+            (Method::DELETE, Later(|call| Box::pin(proxy_cache::purge(call)))),
+            (Method::GET, Later(|call| Box::pin(proxy_cache::show(call)))),
+        ],
+    ),
+    own(
+        "/proxy-cache/{plugin_id}/caches/{cache_key}",
+        &[
+            (Method::DELETE, Later(|call| Box::pin(proxy_cache::purge(call)))),
+            (Method::GET, Later(|call| Box::pin(proxy_cache::show(call)))),
+        ],
+    ),
     own("/", &[(Method::GET, Later(|call| Box::pin(root::root(call))))]),
     own("/endpoints", &[(Method::GET, Now(root::endpoints))]),
     own("/timers", &[(Method::GET, Now(root::timers))]),

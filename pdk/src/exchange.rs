@@ -70,6 +70,8 @@ pub struct Exchange {
     pub shared: HashMap<String, Value>,
     /// `ngx.ctx`, as far as plugins in other languages reach it (`kong.nginx.get_ctx`).
     pub nginx_ctx: HashMap<String, Value>,
+    /// What a native plugin leaves for its own later phases, by type.
+    pub extensions: http::Extensions,
     /// What `kong.log.set_serialize_value` was given: dotted key, value, mode.
     pub serialize: Vec<(String, Value, SerializeMode)>,
     /// When what happened.
@@ -99,6 +101,7 @@ impl Exchange {
             client_verify: None,
             shared: HashMap::new(),
             nginx_ctx: HashMap::new(),
+            extensions: http::Extensions::new(),
             serialize: Vec::new(),
             timing: Timing::start(),
             kept: None,

@@ -39,7 +39,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::{
     answers::{complete_answer, default_message, default_page, error_answer, refusal},
-    request::normalized_path,
+    request::{arguments, decode_arguments, encode_arguments, normalized_path},
     serialize::serialize,
     table::{all, find},
 };

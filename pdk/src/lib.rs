@@ -9,6 +9,7 @@ mod plugin;
 mod registry;
 
 mod exchange;
+mod expression;
 mod logging;
 mod value;
 
@@ -19,6 +20,7 @@ pub use exchange::{
     Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Session, Source, Statistics,
     Target, Timeouts, Timing, Tls, Try, Upstream, View,
 };
+pub use expression::{CompileExpression, Expression, compile_expression, set_expressions};
 pub use logging::{
     LogLevel, LogOverride, LogSink, log, log_level, logs, override_log_level, set_log_level,
     set_log_sink,

@@ -9,6 +9,7 @@ mod background;
 mod fields;
 mod identity;
 mod limits;
+mod queue;
 mod redis;
 mod tls;
 
@@ -21,10 +22,13 @@ mod hmac_auth;
 mod ip_restriction;
 mod jwt;
 mod key_auth;
+mod logs;
+mod proxy_cache;
 mod rate_limiting;
 mod redirect;
 mod request_size_limiting;
 mod request_termination;
+mod request_transformer;
 mod response_ratelimiting;
 mod response_transformer;
 
@@ -33,37 +37,76 @@ mod reference;
 #[cfg(test)]
 mod testing;
 
+use std::sync::Arc;
+
 use silverback_pdk::Plugin;
 
 pub use self::background::finish;
-use self::tls::Trust;
+use self::{proxy_cache::memory::Memory, tls::Trust};
 
 /// What the bundled plugins need to know of their node.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `lua_ssl_trusted_certificate`: whom plugins trust that talk TLS. PEM.
     pub trusted: Vec<String>,
+    /// `mem_cache_size`: how much proxy-cache may keep, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { trusted: Vec::new(), cache_bytes: 128 << 20 }
+    }
+}
+
+/// What proxy-cache keeps under a key, as the Admin API shows it: in the memory of a name, or in
+/// any.
+pub fn cached(memory: Option<&str>, key: &str) -> Option<serde_json::Value> {
+    let now = proxy_cache::seconds();
+    memories(memory).iter().find_map(|memory| memory.get(key, now)).map(|kept| kept.to_json())
+}
+
+/// Drops it; whether there was something.
+pub fn purge_cached(memory: Option<&str>, key: &str) -> bool {
+    memories(memory).iter().filter(|memory| memory.purge(key)).count() > 0
+}
+
+/// Drops all that proxy-cache keeps.
+pub fn flush_cache() {
+    memories(None).iter().for_each(|memory| memory.flush());
+}
+
+fn memories(name: Option<&str>) -> Vec<Arc<Memory>> {
+    proxy_cache::memory::all(name)
 }
 
 /// Every bundled plugin, in alphabetic order.
 pub fn bundled(config: &Config) -> Vec<Plugin> {
     let trust = Trust::of(&config.trusted);
+    let [file_log, http_log, syslog, tcp_log, udp_log] = logs::plugins(&trust);
     vec![
         acl::plugin(),
         basic_auth::plugin(),
         bot_detection::plugin(),
         correlation_id::plugin(),
         cors::plugin(),
+        file_log,
         hmac_auth::plugin(),
+        http_log,
         ip_restriction::plugin(),
         jwt::plugin(),
         key_auth::plugin(),
+        proxy_cache::plugin(config.cache_bytes),
         rate_limiting::plugin(&trust),
         redirect::plugin(),
         request_size_limiting::plugin(),
         request_termination::plugin(),
+        request_transformer::plugin(),
         response_ratelimiting::plugin(&trust),
         response_transformer::plugin(),
+        syslog,
+        tcp_log,
+        udp_log,
     ]
 }
 

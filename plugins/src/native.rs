@@ -114,6 +114,11 @@ where
         self.on(Phase::BodyFilter, Method::Now(method), when)
     }
 
+    /// A handler of the log phase.
+    pub(crate) fn log(self, method: NowMethod<T>) -> Self {
+        self.on(Phase::Log, Method::Now(method), |_| true)
+    }
+
     /// A handler of the preread phase.
     pub(crate) fn preread(self, method: NowMethod<T>) -> Self {
         self.on(Phase::Preread, Method::Now(method), |_| true)

@@ -76,10 +76,11 @@ pub(crate) fn arrive(work: &mut Work) {
 /// (kong/runloop/handler.lua, `header_filter.after`).
 pub(crate) fn sign(work: &mut Work) {
     let show = &work.worker.config.headers;
+    let proxied = work.proxied || work.exchange.response.from_cache;
     let timing = &work.exchange.timing;
     let head_at = timing.head_at.unwrap_or(timing.start);
     let headers = &mut work.exchange.response.headers;
-    if work.proxied {
+    if proxied {
         let asked = timing.balancer_ended.unwrap_or(timing.start);
         if show.upstream_latency {
             headers.insert(UPSTREAM_LATENCY, milliseconds(head_at - asked));

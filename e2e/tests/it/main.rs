@@ -12,6 +12,7 @@ mod faults;
 mod logging;
 mod phases;
 mod postgres;
+mod queues;
 mod redis;
 mod start_up;
 mod state;

@@ -17,6 +17,8 @@ pub struct Response {
     pub body: Body,
     /// Who made it; none as long as there is no answer.
     pub source: Option<Source>,
+    /// Whether a plugin gives an upstream's earlier answer: the gateway signs it as the upstream's.
+    pub from_cache: bool,
     /// The upstream's own status, where it answered.
     pub upstream_status: Option<StatusCode>,
     /// The upstream's whole body, in the response phase.

@@ -182,6 +182,21 @@ fn get_path(exchange: &mut Exchange, _: &[Value]) -> Outcome {
     Ok(Value::Text(uri::normalize(exchange.request.raw_path().as_bytes()).into()))
 }
 
+/// The query's arguments: `kong.request.get_query`.
+pub fn arguments(exchange: &Exchange) -> Value {
+    uri::decode_args(query(exchange).as_bytes(), 100)
+}
+
+/// The arguments of a query or form, all of them: `ngx.decode_args`.
+pub fn decode_arguments(text: &[u8]) -> Value {
+    uri::decode_args(text, usize::MAX)
+}
+
+/// Arguments as a query or form, sorted; empty for what can't stand in one.
+pub fn encode_arguments(table: &Value) -> String {
+    uri::encode_args(table).unwrap_or_default()
+}
+
 /// The path of the request, normalized: `kong.request.get_path`.
 pub fn normalized_path(exchange: &Exchange) -> String {
     let path = uri::normalize(exchange.request.raw_path().as_bytes());

@@ -32,6 +32,7 @@ impl Plugins {
         let (servers, mut offered) = Servers::query(configs).await?;
         let mut bundled = silverback_plugins::bundled(&silverback_plugins::Config {
             trusted: settings::trusted(conf)?,
+            cache_bytes: conf.mem_cache_size,
         });
         let (bundled_lua, own_lua) = lua_plugins(conf, &bundled, &offered)?;
         bundled.extend(bundled_lua);
