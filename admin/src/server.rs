@@ -1,6 +1,11 @@
 //! HTTP around the service: connections, limits, the headers that every answer has.
 
-use std::{convert::Infallible, io, rc::Rc, time::Instant};
+use std::{
+    convert::Infallible,
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -10,10 +15,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
 use crate::{Answer, Request, Service};
+
+/// How long a client may take for the handshake of TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to send the whole of a body: a large one over a slow line is in time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 
 const ADMIN_LATENCY: HeaderName = HeaderName::from_static("x-kong-admin-latency");
 
@@ -51,7 +63,8 @@ pub async fn serve(
                 None => connection(stream, server).await,
                 // A handshake that fails is the client's affair.
                 Some(tls) => {
-                    if let Ok(stream) = tls.accept(stream).await {
+                    let handshake = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
+                    if let Ok(Ok(stream)) = handshake {
                         connection(stream, server).await;
                     }
                 }
@@ -63,7 +76,7 @@ pub async fn serve(
 /// Out of file descriptors, accepting again at once would only spin.
 async fn wait_after(error: &io::Error) {
     silverback_pdk::log(silverback_pdk::LogLevel::Err, "", &format!("accept: {error}"));
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// What the connections of a listener share.
@@ -93,9 +106,11 @@ async fn answer(request: http::Request<Incoming>, server: &Server) -> http::Resp
     let origin = head.headers.get(header::ORIGIN).cloned();
     let target = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let is_head = head.method == Method::HEAD;
-    let answer = match Limited::new(body, server.body_max).collect().await {
-        Err(_) => Answer::page(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(body) => {
+    let body = timeout(BODY_TIMEOUT, Limited::new(body, server.body_max).collect());
+    let answer = match body.await {
+        Err(_) => Answer::page(StatusCode::REQUEST_TIMEOUT),
+        Ok(Err(_)) => Answer::page(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Ok(body)) => {
             let body = body.to_bytes().to_vec();
             let request = Request::new(head.method, &target, head.headers, body);
             match server.scope {

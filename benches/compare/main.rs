@@ -8,6 +8,7 @@
 //! `compare --help` lists the parts. Results go to `docs/benchmarks.json`, and from there to
 //! `docs/benchmarks.md` and its plots; those of `--quick` go to `target/bench/` instead.
 
+mod admin;
 mod certificate;
 mod frames;
 mod gateways;
@@ -64,6 +65,7 @@ fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
             Part::Plugins => results.plugins = Some(machine.with(plugins::run(stage)?)),
             Part::Start => results.start = Some(machine.with(start::run(stage)?)),
             Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(stage)?)),
+            Part::Admin => results.admin = Some(machine.with(admin::run(stage)?)),
         }
         // A later part that fails does not take the earlier ones with it.
         results.write(stage.options)?;

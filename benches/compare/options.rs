@@ -16,6 +16,7 @@ parts (all of them unless named):
   plugins     plugin servers in Go, JavaScript and Python, 0 to 20 PDK calls per request
   start       from start to the first answer with 10,000 routes; memory when idle
   key-auth    100 routes with key-auth and 100 consumers beside bare proxying
+  admin       entities made through the Admin API; time until a new route is served
 
 options:
   --quick             two rounds of a second; results go to target/bench/
@@ -38,6 +39,8 @@ pub(crate) enum Part {
     Start,
     /// Many routes with key-auth.
     KeyAuth,
+    /// Writing through the Admin API.
+    Admin,
 }
 
 /// What to measure, and how long.
@@ -86,6 +89,7 @@ impl Options {
                 "plugins" => options.parts.push(Part::Plugins),
                 "start" => options.parts.push(Part::Start),
                 "key-auth" | "keyauth" => options.parts.push(Part::KeyAuth),
+                "admin" => options.parts.push(Part::Admin),
                 "--quick" => (options.quick, options.rounds, options.seconds) = (true, 2, Some(1)),
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
                 "--seconds" => options.seconds = Some(value()?.parse().context("--seconds")?),
@@ -101,7 +105,8 @@ impl Options {
             bail!("--rounds and --seconds are at least 1");
         }
         if options.parts.is_empty() {
-            options.parts = vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth];
+            options.parts =
+                vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth, Part::Admin];
         }
         Ok(Some(options))
     }

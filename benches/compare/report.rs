@@ -8,7 +8,9 @@ use anyhow::Result;
 use crate::gateways::{NGINX, NGINX_SAME, SILVERBACK};
 use crate::options::Options;
 use crate::plot::{Panel, Scale, Series, svg};
-use crate::results::{Curve, KeyAuth, On, Plugins, Proxy, Results, Row, Sample, Start};
+use crate::results::{
+    Admin, Creates, Curve, KeyAuth, On, Plugins, Proxy, Results, Row, Sample, Served, Start,
+};
 use crate::servers::{KONG_PLAIN_US, Kong, kind};
 
 /// The gateway's cost of a call against the bare client's.
@@ -53,6 +55,9 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<()> {
     }
     if let Some(on) = &results.key_auth {
         key_auth(&mut page, on);
+    }
+    if let Some(on) = &results.admin {
+        admin(&mut page, on);
     }
     let path = directory.join("benchmarks.md");
     fs::write(&path, page)?;
@@ -354,6 +359,35 @@ fn key_auth(page: &mut String, on: &On<KeyAuth>) {
         effort.rounds, effort.seconds
     );
     rows(page, "one route", all);
+    taken(page, on);
+}
+
+// === the Admin API ===
+
+fn admin(page: &mut String, on: &On<Admin>) {
+    let Admin { effort, creates, served } = &on.result;
+    let _ = write!(
+        page,
+        "\n## Admin API\n\nConsumers made by POST over connections kept alive, each on disk \
+         before its 201; {} rounds of {} s.\n\n\
+         | database | connections | creates/s | p99 ms |\n|---|---:|---:|---:|\n",
+        effort.rounds, effort.seconds
+    );
+    for Creates { database, connections, per_second, p99_ms } in creates {
+        let _ = writeln!(page, "| {database} | {connections} | {per_second:.0} | {p99_ms:.2} |");
+    }
+    let _ = write!(
+        page,
+        "\nRoutes made one by one, each asked for through the proxy until it answers 200.\n\n\
+         | database | routes before | until 201, ms | from 201 to served, ms | p99 ms |\n\
+         |---|---:|---:|---:|---:|\n"
+    );
+    for Served { database, routes, created_ms, served_ms, served_p99_ms } in served {
+        let _ = writeln!(
+            page,
+            "| {database} | {routes} | {created_ms:.2} | {served_ms:.2} | {served_p99_ms:.2} |"
+        );
+    }
     taken(page, on);
 }
 

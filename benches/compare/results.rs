@@ -23,6 +23,8 @@ pub(crate) struct Results {
     pub(crate) start: Option<On<Start>>,
     /// 100 routes with key-auth.
     pub(crate) key_auth: Option<On<KeyAuth>>,
+    /// Writing through the Admin API.
+    pub(crate) admin: Option<On<Admin>>,
 }
 
 /// A result and where it was taken.
@@ -174,6 +176,36 @@ pub(crate) struct KeyAuth {
     pub(crate) effort: Effort,
     pub(crate) connections: usize,
     pub(crate) rows: Vec<Row>,
+}
+
+/// Writing through the Admin API.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Admin {
+    pub(crate) effort: Effort,
+    pub(crate) creates: Vec<Creates>,
+    pub(crate) served: Vec<Served>,
+}
+
+/// Consumers made as fast as they can be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Creates {
+    pub(crate) database: String,
+    pub(crate) connections: usize,
+    pub(crate) per_second: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// Routes made one by one, each asked for until it answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Served {
+    pub(crate) database: String,
+    /// How many routes there were before.
+    pub(crate) routes: usize,
+    /// From the request to the 201.
+    pub(crate) created_ms: f64,
+    /// From the 201 to the first 200 through the proxy.
+    pub(crate) served_ms: f64,
+    pub(crate) served_p99_ms: f64,
 }
 
 impl Results {

@@ -12,6 +12,13 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The value that this part of the values does not exceed; 0 of nothing.
+pub(crate) fn part(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * part).ceil() as usize;
+    values.get(place.saturating_sub(1)).copied().unwrap_or_default()
+}
+
 /// The straight line of least squares through (x, y): what it is at 0, and its slope.
 pub(crate) fn line(points: &[(f64, f64)]) -> (f64, f64) {
     let count = points.len() as f64;
@@ -34,6 +41,13 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median([]), 0.0);
+    }
+
+    #[test]
+    fn a_part_lies_below() {
+        assert_eq!(part((1..=100).map(f64::from).collect(), 0.99), 99.0);
+        assert_eq!(part(vec![5.0], 0.99), 5.0);
+        assert_eq!(part(Vec::new(), 0.99), 0.0);
     }
 
     #[test]

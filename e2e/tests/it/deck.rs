@@ -40,8 +40,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(database: &str) -> Bench {
-        let gateway = Builder::new().set("database", database).start();
+    fn new(builder: Builder) -> Bench {
+        let gateway = builder.start();
         let state = gateway.prefix().join("state.yaml");
         fs::write(&state, filled()).unwrap();
         Bench { gateway, state }
@@ -103,9 +103,9 @@ fn filled() -> String {
         .replace("{ca}\n", &block(&authority.pem()))
 }
 
-/// What decK does all day, on a gateway with this database.
-fn check(database: &str) {
-    let bench = Bench::new(database);
+/// What decK does all day, on a gateway with a database.
+fn check(builder: Builder) {
+    let bench = Bench::new(builder);
     assert!(bench.deck(&["gateway", "ping"]).contains("Successfully connected to Kong!"));
     bench.deck(&["gateway", "validate", &bench.state()]);
     let first = bench.sync();
@@ -145,5 +145,5 @@ fn change(bench: &Bench) {
 
 #[test]
 fn a_gateway_with_sqlite_converges() {
-    check("sqlite");
+    check(Builder::new().set("database", "sqlite"));
 }
