@@ -23,6 +23,8 @@ const SECONDS: u64 = 2;
 const PROBES: usize = 50;
 /// How many routes there are beside those.
 const ROUTES: [usize; 2] = [0, 10_000];
+/// Over how many connections those are made.
+const FILLING: usize = 32;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -143,13 +145,21 @@ proxy_access_log = off
         Ok((all.len() as f64 / time.as_secs_f64(), part(all, 0.99)))
     }
 
+    /// Makes many routes, over several connections so that changes are compiled together.
     fn fill(&self, routes: usize) -> Result<()> {
-        let mut connection = self.connect()?;
-        for n in 0..routes {
-            let body = format!(r#"{{"paths":["/filled/{n}"]}}"#);
-            post(&mut connection, "/services/up/routes", &body)?;
-        }
-        Ok(())
+        let next = AtomicUsize::new(0);
+        let client = || -> Result<()> {
+            let mut connection = self.connect()?;
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= routes {
+                    return Ok(());
+                }
+                let body = format!(r#"{{"paths":["/filled/{n}"]}}"#);
+                post(&mut connection, "/services/up/routes", &body)?;
+            }
+        };
+        in_parallel(FILLING, client)
     }
 
     /// Makes a route: the time until the answer, and from there until the route answers, in
@@ -167,6 +177,15 @@ proxy_access_log = off
         let served = begin.elapsed() - created;
         Ok((created.as_secs_f64() * 1000.0, served.as_secs_f64() * 1000.0))
     }
+}
+
+/// Runs as many clients at once.
+fn in_parallel(clients: usize, client: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(&client)).collect();
+        let mut ends = clients.into_iter().map(|client| client.join());
+        ends.try_for_each(|end| end.map_err(|_| anyhow!("a client failed"))?)
+    })
 }
 
 fn post(connection: &mut Connection, target: &str, body: &str) -> Result<()> {
