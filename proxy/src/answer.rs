@@ -99,7 +99,7 @@ pub(crate) fn sign(work: &mut Work) {
         headers.entry(header::SERVER).or_insert_with(|| work.worker.signs.server.clone());
     }
     if show.request_id {
-        let id = forward::value(work.exchange.request.id.as_str().as_bytes());
+        let id = forward::value(work.exchange.request.id.as_bytes());
         headers.insert(X_KONG_REQUEST_ID, id);
     }
     add_charset(work.exchange.response.status, headers);

@@ -1,7 +1,7 @@
 //! Headers at the border: what upstreams are told of the client, and what belongs to one
 //! connection only and goes no further (RFC 9110, 7.6.1; kong/runloop/handler.lua).
 
-use std::net::IpAddr;
+use std::{cell::Cell, net::IpAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
@@ -82,6 +82,7 @@ impl Forwarded {
     }
 
     /// Writes the upstream's copy of the request's headers, but for those that frame its body.
+    /// True if the request says how long that is.
     pub(crate) fn write(
         &self,
         exchange: &Exchange,
@@ -89,14 +90,17 @@ impl Forwarded {
         names: &Names,
         host: &HeaderValue,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let given = &exchange.request.headers;
         let dropped = of_connection(given);
         line(out, b"Host: ", host.as_bytes());
+        let (te, length) = (Cell::new(false), Cell::new(false));
         silverback_http1::headers(out, given, names, |name| {
+            te.set(te.get() || name == header::TE);
+            length.set(length.get() || name == header::CONTENT_LENGTH);
             !stays_behind(name) && !dropped.contains(name)
         });
-        if wants_trailers(given) {
+        if te.get() && wants_trailers(given) {
             line(out, b"TE: ", b"trailers");
         }
         line(out, b"X-Forwarded-For: ", self.for_.as_bytes());
@@ -115,8 +119,9 @@ impl Forwarded {
         line(out, b"X-Real-IP: ", client.as_bytes());
         line(out, b"Via: ", self.via.as_bytes());
         if connection.worker.config.request_id_upstream {
-            line(out, b"X-Kong-Request-Id: ", exchange.request.id.as_str().as_bytes());
+            line(out, b"X-Kong-Request-Id: ", exchange.request.id.as_bytes());
         }
+        length.get()
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn begin(
     connection: Rc<Connection>,
     request: Request,
     body: Option<RequestBody>,
-) -> Work {
+) -> Box<Work> {
     let worker = connection.worker.clone();
     let live = worker.live();
     let Request { method, target, version, mut headers, names, framing, .. } = request;
@@ -94,7 +94,9 @@ pub(crate) fn begin(
         host = host.or_else(|| host_fault(&headers, version));
     }
     let (target, odd_query) = text(&target.path);
-    let refusal = host.or_else(|| refusal(&method, &target, framing, &worker.config));
+    let mark = memchr::memchr(b'?', target.as_bytes());
+    let path = mark.and_then(|mark| target.get(..mark)).unwrap_or(&target);
+    let refusal = host.or_else(|| refusal(&method, path, framing, &worker.config));
     let limit = worker.config.node.body_max;
     let body = match body {
         Some(body) if refusal.is_none() => {
@@ -108,7 +110,7 @@ pub(crate) fn begin(
         method,
         version,
         scheme: if connection.tls.is_some() { Scheme::Https } else { Scheme::Http },
-        query: target.split_once('?').map(|(_, query)| query.to_owned()),
+        query: mark.and_then(|mark| target.get(mark + 1..)).map(str::to_owned),
         host: host_name(&headers),
         size: size_of_head(&target, &headers),
         target,
@@ -117,11 +119,13 @@ pub(crate) fn begin(
     };
     let client = client(&connection, Some(&request.headers));
     let exchange = Exchange::new(live.clone(), client, request);
-    Work { refusal, request_names: names, odd_query, ..Work::new(exchange, connection, live) }
+    let mut work = Box::new(Work::new(exchange, connection, live));
+    (work.refusal, work.request_names, work.odd_query) = (refusal, names, odd_query);
+    work
 }
 
 /// What stands for a request that could not be read: it is answered and logged like others.
-pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Work {
+pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Box<Work> {
     let live = connection.worker.live();
     let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let client = client(&connection, None);
@@ -131,7 +135,9 @@ pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Work {
     let text =
         format!("client {peer} sent what is no request: {reason}, request_id: {}", id.as_str());
     silverback_pdk::log(LogLevel::Info, "", &text);
-    Work { refusal: Some(refusal.status()), ..Work::new(exchange, connection, live) }
+    let mut work = Box::new(Work::new(exchange, connection, live));
+    work.refusal = Some(refusal.status());
+    work
 }
 
 /// The target as text. What is no UTF-8 is shown as escapes, of which the path keeps its meaning:
@@ -172,12 +178,11 @@ fn host_fault(headers: &HeaderMap, version: Version) -> Option<StatusCode> {
 }
 
 /// What is wrong with a request before anything is asked of it.
-fn refusal(method: &Method, target: &str, framing: Framing, config: &Config) -> Option<StatusCode> {
+fn refusal(method: &Method, path: &str, framing: Framing, config: &Config) -> Option<StatusCode> {
     if method == Method::CONNECT || method == Method::TRACE {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
     }
     let bad_method = method.as_str().bytes().any(|b| b.is_ascii_lowercase());
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
     if bad_method || !path.starts_with('/') || normalize_fails(path) {
         return Some(StatusCode::BAD_REQUEST);
     }

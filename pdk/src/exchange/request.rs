@@ -78,6 +78,11 @@ impl RequestId {
         RequestId(text)
     }
 
+    /// Its digits, as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Its digits.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -76,7 +76,7 @@ pub(crate) async fn converse(connection: Rc<Connection>, socket: Socket) {
             Next::Refused(refusal) => {
                 client.borrow_mut().broken = true;
                 let work = http::refused(connection.clone(), refusal);
-                lead(&connection, &client, Logged::new(Box::new(work)), false).await
+                lead(&connection, &client, Logged::new(work), false).await
             }
         };
         match after {
@@ -96,13 +96,13 @@ async fn serve(connection: &Rc<Connection>, client: &Shared, head: Bytes) -> Aft
         Err(refusal) => {
             client.borrow_mut().broken = true;
             let work = http::refused(connection.clone(), refusal);
-            return lead(connection, client, Logged::new(Box::new(work)), false).await;
+            return lead(connection, client, Logged::new(work), false).await;
         }
     };
     let persists = request.persists;
     let body = client.borrow_mut().begin(&request).then(|| RequestBody(client.clone()));
     let work = http::begin(connection.clone(), request, body);
-    lead(connection, client, Logged::new(Box::new(work)), persists).await
+    lead(connection, client, Logged::new(work), persists).await
 }
 
 /// Leads a request through its phases and sends what comes of it, unless the client goes away.

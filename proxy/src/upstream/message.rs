@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderValue, header};
+use http::HeaderValue;
 use http_body::Body as HttpBody;
 use silverback_http1::{number, request_line};
 use silverback_pdk::Body;
@@ -25,15 +25,15 @@ pub(super) fn write(work: &Work, plan: &Plan, host: &HeaderValue, body: Body) ->
     let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
     let target = [&path[..], mark, query.as_deref().unwrap_or_default()];
     request_line(&mut out, &exchange.request.method, &target);
-    if let Some(forwarded) = &work.forwarded {
-        forwarded.write(exchange, &work.connection, &work.request_names, host, &mut out);
-    }
+    let says_length = work.forwarded.as_ref().is_some_and(|forwarded| {
+        forwarded.write(exchange, &work.connection, &work.request_names, host, &mut out)
+    });
     if plan.websocket {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
     }
     // What plugins made of the body counts, not what the client said of it.
     match length {
-        Some(0) if !exchange.request.headers.contains_key(header::CONTENT_LENGTH) => {}
+        Some(0) if !says_length => {}
         Some(length) => {
             out.extend_from_slice(b"Content-Length: ");
             number(&mut out, length);
