@@ -29,8 +29,9 @@ end
 local serialize = kong.log and kong.log.serialize
 if serialize then
   local decode = require("cjson").decode
-  kong.log.serialize = function(options)
-    local document, problem = serialize(options)
+  -- Kong's own plugins hand in { ngx = ngx, kong = kong }, which changes nothing.
+  kong.log.serialize = function()
+    local document, problem = serialize()
     if type(document) == "string" then return decode(document) end
     return document, problem
   end

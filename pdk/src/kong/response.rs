@@ -10,7 +10,7 @@ use super::{
     headers::{self, Header},
     phases::{ANSWER, BEFORE_ANSWER, BODY_FILTER},
 };
-use crate::{Answer, Exchange, LogLevel, Source, Value};
+use crate::{Answer, Exchange, LogLevel, Phase, Source, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function::now("kong.response.get_status", ANSWER, &[], Int, get_status)
@@ -229,7 +229,9 @@ fn exit(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     }
     let mut answer = match body {
         Value::Nil => {
-            Answer { status, headers: HeaderMap::new(), body: None, source: Source::Exit }
+            // Where the answer's head is there already it stays as it is, without a body.
+            let body = (exchange.phase == Phase::HeaderFilter).then(Bytes::new);
+            Answer { status, headers: HeaderMap::new(), body, source: Source::Exit }
         }
         Value::Text(text) | Value::Binary(text) => Answer::new(status, text.clone()),
         table => Answer::json(status, &table.to_json()),
