@@ -300,11 +300,37 @@ unsafe fn table(state: *mut ffi::lua_State, index: c_int, depth: usize) -> Resul
             pairs.sort_by_key(|(key, _)| key.as_int());
             return Ok(Value::Array(pairs.into_iter().map(|(_, item)| item).collect()));
         }
+        if let Some(items) = sparse(&mut pairs, length) {
+            return Ok(Value::Array(items));
+        }
         if in_order && pairs.len() >= length {
             return Ok(Value::Array(pairs.into_iter().map(|(_, item)| item).collect()));
         }
         Ok(Value::Map(pairs))
     }
+}
+
+/// A list with holes, by lua-cjson's rule: not too many of them.
+fn sparse(pairs: &mut Vec<(Value, Value)>, length: usize) -> Option<Vec<Value>> {
+    if pairs.is_empty() || pairs.len() == length {
+        return None;
+    }
+    let place = |key: &Value| key.as_int().and_then(|key| usize::try_from(key).ok());
+    let mut last = 0;
+    for (key, _) in &*pairs {
+        last = last.max(place(key).filter(|key| *key > 0)?);
+    }
+    if last > 10 && last > pairs.len() * 2 {
+        return None;
+    }
+    let mut items = vec![Value::Nil; last];
+    for (key, item) in pairs.drain(..) {
+        let slot = place(&key).and_then(|key| items.get_mut(key - 1));
+        if let Some(slot) = slot {
+            *slot = item;
+        }
+    }
+    Some(items)
 }
 
 /// Pushes a value and everything in it. May raise a Lua error (no memory).

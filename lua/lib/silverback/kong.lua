@@ -4,11 +4,18 @@ local native = require "silverback.native"
 
 local kong = kong
 
+-- Calls a function for one in front of it: errors name the place of that one's caller.
+local function through(ok, ...)
+  if ok then return ... end
+  return error((...), 4)
+end
+local function call(fn, ...) return through(pcall(fn, ...)) end
+
 -- Modules of plugins ask for the machine's name when they are loaded.
 local get_hostname = kong.node and kong.node.get_hostname
 if get_hostname then
   kong.node.get_hostname = function()
-    if native.exchange() then return get_hostname() end
+    if native.exchange() then return call(get_hostname) end
     return native.hostname
   end
 end
@@ -19,7 +26,7 @@ for _, part in ipairs { kong.request or {}, kong.response or {},
   local get_headers, with_spellings = part.get_headers, native.with_spellings
   if get_headers then
     part.get_headers = function(most)
-      local headers, problem = get_headers(most)
+      local headers, problem = call(get_headers, most)
       return with_spellings(headers), problem
     end
   end
@@ -31,7 +38,7 @@ if serialize then
   local decode = require("cjson").decode
   -- Kong's own plugins hand in { ngx = ngx, kong = kong }, which changes nothing.
   kong.log.serialize = function()
-    local document, problem = serialize()
+    local document, problem = call(serialize)
     if type(document) == "string" then return decode(document) end
     return document, problem
   end
@@ -42,7 +49,7 @@ local get_uri_captures = kong.request and kong.request.get_uri_captures
 if get_uri_captures then
   local array_mt = require("cjson").array_mt
   kong.request.get_uri_captures = function(ctx)
-    local captures = get_uri_captures(ctx)
+    local captures = call(get_uri_captures, ctx)
     if captures and captures.unnamed then setmetatable(captures.unnamed, array_mt) end
     return captures
   end

@@ -88,6 +88,8 @@ local function read_string(text, at)
   return nil, "unexpected end of string", #text + 1
 end
 
+local LARGEST = 2 ^ 63
+
 local WORDS = { infinity = 1 / 0, inf = 1 / 0, nan = 0 / 0 }
 
 -- The number at `at`; the position behind it.
@@ -101,6 +103,10 @@ local function read_number(settings, text, at)
       number = tonumber(digits)
     end
     if number then
+      -- Whole numbers are read as integers of 64 bits, which end somewhere.
+      if (number > LARGEST or number < -LARGEST) and not find(digits, "[.eE]") then
+        number = number > 0 and LARGEST or -LARGEST
+      end
       if not settings.decode_invalid and find(digits, "^-?0%d") then
         return nil, "invalid number"
       end

@@ -79,8 +79,8 @@ local function load_value(self, key, options, stale, callback, ...)
       keep(self, key, stale.value, resurrect)
       return kept(stale, 4)
     end
-    if not ran then return nil, "callback threw an error: " .. tostring(value) end
-    return nil, err
+    if not ran then err = "callback threw an error: " .. tostring(value) end
+    return nil, "failed to get from node cache: " .. tostring(err)
   end
   if ttl and ttl < 0 then return value, nil, 3 end
   local usual

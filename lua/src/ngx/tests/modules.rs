@@ -24,6 +24,7 @@ fn json_is_that_of_lua_cjson() {
     for (text, expect) in [
         ("[1, 2.5, true, null]", "[1,2.5,true,null]"),
         (r#"{"a":{"b":[]}}"#, r#"{"a":{"b":{}}}"#),
+        ("12345678901234567890", "9.2233720368548e+18"),
         (r#""\u00e9\ud83d\ude00""#, "\"é😀\""),
         ("", "nil Expected value but found T_END at character 1"),
         ("{\"a\" 1}", "nil Expected colon but found T_NUMBER at character 6"),
@@ -263,7 +264,10 @@ fn values_are_kept_until_the_configuration_changes() {
          return cache:get('k', nil, make, 6)",
         "6 nil 3",
     );
-    of("return cache:get('k', nil, make, nil, 'bad')", "nil bad nil");
+    of(
+        "return cache:get('k', nil, make, nil, 'bad')",
+        "nil failed to get from node cache: bad nil",
+    );
     of(
         "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
         return cache:get('k', nil, make, nil, 'bad')",
@@ -271,7 +275,7 @@ fn values_are_kept_until_the_configuration_changes() {
     );
     of(
         "local v, e = cache:get('k', nil, error, 'oops') return v, e:match('^[^\\n]*')",
-        "nil callback threw an error: oops",
+        "nil failed to get from node cache: callback threw an error: oops",
     );
     of("cache:get('k', nil, make, 5) cache:invalidate('k') return cache:probe('k')", "nil");
     of(
