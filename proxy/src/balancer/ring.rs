@@ -32,8 +32,8 @@ enum Order {
     Turns(Box<[u32]>),
     /// By what is hashed.
     Hash(Continuum),
-    /// By who has the fewest requests for its weight.
-    Least,
+    /// By who has the fewest requests for its weight; the greatest weight there is.
+    Least(u32),
     /// By who answers quickest for its weight: for each address the logarithm of that.
     Quickest(Box<[f64]>),
 }
@@ -60,7 +60,7 @@ impl Ring {
                 });
                 Order::Hash(Continuum::new(points.collect(), slots, targets.len()))
             }
-            Algorithm::LeastConnections => Order::Least,
+            Algorithm::LeastConnections => Order::Least(weights().max().unwrap_or(0)),
             Algorithm::Latency => {
                 slow_start(&addresses);
                 Order::Quickest(weights().map(|weight| f64::from(weight).ln()).collect())
@@ -76,7 +76,7 @@ impl Ring {
 
     /// Whether requests under way are counted.
     pub(crate) fn counts(&self) -> bool {
-        matches!(self.order, Order::Least)
+        matches!(self.order, Order::Least(_))
     }
 
     /// Whether it is measured how long answers take.
@@ -100,9 +100,9 @@ impl Ring {
                     last.replace(*number) != Some(*number) && self.is_available(*number)
                 })
             }
-            Order::Least => self
-                .least(cursor, fresh)
-                .or_else(|| if tried.is_empty() { None } else { self.least(cursor, |_| true) }),
+            Order::Least(heaviest) => self.least(*heaviest, cursor, fresh).or_else(|| {
+                if tried.is_empty() { None } else { self.least(*heaviest, cursor, |_| true) }
+            }),
             Order::Quickest(weights) => self.quickest(weights, cursor, fresh),
         }
     }
@@ -126,30 +126,54 @@ impl Ring {
         found.copied()
     }
 
-    /// Those that can be chosen, from another one on each time, so that equals take turns.
-    fn candidates(
+    /// Those that can be chosen, from another one on each time, so that equals take turns. `better`
+    /// says whether one is better than the best so far, and whether there can be no better.
+    #[inline]
+    fn best<T: Copy>(
         &self,
         cursor: &Cell<u32>,
         fresh: impl Fn(&u32) -> bool,
-    ) -> impl Iterator<Item = (u32, &Address)> {
-        let from = (cursor.get() as usize).checked_rem(self.addresses.len()).unwrap_or(0);
+        measure: impl Fn(u32, &Address) -> T,
+        better: impl Fn(T, Option<T>) -> (bool, bool),
+    ) -> Option<u32> {
+        let from = (cursor.get() as usize).checked_rem(self.addresses.len())?;
         cursor.set(from as u32 + 1);
         let (before, after) = self.addresses.split_at(from);
-        let after = (from as u32..).zip(after);
-        let able = |address: &Address| address.weight > 0 && address.is_available();
-        after.chain((0..).zip(before)).filter(move |(number, a)| able(a) && fresh(number))
+        let mut best = None;
+        for (first, part) in [(from as u32, after), (0, before)] {
+            for (number, address) in (first..).zip(part) {
+                if address.weight == 0 || !address.is_available() || !fresh(&number) {
+                    continue;
+                }
+                let measured = measure(number, address);
+                let (is_better, is_best) = better(measured, best.map(|(_, measured)| measured));
+                if is_better {
+                    best = Some((number, measured));
+                }
+                if is_best {
+                    return Some(number);
+                }
+            }
+        }
+        best.map(|(number, _)| number)
     }
 
-    fn least(&self, cursor: &Cell<u32>, fresh: impl Fn(&u32) -> bool) -> Option<u32> {
-        let load = |address: &Address| {
-            // One more than there are: of the idle, the heaviest comes first.
-            let load = u64::from(address.state.connections.load(Relaxed)) + 1;
-            (load, u64::from(address.weight))
+    fn least(
+        &self,
+        heaviest: u32,
+        cursor: &Cell<u32>,
+        fresh: impl Fn(&u32) -> bool,
+    ) -> Option<u32> {
+        // One more than there are: of the idle, the heaviest comes first.
+        let load = |_, address: &Address| {
+            (address.state.connections.load(Relaxed).saturating_add(1), address.weight)
         };
-        let loads = self.candidates(cursor, fresh).map(|(number, a)| (number, load(a)));
-        let smaller = |a: (u64, u64), b: (u64, u64)| a.0 * b.1 < b.0 * a.1;
-        let best = loads.reduce(|best, one| if smaller(one.1, best.1) { one } else { best });
-        best.map(|(number, _)| number)
+        let product = |a: u32, b: u32| u64::from(a) * u64::from(b);
+        let better = |one: (u32, u32), best: Option<(u32, u32)>| {
+            let smaller = |best: (u32, u32)| product(one.0, best.1) < product(best.0, one.1);
+            (best.is_none_or(smaller), one == (1, heaviest))
+        };
+        self.best(cursor, fresh, load, better)
     }
 
     fn quickest(
@@ -162,9 +186,10 @@ impl Ring {
             let weight = weights.get(number as usize).copied().unwrap_or_default();
             address.state.latency.score() - weight
         };
-        let scores = self.candidates(cursor, fresh).map(|(n, a)| (n, score(n, a)));
-        let best = scores.reduce(|best, one| if one.1 < best.1 { one } else { best });
-        best.map(|(number, _)| number)
+        let better = |one: f64, best: Option<f64>| {
+            (best.is_none_or(|best| one < best), one == f64::NEG_INFINITY)
+        };
+        self.best(cursor, fresh, score, better)
     }
 }
 

@@ -6,6 +6,7 @@
 mod kit;
 
 mod dns;
+mod endurance;
 mod faults;
 mod health;
 mod load;
