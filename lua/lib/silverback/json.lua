@@ -24,7 +24,8 @@ local function defaults()
     decode_invalid = true,
     empty_as_object = true,
     array_mt_on_decode = false,
-    escape_slash = true,
+    -- Unlike lua-cjson by itself, as Kong has it.
+    escape_slash = false,
     indent = "",
     skip_unsupported = false,
     sort_keys = false,

@@ -7,7 +7,7 @@ local kong = kong
 -- Calls a function for one in front of it: errors name the place of that one's caller.
 local function through(ok, ...)
   if ok then return ... end
-  return error((...), 4)
+  return error((...), 3)
 end
 local function call(fn, ...) return through(pcall(fn, ...)) end
 

@@ -4,6 +4,10 @@ local native = require "silverback.native"
 
 local ngx = ngx
 
+-- What LuaJIT has of Lua 5.2 in OpenResty.
+table.unpack = table.unpack or unpack
+table.pack = table.pack or function(...) return { n = select("#", ...), ... } end
+
 ngx.null = native.null
 ngx.OK, ngx.ERROR, ngx.AGAIN, ngx.DONE, ngx.DECLINED = 0, -1, -2, -4, -5
 
@@ -57,4 +61,5 @@ ngx.worker = {
 
 -- Subrequests go through nginx's own locations, which are not here.
 local function no_locations() error("ngx.location: there are no locations here", 2) end
+ngx.exec = no_locations
 ngx.location = { capture = no_locations, capture_multi = no_locations }

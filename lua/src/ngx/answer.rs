@@ -222,16 +222,12 @@ fn begun_output(begin: bool) -> Outcome {
 }
 
 /// The answer of what was said.
-fn spoken(exchange: &Exchange, kept: &Kept, status: u16) -> Answer {
+fn spoken(kept: &Kept, status: u16) -> Answer {
     let status = kept.status.get().unwrap_or(status);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let body = kept.output.borrow_mut().take().unwrap_or_default();
     let mut answer = Answer::new(status, body);
     answer.source = Source::Error;
-    if !exchange.response.headers.contains_key(header::CONTENT_TYPE) {
-        let kind = HeaderValue::from_static("text/plain; charset=UTF-8");
-        answer.headers.insert(header::CONTENT_TYPE, kind);
-    }
     answer
 }
 
@@ -242,7 +238,7 @@ pub(crate) fn finish(exchange: &mut Exchange) -> Option<Flow> {
     if kept.output.borrow().is_none() {
         return None;
     }
-    Some(Flow::Exit(spoken(exchange, &kept, 200)))
+    Some(Flow::Exit(spoken(&kept, 200)))
 }
 
 /// The answer that goes with a status, as nginx and Kong's error pages make it.
@@ -269,11 +265,11 @@ fn exit(args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
             Context::Timer => Flow::Next,
             Context::Certificate if number >= 0.0 => Flow::Next,
             Context::Certificate => Flow::Fail("the handshake was ended by ngx.exit".to_owned()),
-            _ if kept.output.borrow().is_some() => Flow::Exit(spoken(exchange, &kept, 200)),
+            _ if kept.output.borrow().is_some() => Flow::Exit(spoken(&kept, 200)),
             // ngx.ERROR
             _ if number < 0.0 => Flow::Exit(page(exchange, 500)),
             _ if status < 100 => Flow::Next,
-            _ if (200..300).contains(&status) => Flow::Exit(spoken(exchange, &kept, status)),
+            _ if (200..300).contains(&status) => Flow::Exit(spoken(&kept, status)),
             _ => Flow::Exit(page(exchange, status)),
         }
     });

@@ -183,5 +183,5 @@ fn refused(pattern: &str, error: &pcre2::Error, before: usize) -> Outcome {
         Some("") | None => String::new(),
         Some(rest) => format!(" at \"{rest}\""),
     };
-    Outcome::nil(format!("pcre_compile() failed: {reason} in \"{pattern}\"{at}"))
+    Outcome::nil(format!("pcre2_compile() failed: {reason} in \"{pattern}\"{at}"))
 }

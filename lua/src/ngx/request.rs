@@ -116,7 +116,7 @@ fn raw_header(without_line: bool) -> Outcome {
             head.extend_from_slice(line.as_bytes());
         }
         for (name, value) in &request.headers {
-            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(titled(name.as_str()).as_bytes());
             head.extend_from_slice(b": ");
             head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
@@ -124,6 +124,17 @@ fn raw_header(without_line: bool) -> Outcome {
         head.extend_from_slice(b"\r\n");
         Bytes::from(head)
     })
+}
+
+/// A header's name as HTTP/1 writes it.
+fn titled(name: &str) -> String {
+    let mut first = true;
+    let letters = name.chars().map(|letter| {
+        let shown = if first { letter.to_ascii_uppercase() } else { letter };
+        first = letter == '-';
+        shown
+    });
+    letters.collect()
 }
 
 /// The optional maximum; 0 is none.

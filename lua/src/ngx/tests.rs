@@ -119,8 +119,8 @@ fn expressions_match() {
     );
     check("return ngx.re.match('x', 'y')", "nil");
     check(
-        "local m, e = ngx.re.match('x', '(') return m, e:match('^pcre_compile%(%) failed: ')",
-        "nil pcre_compile() failed: ",
+        "local m, e = ngx.re.match('x', '(') return m, e:match('^pcre2_compile%(%) failed: ')",
+        "nil pcre2_compile() failed: ",
     );
     check("return ngx.re.find('hello, 1234', '([0-9]+)', 'jo')", "8 11");
     check("return ngx.re.find('hello, 1234', '(h)|([0-9]+)', 'jo', {pos=2}, 2)", "8 11");

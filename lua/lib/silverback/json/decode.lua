@@ -134,7 +134,9 @@ local function token_name(settings, text, at)
   if find(text, "^true", at) or find(text, "^false", at) then return "T_BOOLEAN" end
   if find(text, "^null", at) then return "T_NULL" end
   local number, problem = read_number(settings, text, at)
-  return number and "T_NUMBER" or problem
+  if not number then return problem end
+  return find(text, "^-?%d+[^%d.eExX]", at) and "T_INTEGER"
+         or find(text, "^-?%d+$", at) and "T_INTEGER" or "T_NUMBER"
 end
 
 local function too_deep(depth, at)
