@@ -2,24 +2,29 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
+    fmt,
+    future::Future,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Waker},
 };
 
 use futures_util::future::LocalBoxFuture;
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Configuration, Exchange, Flow, Handler, Origin, Phase, PhaseSet, Phases, Plugin, Wait,
+    Configuration, Exchange, Flow, Handler, LogLevel, Origin, Phase, PhaseSet, Phases, Plugin,
+    View, Wait, WorkerHook, log,
 };
 use thiserror::Error;
 
 use crate::{
     Config,
-    kong::tables,
+    kong::{self, tables},
     ngx,
     plugins::Class,
     raw::plain,
@@ -62,6 +67,8 @@ pub(crate) struct Shared {
     id: u64,
     /// What the host was told.
     pub(crate) config: Arc<Config>,
+    /// The configured plugins by the ids of their entities, the newest of each.
+    instances: Mutex<HashMap<String, Weak<Instance>>>,
 }
 
 thread_local! {
@@ -75,7 +82,37 @@ static LAST_INSTANCE: AtomicU64 = AtomicU64::new(0);
 impl Shared {
     fn new(config: Config) -> Arc<Shared> {
         let id = LAST_HOST.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Shared { id, config: Arc::new(config) })
+        Arc::new(Shared { id, config: Arc::new(config), instances: Mutex::default() })
+    }
+
+    /// Notes a configured plugin.
+    fn note(&self, instance: &Arc<Instance>) {
+        let Some(id) = instance.entity.get("id").and_then(|id| id.as_str()) else { return };
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        if instances.len() == instances.capacity() {
+            instances.retain(|_, instance| instance.strong_count() > 0);
+        }
+        instances.insert(id.to_owned(), Arc::downgrade(instance));
+    }
+
+    /// The configurations of all instances of a plugin, as its handlers get them; none if there
+    /// is none.
+    fn confs(&self, state: &State, view: &dyn View, name: &str) -> mlua::Result<Option<Value>> {
+        let list = state.lua.create_table()?;
+        for number in 0.. {
+            let Some(entity) = view.instance(number) else { break };
+            let text = |field: &str| entity.get(field).and_then(|value| value.as_str());
+            if text("name") != Some(name) {
+                continue;
+            }
+            let known = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+            let instance = text("id").and_then(|id| known.get(id)).and_then(Weak::upgrade);
+            drop(known);
+            if let Some(instance) = instance {
+                list.raw_push(state.conf(&instance, view)?)?;
+            }
+        }
+        Ok((list.raw_len() > 0).then_some(Value::Table(list)))
     }
 
     /// The state of this thread, made now if there is none.
@@ -105,7 +142,11 @@ impl Shared {
 ///
 /// # Errors
 /// If one that is there has a fault.
-pub fn load(config: Config, names: &[&str]) -> Result<Vec<Plugin>, Vec<LoadError>> {
+#[expect(clippy::type_complexity, reason = "the plugins and the hook of their host")]
+pub fn load(
+    config: Config,
+    names: &[&str],
+) -> Result<(Vec<Plugin>, Arc<dyn WorkerHook>), Vec<LoadError>> {
     let shared = Shared::new(config);
     let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
     let mut plugins = Vec::new();
@@ -117,7 +158,79 @@ pub fn load(config: Config, names: &[&str]) -> Result<Vec<Plugin>, Vec<LoadError
             Err(fault) => errors.push(LoadError::Plugin { plugin: (*name).to_owned(), fault }),
         }
     }
-    if errors.is_empty() { Ok(plugins) } else { Err(errors) }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut order: Vec<(i32, String)> =
+        plugins.iter().map(|plugin| (plugin.priority, plugin.name.clone())).collect();
+    order.sort_by(|a, b| b.cmp(a));
+    let names = order.into_iter().map(|(_, name)| name).collect();
+    Ok((plugins, Arc::new(Hook { shared, names })))
+}
+
+/// init_worker and configure: what plugins do on a worker beside handling requests.
+struct Hook {
+    shared: Arc<Shared>,
+    /// The plugins in the order in which they run.
+    names: Vec<String>,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl WorkerHook for Hook {
+    fn changed(&self, view: &Rc<dyn View>, first: bool) {
+        let state = match self.shared.state() {
+            Ok(state) => state,
+            Err(error) => return log(LogLevel::Crit, "", &format!("can't start Lua: {error}")),
+        };
+        let (shared, view, names) = (self.shared.clone(), view.clone(), self.names.clone());
+        let mut work = Box::pin(async move {
+            if first {
+                for name in &names {
+                    hook_phase(&state, &view, name, Phase::InitWorker, None).await;
+                }
+            } else {
+                kong::forget(&state);
+            }
+            for name in &names {
+                let confs = shared.confs(&state, &*view, name);
+                hook_phase(&state, &view, name, Phase::Configure, confs.ok().flatten()).await;
+            }
+        });
+        // Requests that follow find it done, unless a handler waits for something.
+        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::task::spawn_local(work);
+        }
+    }
+
+    fn ends(&self) {
+        if let Ok(state) = self.shared.state() {
+            state.timers.stop();
+        }
+    }
+}
+
+/// Runs a plugin's handler of init_worker or configure, if it has one.
+async fn hook_phase(
+    state: &Rc<State>,
+    view: &Rc<dyn View>,
+    name: &str,
+    phase: Phase,
+    arg: Option<Value>,
+) {
+    let Ok(class) = state.handler_class(name) else { return };
+    let Some(function) = class.function(phase) else { return };
+    let mut exchange = ngx::exchange(view.clone(), phase);
+    let nil = Value::Nil;
+    let args = [&class.value, arg.as_ref().unwrap_or(&nil)];
+    let ending = scheduler::run(state, &mut exchange, function, &args, false).await;
+    if let Ending::Failed(text) = ending {
+        log(LogLevel::Err, name, &format!("{phase}: {text}"));
+    }
 }
 
 /// What is known of a plugin before it is configured.
@@ -204,6 +317,7 @@ fn configure(known: &Arc<Known>, configuration: &Configuration<'_>, phases: Phas
     let id = LAST_INSTANCE.fetch_add(1, Ordering::Relaxed);
     let entity = configuration.entity.clone();
     let instance = Arc::new(Instance { id, known: known.clone(), entity });
+    known.shared.note(&instance);
     let handler = |phase| {
         let instance = instance.clone();
         phases.contains(phase).then(|| Handler::later(Turn { instance, phase }))

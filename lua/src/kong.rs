@@ -2,12 +2,15 @@
 
 pub(crate) mod tables;
 
-use std::rc::{Rc, Weak};
+use std::{
+    rc::{Rc, Weak},
+    sync::Arc,
+};
 
 use futures_util::FutureExt;
 use mlua::{Function, Table};
 use silverback_pdk::{
-    Flow, LogLevel,
+    Flow, Found, LogLevel, Record, Value,
     kong::{self, Call, Stop},
 };
 
@@ -24,6 +27,8 @@ const PARTS: &[(&str, &str)] = &[
     ("log", include_str!("kong/log.lua")),
     ("ctx", include_str!("kong/ctx.lua")),
     ("parts", include_str!("kong/parts.lua")),
+    ("db", include_str!("kong/db.lua")),
+    ("cache", include_str!("kong/cache.lua")),
 ];
 
 /// Puts the global table `kong` into a state.
@@ -40,10 +45,11 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
         }
     }
     kong.set("version", "3.10.0")?;
-    kong.set("version_num", 3_010_000)?;
+    kong.set("version_num", 30_010_000)?;
     kong.set("_VERSION", "3.10.0")?;
     let configuration = convert::to_lua(&state.lua, &state.config.settings)?;
     kong.set("configuration", configuration)?;
+    kong.get::<Table>("log")?.set("serialize", bind::fast(state, |_| serialize())?)?;
     let native = native(state)?;
     for (name, source) in PARTS {
         let chunk = state.lua.load(*source).set_name(format!("@silverback/kong/{name}.lua"));
@@ -131,6 +137,9 @@ fn native(state: &Rc<State>) -> mlua::Result<Table> {
     native.set("phase", bind::fast(state, |_| Outcome::One(phase()))?)?;
     native.set("logs", bind::fast(state, |args| Outcome::One(logs(args).into()))?)?;
     native.set("log", bind::fast(state, write)?)?;
+    native.set("find", bind::fast_waits(state, find)?)?;
+    native.set("children", bind::fast(state, children)?)?;
+    native.set("workspace", bind::fast(state, |_| Outcome::One(workspace()))?)?;
     Ok(native)
 }
 
@@ -147,6 +156,66 @@ fn running_name() -> Out {
         entity.get("name")?.as_str().map(str::to_owned)
     });
     name.flatten().map_or(Out::Nil, Out::from)
+}
+
+/// The id of the workspace, or nil.
+fn workspace() -> Out {
+    let id = current::with(|exchange| exchange.view.workspace_id().map(str::to_owned));
+    id.flatten().map_or(Out::Nil, Out::from)
+}
+
+/// The document that logging plugins send, as a table.
+fn serialize() -> Outcome {
+    match current::with(|exchange| kong::serialize(exchange)) {
+        Some(Ok(document)) => Outcome::One(Value::Entity(Arc::new(document)).into()),
+        Some(Err(text)) => Outcome::Raise(text),
+        None => Outcome::Raise("no request found".to_owned()),
+    }
+}
+
+fn texts<const N: usize>(args: &Args<'_>) -> Option<[String; N]> {
+    let texts: Option<Vec<String>> =
+        (1..=N).map(|position| args.text(position).map(str::to_owned)).collect();
+    texts?.try_into().ok()
+}
+
+/// (kind, field, value): the entity that has this value in a unique field.
+fn find(args: &Args<'_>) -> Begun {
+    let Some([kind, field, value]) = texts(args) else {
+        return Begun::Done(Outcome::Raise("expected three strings".to_owned()));
+    };
+    let given = |found: Result<Option<Arc<Record>>, String>| match found {
+        Ok(Some(record)) => Outcome::One(Value::Entity(record).into()),
+        Ok(None) => Outcome::One(Out::Nil),
+        Err(text) => Outcome::nil(text),
+    };
+    match current::with(|exchange| exchange.view.find(&kind, &field, &value)) {
+        Some(Found::Now(found)) => Begun::Done(given(Ok(found))),
+        Some(Found::Later(found)) => Begun::Free(found.map(given).boxed_local()),
+        None => Begun::Done(Outcome::nil("no configuration at hand")),
+    }
+}
+
+/// (kind, parent, id): the entities that belong to another; (kind): all.
+fn children(args: &Args<'_>) -> Outcome {
+    let Some(kind) = args.text(1) else {
+        return Outcome::Raise("expected a string".to_owned());
+    };
+    let found = current::with(|exchange| match (args.text(2), args.text(3)) {
+        (Some(parent), Some(id)) => exchange.view.children(kind, parent, id),
+        _ => exchange.view.all(kind),
+    });
+    let items = found.unwrap_or_default().into_iter().map(Value::Entity).collect();
+    Outcome::One(Value::Array(items).into())
+}
+
+/// What was cached of entities is looked up anew: they have changed.
+pub(crate) fn forget(state: &State) {
+    let forget = state.lua.globals().get::<Table>("kong");
+    let forget = forget.and_then(|kong| kong.get::<Table>("cache")?.get::<Function>("_forget"));
+    if let Err(error) = forget.and_then(|forget| forget.call::<()>(())) {
+        silverback_pdk::log(LogLevel::Err, "", &crate::raw::plain(&error));
+    }
 }
 
 /// The phase that runs.

@@ -34,7 +34,10 @@ use std::{
 
 use mlua::Table;
 
-pub(crate) use self::{answer::finish, timer::Timers};
+pub(crate) use self::{
+    answer::finish,
+    timer::{Timers, exchange},
+};
 use crate::{
     bind,
     raw::{Out, Outcome},

@@ -26,7 +26,9 @@ pub use logging::{
     set_log_sink,
 };
 pub use phase::{Phase, PhaseSet};
-pub use plugin::{Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait};
+pub use plugin::{
+    Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,
+};
 pub use registry::{Registry, RegistryError};
 pub use silverback_model::Record;
 pub use value::Value;

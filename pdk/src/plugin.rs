@@ -1,11 +1,11 @@
 //! A plugin: one value, whatever language it is written in.
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 use futures_util::future::LocalBoxFuture;
 use silverback_model::schema::Schema;
 
-use crate::{Answer, Exchange, Phase, PhaseSet, Record};
+use crate::{Answer, Exchange, Phase, PhaseSet, Record, View};
 
 /// A plugin that the gateway knows: its place in the order, its schema, and how to configure it.
 pub struct Plugin {
@@ -170,6 +170,16 @@ pub enum Flow {
     /// The plugin could not do its work: the request is refused with a 500 and the text logged.
     /// Later plugins still see the response phases, as in Kong.
     Fail(String),
+}
+
+/// What a plugin host does on each worker beside handling requests.
+pub trait WorkerHook: Send + Sync + fmt::Debug {
+    /// The worker serves by this view from now on; `first` when it has just started. What can't
+    /// be done at once is to go on beside the worker's requests.
+    fn changed(&self, view: &Rc<dyn View>, first: bool);
+
+    /// The worker takes no new connections and will end.
+    fn ends(&self);
 }
 
 /// Why a configured plugin can't be made: shown where the configuration is loaded.

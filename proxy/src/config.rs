@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
-use silverback_pdk::Node;
+use silverback_pdk::{Node, WorkerHook};
 use silverback_router::Flavor;
 
 use crate::{dns::DnsSettings, logs::LogFormat};
@@ -48,6 +48,8 @@ pub struct Config {
     /// How long to wait for requests under way when the node stops
     /// (`nginx_main_worker_shutdown_timeout`).
     pub drain_timeout: Duration,
+    /// What plugin hosts do on workers beside handling requests.
+    pub hooks: Vec<Arc<dyn WorkerHook>>,
 }
 
 impl Config {
@@ -71,6 +73,7 @@ impl Config {
             stream_access_log: None,
             dns: DnsSettings::default(),
             drain_timeout: Duration::from_secs(10),
+            hooks: Vec::new(),
         }
     }
 }

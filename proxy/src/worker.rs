@@ -102,10 +102,20 @@ impl Worker {
         let mut snapshots = self.snapshots.borrow_mut();
         let newest = snapshots.load();
         let mut live = self.live.borrow_mut();
-        if !Arc::ptr_eq(newest, &live.snapshot) {
-            *live = Rc::new(Live::of(newest.clone(), &self.config, &self.stats));
+        if Arc::ptr_eq(newest, &live.snapshot) {
+            return live.clone();
         }
-        live.clone()
+        *live = Rc::new(Live::of(newest.clone(), &self.config, &self.stats));
+        let newest = live.clone();
+        drop((snapshots, live));
+        self.tell_hooks(&newest, false);
+        newest
+    }
+
+    /// Tells plugin hosts what is served from now on.
+    fn tell_hooks(&self, live: &Rc<Live>, first: bool) {
+        let view: Rc<dyn View> = live.clone();
+        self.config.hooks.iter().for_each(|hook| hook.changed(&view, first));
     }
 
     /// An empty map for headers.
@@ -170,6 +180,10 @@ impl View for Live {
         self.snapshot.directory.children(kind, parent, parent_id)
     }
 
+    fn all(&self, kind: &str) -> Vec<Arc<Record>> {
+        self.snapshot.directory.all(kind)
+    }
+
     fn workspace_id(&self) -> Option<&str> {
         self.snapshot.directory.workspace_id()
     }
@@ -205,6 +219,7 @@ async fn serve(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::
     let (to_log, logged) = mpsc::unbounded_channel();
     let mut orders = shared.orders.clone();
     let worker = Rc::new(Worker::new(number, shared, to_log));
+    worker.tell_hooks(&worker.live(), true);
     spawn_local(run_log_phases(logged));
     spawn_local(sweep(worker.clone()));
     let mut accepting = Vec::new();
@@ -222,6 +237,7 @@ async fn serve(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::
     // An error is the handle's end, which is an order to stop.
     let _ = orders.wait_for(|order| *order != Order::Serve).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    worker.config.hooks.iter().for_each(|hook| hook.ends());
     drain(&worker, &mut orders).await;
 }
 

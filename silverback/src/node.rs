@@ -86,7 +86,8 @@ impl Node {
     /// Starts everything; `before` is what it takes over from.
     async fn start(conf: Conf, prefix: &Prefix, before: Option<&Node>) -> Result<Node> {
         let plugins = Plugins::find(&conf).await?;
-        let settings = settings::proxy(&conf, prefix)?;
+        let mut settings = settings::proxy(&conf, prefix)?;
+        settings.hooks.extend(plugins.lua.clone());
         let known = before.map(|before| &*before.configuration);
         let configuration = Configuration::load(&conf, &plugins.registry, &settings, known);
         let configuration = Rc::new(configuration.await?);

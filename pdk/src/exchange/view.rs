@@ -29,6 +29,11 @@ pub trait View {
     /// The entities of a kind that belong to another ("acls" of a "consumer").
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
 
+    /// All entities of a kind.
+    fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
+        Vec::new()
+    }
+
     /// The id of the workspace, where the entities know of one.
     fn workspace_id(&self) -> Option<&str> {
         None

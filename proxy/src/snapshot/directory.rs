@@ -15,6 +15,11 @@ pub trait Directory: Send + Sync {
     /// The entities of a kind that belong to another.
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
 
+    /// All entities of a kind.
+    fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
+        Vec::new()
+    }
+
     /// The id of the workspace, where the entities know of one.
     fn workspace_id(&self) -> Option<&str>;
 
@@ -56,6 +61,10 @@ impl Directory for Entities {
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
         self.of(kind).children(parent, parent_id).cloned().collect()
+    }
+
+    fn all(&self, kind: &str) -> Vec<Arc<Record>> {
+        self.of(kind).iter().cloned().collect()
     }
 
     fn workspace_id(&self) -> Option<&str> {

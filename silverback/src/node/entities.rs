@@ -279,6 +279,10 @@ impl Directory for Memory {
         children(&self.entities, kind, parent, parent_id)
     }
 
+    fn all(&self, kind: &str) -> Vec<Arc<Record>> {
+        Directory::all(&*self.entities, kind)
+    }
+
     fn workspace_id(&self) -> Option<&str> {
         Directory::workspace_id(&*self.entities)
     }
@@ -300,6 +304,13 @@ impl Directory for Live {
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
         children(&self.store.entities(), kind, parent, parent_id)
+    }
+
+    fn all(&self, kind: &str) -> Vec<Arc<Record>> {
+        let mut all = Directory::all(&*self.store.entities(), kind);
+        let now = ttl::now();
+        all.retain(|record| !ttl::is_over(record, now));
+        all
     }
 
     fn workspace_id(&self) -> Option<&str> {

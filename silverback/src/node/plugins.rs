@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use silverback_external::{Config as ServerConfig, Servers};
-use silverback_pdk::{Plugin, Registry};
+use silverback_pdk::{Plugin, Registry, WorkerHook};
 
 use super::settings;
 use crate::conf::{Conf, PluginServer};
@@ -20,6 +20,8 @@ pub(crate) struct Plugins {
     pub(crate) registry: Registry,
     /// Every plugin server.
     pub(crate) servers: Arc<Servers>,
+    /// The host of Lua plugins, where there are any.
+    pub(crate) lua: Option<Arc<dyn WorkerHook>>,
 }
 
 impl Plugins {
@@ -34,11 +36,11 @@ impl Plugins {
             trusted: settings::trusted(conf)?,
             cache_bytes: conf.mem_cache_size,
         });
-        let (bundled_lua, own_lua) = lua_plugins(conf, &bundled, &offered)?;
-        bundled.extend(bundled_lua);
-        offered.extend(own_lua);
+        let lua = lua_plugins(conf, &bundled, &offered)?;
+        bundled.extend(lua.bundled);
+        offered.extend(lua.own);
         let registry = registry(&conf.plugins, bundled, offered)?;
-        Ok(Plugins { registry, servers: Arc::new(servers) })
+        Ok(Plugins { registry, servers: Arc::new(servers), lua: lua.hook })
     }
 
     /// Starts the servers and watches over them.
@@ -60,11 +62,7 @@ fn server_config(conf: &Conf, server: &PluginServer) -> ServerConfig {
 
 /// The plugins in Lua: the bundled ones, and those that nobody else has. Lua is started only
 /// where one of them is enabled.
-fn lua_plugins(
-    conf: &Conf,
-    bundled: &[Plugin],
-    offered: &[Plugin],
-) -> Result<(Vec<Plugin>, Vec<Plugin>)> {
+fn lua_plugins(conf: &Conf, bundled: &[Plugin], offered: &[Plugin]) -> Result<LuaPlugins> {
     let all_bundled = conf.plugins.iter().any(|name| name == BUNDLED);
     let enabled = |name: &&str| all_bundled || conf.plugins.iter().any(|own| own == name);
     let of_lua: Vec<&str> = silverback_lua::BUNDLED.into_iter().filter(enabled).collect();
@@ -75,13 +73,23 @@ fn lua_plugins(
     let own = conf.plugins.iter().map(String::as_str).filter(|name| !known(name));
     let names: Vec<&str> = of_lua.iter().copied().chain(own).collect();
     if names.is_empty() {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(LuaPlugins::default());
     }
     let config = settings::lua(conf)?;
-    let plugins = silverback_lua::load(config, &names).map_err(|errors| {
+    let (plugins, hook) = silverback_lua::load(config, &names).map_err(|errors| {
         anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
-    Ok(plugins.into_iter().partition(|plugin| of_lua.contains(&plugin.name.as_str())))
+    let is_bundled = |plugin: &Plugin| of_lua.contains(&plugin.name.as_str());
+    let (bundled, own) = plugins.into_iter().partition(is_bundled);
+    Ok(LuaPlugins { bundled, own, hook: Some(hook) })
+}
+
+/// The plugins in Lua, and their host.
+#[derive(Default)]
+struct LuaPlugins {
+    bundled: Vec<Plugin>,
+    own: Vec<Plugin>,
+    hook: Option<Arc<dyn WorkerHook>>,
 }
 
 /// The enabled ones of all there are.

@@ -278,7 +278,7 @@ pub(crate) fn lua(conf: &Conf) -> Result<silverback_lua::Config> {
         },
         sandbox_requires: lua.sandbox_requires.clone(),
         sandbox_environment: lua.sandbox_environment.clone(),
-        shared_dicts: lua.shared_dicts.clone(),
+        shared_dicts: shared_dicts(conf),
         socket_pool_size: lua.socket_pool_size as usize,
         trusted: lua.trusted_certificates.iter().map(pem).collect::<Result<_>>()?,
         ssl_verify_depth: lua.ssl_verify_depth,
@@ -286,6 +286,27 @@ pub(crate) fn lua(conf: &Conf) -> Result<silverback_lua::Config> {
         settings: serde_json::Value::Object(conf.configuration()),
         ..silverback_lua::Config::default()
     })
+}
+
+/// Every shared dictionary: Kong's own, with its sizes (kong/templates/nginx_kong.lua), and those
+/// that are configured.
+fn shared_dicts(conf: &Conf) -> Vec<(String, u64)> {
+    const OWN: [(&str, u64); 10] = [
+        ("kong", 5),
+        ("kong_locks", 8),
+        ("kong_healthchecks", 5),
+        ("kong_cluster_events", 5),
+        ("kong_rate_limiting_counters", 12),
+        ("kong_core_db_cache", 128),
+        ("kong_core_db_cache_miss", 12),
+        ("kong_db_cache", 128),
+        ("kong_db_cache_miss", 12),
+        ("kong_secrets", 5),
+    ];
+    let given = &conf.lua.shared_dicts;
+    let own = OWN.iter().filter(|(name, _)| !given.iter().any(|(known, _)| known == name));
+    let own = own.map(|(name, mebibytes)| ((*name).to_owned(), mebibytes << 20));
+    own.chain(given.iter().cloned()).collect()
 }
 
 fn pem(material: &Material) -> Result<String> {

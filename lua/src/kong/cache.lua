@@ -1,0 +1,180 @@
+-- kong.cache: values that are dear to get (kong/cache, lua-resty-mlcache). A worker keeps its own;
+-- that a key is no longer good is counted in a shared dictionary, for all workers.
+local kong = ...
+local ngx = ngx
+local now, type, error, pcall, select = ngx.now, type, error, pcall, select
+
+local FOREVER = math.huge
+local MAX = 50000
+local shared = ngx.shared and ngx.shared.kong_db_cache
+local entries, count = {}, 0
+local running = {}
+
+local function generation(key)
+  return shared and shared:get("generation:" .. key) or 0
+end
+
+local function seconds(value, default)
+  if value == nil then
+    value = default
+  end
+  if not value or value == 0 then
+    return FOREVER
+  end
+  return value
+end
+
+local function entry_of(key)
+  local entry = entries[key]
+  if not entry then
+    return nil
+  end
+  if entry.ends <= now() or entry.generation ~= generation(key) then
+    entries[key] = nil
+    count = count - 1
+    return nil
+  end
+  return entry
+end
+
+local function keep(key, value, ttl, before)
+  if count >= MAX then
+    entries, count = {}, 0
+  end
+  if not entries[key] then
+    count = count + 1
+  end
+  entries[key] = { value = value, ends = ttl == FOREVER and FOREVER or now() + ttl,
+                   generation = before }
+end
+
+local function setting(name)
+  return kong.configuration and tonumber(kong.configuration[name]) or nil
+end
+
+-- Calls back and keeps what it gives: the value, or why there is none.
+local function load(key, opts, callback, ...)
+  local before = generation(key)
+  local ok, value, err, ttl = pcall(callback, ...)
+  if not ok then
+    return nil, "callback threw an error: " .. tostring(value)
+  end
+  if err ~= nil then
+    return nil, tostring(err)
+  end
+  if value == nil then
+    keep(key, nil, seconds(opts and opts.neg_ttl or ttl, setting("db_cache_neg_ttl")), before)
+    return nil
+  end
+  keep(key, value, seconds(ttl or (opts and opts.ttl), setting("db_cache_ttl")), before)
+  return value
+end
+
+-- The same, once for however many ask at the same time.
+local function load_once(key, opts, callback, ...)
+  local waiting = running[key]
+  if waiting then
+    waiting.count = waiting.count + 1
+    waiting.semaphore:wait(opts and opts.resty_lock_opts and opts.resty_lock_opts.timeout or 5)
+    local entry = entry_of(key)
+    if entry then
+      return entry.value, nil, 2
+    end
+  end
+  local has, semaphore = pcall(require, "ngx.semaphore")
+  local mine = { count = 0, semaphore = has and semaphore.new(0) or nil }
+  running[key] = mine.semaphore and mine or nil
+  local value, err = load(key, opts, callback, ...)
+  if running[key] == mine then
+    running[key] = nil
+  end
+  if mine.count > 0 then
+    mine.semaphore:post(mine.count)
+  end
+  return value, err, 3
+end
+
+local function check_key(key)
+  if type(key) ~= "string" then
+    error("key must be a string", 3)
+  end
+end
+
+local cache = {}
+
+-- The value of a key: as kept, or as the callback gives it now.
+function cache:get(key, opts, callback, ...)
+  check_key(key)
+  local entry = entry_of(key)
+  if entry then
+    return entry.value, nil, 1
+  end
+  local value, err, level = load_once(key, opts, callback, ...)
+  if err then
+    return nil, "failed to get from node cache: " .. err
+  end
+  return value, nil, level
+end
+
+-- Has the callback give it anew, whatever is kept.
+function cache:renew(key, opts, callback, ...)
+  check_key(key)
+  local value, err = load(key, opts, callback, ...)
+  if err then
+    return nil, "failed to renew key in node cache: " .. err
+  end
+  return value
+end
+
+function cache:get_bulk(bulk, opts)
+  if type(bulk) ~= "table" then error("bulk must be a table", 2) end
+  if opts ~= nil and type(opts) ~= "table" then error("opts must be a table", 2) end
+  local results = { n = 0 }
+  for i = 1, bulk.n or #bulk, 4 do
+    local value, err, level = self:get(bulk[i], bulk[i + 1], bulk[i + 2], bulk[i + 3])
+    local n = results.n
+    results[n + 1], results[n + 2], results[n + 3] = value, err, level
+    results.n = n + 3
+  end
+  return results
+end
+
+function cache:safe_set(key, value)
+  keep(key, value, seconds(nil, setting("db_cache_ttl")), generation(key))
+  return true
+end
+
+-- How long a value is still kept, and the value; nil if there is none.
+function cache:probe(key)
+  check_key(key)
+  local entry = entry_of(key)
+  if not entry then
+    return nil
+  end
+  return entry.ends == FOREVER and 0 or entry.ends - now(), nil, entry.value
+end
+
+function cache:invalidate_local(key)
+  check_key(key)
+  if shared then
+    shared:incr("generation:" .. key, 1, 0)
+  end
+  if entries[key] then
+    entries[key] = nil
+    count = count - 1
+  end
+end
+
+function cache:invalidate(key)
+  check_key(key)
+  self:invalidate_local(key)
+end
+
+function cache:purge()
+  entries, count = {}, 0
+end
+
+cache._forget = function() entries, count = {}, 0 end
+
+kong.cache = cache
+kong.core_cache = cache
