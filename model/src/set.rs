@@ -276,6 +276,10 @@ mod tests {
         assert_eq!(grown.of("routes").children("service", &id(1)).count(), 1);
         assert_eq!(set.of("routes").children("service", &id(1)).count(), 2);
         assert_eq!((grown.len(), set.len()), (5, 6));
+        let mut changed = set.clone();
+        changed.remove("services", &id(2));
+        let beyond = |a: &Entities, b: &Entities| a.of("services").beyond(b.of("services")).count();
+        assert_eq!((beyond(&set, &changed), beyond(&changed, &set)), (1, 0));
     }
 
     #[test]

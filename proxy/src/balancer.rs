@@ -78,7 +78,7 @@ const NO_PEER: &str = "failure to get a peer from the ring-balancer";
 impl Balancers {
     pub(crate) fn of(snapshot: &Snapshot) -> Balancers {
         Balancers {
-            services: snapshot.services.iter().map(|_| OnceCell::new()).collect(),
+            services: (0..snapshot.services.len()).map(|_| OnceCell::new()).collect(),
             upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
             tls: RefCell::default(),
         }
@@ -111,7 +111,7 @@ impl Balancers {
     }
 
     fn service(&self, snapshot: &Snapshot, service: u32) -> Option<Aim> {
-        let compiled = snapshot.services.get(service as usize)?;
+        let compiled = snapshot.services.get(service)?;
         if let Some(upstream) = compiled.upstream {
             return self.upstream(snapshot, upstream);
         }

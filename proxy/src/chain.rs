@@ -50,7 +50,7 @@ pub(crate) struct Scope {
 const LATER: [Phase; 4] = [Phase::Response, Phase::HeaderFilter, Phase::BodyFilter, Phase::Log];
 
 /// All chains. Routes with the same plugins share one.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Chains {
     chains: Vec<Chain>,
     /// What runs where no route was found, and before it is.
@@ -66,7 +66,7 @@ pub(crate) struct Chains {
 }
 
 /// The instances of one plugin.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Candidates {
     /// Those for any consumer, by route and service.
     plain: HashMap<(Option<Uuid>, Option<Uuid>), u32>,
@@ -75,6 +75,7 @@ struct Candidates {
 }
 
 /// What runs for a route.
+#[derive(Clone)]
 pub(crate) struct Chain {
     slots: Vec<Slot>,
     /// Whether any slot waits for the consumer.
@@ -94,7 +95,7 @@ struct Slot {
 }
 
 /// Instances by phase.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Lists {
     certificate: Box<[u32]>,
     rewrite: Box<[u32]>,
@@ -153,6 +154,17 @@ impl Chains {
         let plugins = if stream { &self.stream_plugins } else { &self.plugins };
         let slots = slots(plugins, route, service);
         self.intern(slots, instances)
+    }
+
+    /// The same, if there is such a chain already.
+    pub(crate) fn known(
+        &self,
+        stream: bool,
+        route: Option<Uuid>,
+        service: Option<Uuid>,
+    ) -> Option<u32> {
+        let plugins = if stream { &self.stream_plugins } else { &self.plugins };
+        self.known.get(&slots(plugins, route, service)).copied()
     }
 
     pub(crate) fn get(&self, chain: u32) -> Option<&Chain> {

@@ -2,7 +2,9 @@
 
 mod directory;
 mod instances;
+mod layers;
 mod parts;
+mod patch;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -15,9 +17,11 @@ use silverback_router::{BuildErrors, RouteInput, Router};
 use thiserror::Error;
 use uuid::Uuid;
 
+use self::layers::Layers;
 pub use self::{
     directory::{Directory, NoDirectory},
     parts::Parts,
+    patch::PATCHED,
 };
 use crate::{
     Config,
@@ -29,20 +33,21 @@ use crate::{
 /// The configuration, compiled.
 pub struct Snapshot {
     pub(crate) router: Router,
-    pub(crate) routes: Vec<CompiledRoute>,
-    pub(crate) services: Vec<CompiledService>,
-    pub(crate) upstreams: Vec<Arc<Balancer>>,
+    pub(crate) routes: Layers<CompiledRoute>,
+    pub(crate) services: Layers<CompiledService>,
+    pub(crate) upstreams: Arc<Vec<Arc<Balancer>>>,
     /// Where balancers that need tending are put down.
     pub(crate) registrar: Arc<Registrar>,
-    pub(crate) upstream_names: HashMap<String, u32>,
-    pub(crate) instances: Vec<Instance>,
-    pub(crate) chains: Chains,
-    pub(crate) certificates: Certificates,
-    pub(crate) client_configs: ClientConfigs,
+    pub(crate) upstream_names: Arc<HashMap<String, u32>>,
+    pub(crate) instances: Arc<Vec<Instance>>,
+    pub(crate) chains: Arc<Chains>,
+    pub(crate) certificates: Arc<Certificates>,
+    pub(crate) client_configs: Arc<ClientConfigs>,
     pub(crate) directory: Arc<dyn Directory>,
 }
 
 /// A route and what is known of it beforehand.
+#[derive(Clone)]
 pub(crate) struct CompiledRoute {
     pub(crate) entity: Arc<Entity<Route>>,
     /// Its service, counted as in [`Snapshot::services`].
@@ -56,6 +61,7 @@ pub(crate) struct CompiledRoute {
 }
 
 /// A service and what is known of it beforehand.
+#[derive(Clone)]
 pub(crate) struct CompiledService {
     pub(crate) entity: Arc<Entity<Service>>,
     /// The upstream that its host names.
@@ -95,7 +101,7 @@ impl Snapshot {
         let upstream_names: HashMap<_, _> =
             (0..).zip(&upstreams).map(|(i, u)| (u.entity.name.clone(), i)).collect();
         let certificates = Certificates::compile(&parts, config, previous, &mut errors);
-        let known = previous.map(|p| &p.client_configs);
+        let known = previous.map(|p| &*p.client_configs);
         let mut maker = Maker::new(&parts, config, known);
         let services: Vec<_> = parts
             .services
@@ -115,11 +121,15 @@ impl Snapshot {
         let client_configs = maker.finish();
         let instances = instances::compile(&parts.plugins, registry, previous, &mut errors);
         let mut chains = Chains::of(registry, &instances);
-        let by_id: HashMap<_, _> = (0..).zip(&services).map(|(i, s)| (s.entity.id, i)).collect();
+        let services = Layers::new(services, |service| service.entity.id);
         let routes: Vec<_> = parts
             .routes
             .iter()
-            .map(|route| compile_route(route, &by_id, &mut chains, &instances))
+            .map(|route| {
+                let service = route.service.map(|service| service.id);
+                let chain = chains.add(is_stream(route), Some(route.id), service, &instances);
+                compile_route(route, service.and_then(|id| services.position(id)), chain)
+            })
             .collect();
         if config.listeners.iter().any(|listener| listener.stream) {
             errors.extend(routes.iter().filter_map(refuse_passthrough));
@@ -130,15 +140,15 @@ impl Snapshot {
         }
         let snapshot = Snapshot {
             router,
-            routes,
+            routes: Layers::new(routes, |route| route.entity.id),
             services,
-            upstreams,
+            upstreams: Arc::new(upstreams),
             registrar,
-            upstream_names,
-            instances,
-            chains,
-            certificates,
-            client_configs,
+            upstream_names: Arc::new(upstream_names),
+            instances: Arc::new(instances),
+            chains: Arc::new(chains),
+            certificates: Arc::new(certificates),
+            client_configs: Arc::new(client_configs),
             directory: parts.directory,
         };
         (snapshot, errors)
@@ -148,15 +158,15 @@ impl Snapshot {
     pub fn empty() -> Snapshot {
         Snapshot {
             router: Router::default(),
-            routes: Vec::new(),
-            services: Vec::new(),
-            upstreams: Vec::new(),
+            routes: Layers::default(),
+            services: Layers::default(),
+            upstreams: Arc::default(),
             registrar: Arc::default(),
-            upstream_names: HashMap::new(),
-            instances: Vec::new(),
-            chains: Chains::default(),
-            certificates: Certificates::default(),
-            client_configs: ClientConfigs::default(),
+            upstream_names: Arc::default(),
+            instances: Arc::default(),
+            chains: Arc::default(),
+            certificates: Arc::default(),
+            client_configs: Arc::default(),
             directory: Arc::new(NoDirectory),
         }
     }
@@ -166,7 +176,7 @@ impl Snapshot {
     pub(crate) fn adopt(&self, other: &Snapshot) {
         let known: HashMap<Uuid, &Arc<Balancer>> =
             other.upstreams.iter().map(|balancer| (balancer.entity.id, balancer)).collect();
-        for balancer in &self.upstreams {
+        for balancer in self.upstreams.iter() {
             match known.get(&balancer.entity.id) {
                 Some(other) if !Arc::ptr_eq(other, balancer) => balancer.adopt(other),
                 _ => {}
@@ -180,11 +190,11 @@ impl Snapshot {
     }
 
     pub(crate) fn route(&self, route: u32) -> Option<&CompiledRoute> {
-        self.routes.get(route as usize)
+        self.routes.get(route)
     }
 
     pub(crate) fn service_of(&self, route: u32) -> Option<&CompiledService> {
-        self.services.get(self.route(route)?.service? as usize)
+        self.services.get(self.route(route)?.service?)
     }
 }
 
@@ -221,7 +231,7 @@ fn compile_upstreams(
         }
     }
     let before: HashMap<Uuid, &Arc<Balancer>> =
-        previous.iter().flat_map(|p| &p.upstreams).map(|b| (b.entity.id, b)).collect();
+        previous.iter().flat_map(|p| p.upstreams.iter()).map(|b| (b.entity.id, b)).collect();
     let of = |entity: &Arc<Entity<Upstream>>| {
         let targets = targets.remove(&entity.id).unwrap_or_default();
         let before = before.get(&entity.id).copied();
@@ -238,24 +248,20 @@ fn compile_upstreams(
     parts.upstreams.iter().map(of).collect()
 }
 
-fn compile_route(
-    route: &Arc<Entity<Route>>,
-    services: &HashMap<Uuid, u32>,
-    chains: &mut Chains,
-    instances: &[Instance],
-) -> CompiledRoute {
+fn compile_route(route: &Arc<Entity<Route>>, service: Option<u32>, chain: u32) -> CompiledRoute {
     let has = |protocol| route.protocols.contains(&protocol);
-    let service = route.service.map(|service| service.id);
     CompiledRoute {
         entity: route.clone(),
-        service: service.and_then(|id| services.get(&id).copied()),
-        chain: {
-            let stream = route.protocols.first().is_some_and(|protocol| protocol.is_stream());
-            chains.add(stream, Some(route.id), service, instances)
-        },
+        service,
+        chain,
         https_only: has(Protocol::Https) && !has(Protocol::Http),
         grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
     }
+}
+
+/// Whether a route is for connections rather than requests.
+fn is_stream(route: &Route) -> bool {
+    route.protocols.first().is_some_and(|protocol| protocol.is_stream())
 }
 
 /// TLS is ended here, or not looked into at all: passing it on by its server name is not there yet.
@@ -269,10 +275,10 @@ fn refuse_passthrough(route: &CompiledRoute) -> Option<CompileError> {
 fn build_router(
     config: &Config,
     routes: &[CompiledRoute],
-    services: &[CompiledService],
+    services: &Layers<CompiledService>,
     errors: &mut Vec<CompileError>,
 ) -> Router {
-    let service = |i: u32| services.get(i as usize).map(|s| &**s.entity);
+    let service = |at: u32| services.get(at).map(|s| &**s.entity);
     let inputs: Vec<_> = routes
         .iter()
         .map(|r| RouteInput { route: &r.entity, service: r.service.and_then(service) })

@@ -204,7 +204,7 @@ pub(crate) fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKe
     let service = route.and_then(|route| snapshot.route(route)?.service).unwrap_or(u32::MAX);
     let verify = exchange.upstream.tls_verify;
     let make = || {
-        let config = snapshot.services.get(service as usize)?.tls.config(verify)?.clone();
+        let config = snapshot.services.get(service)?.tls.config(verify)?.clone();
         Some(TlsKey { config, name: server_name(host)? })
     };
     let key = work.live.balancers.tls_key((service, verify, host.clone()), make);

@@ -1,9 +1,12 @@
 //! The index: from the host to the prefixes of the path to the routes that can match, best first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
 
 use crate::conditions::{Conditions, Subject};
 use crate::hosts::Bucket;
+use crate::order::Rank;
 use crate::pattern::{PathPattern, Span};
 
 /// Everything that can match, best first: a route once for each of its paths.
@@ -25,6 +28,15 @@ pub(crate) struct Entry {
     /// The position of its conditions.
     pub(crate) conditions: u32,
     pub(crate) path: PathPattern,
+    pub(crate) place: Place,
+}
+
+/// A place in the order of entries; the greater goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) rank: Rank,
+    /// Of equals, the greater goes first.
+    pub(crate) id: Uuid,
 }
 
 /// What the index found.
@@ -64,12 +76,12 @@ impl Index {
         Index { entries, conditions, ..index }
     }
 
-    /// The best entry that matches.
-    pub(crate) fn find(&self, subject: &Subject<'_>) -> Option<Found<'_>> {
+    /// The best entry that matches, of routes that are not `stale`.
+    pub(crate) fn find(&self, subject: &Subject<'_>, stale: &HashSet<u32>) -> Option<Found<'_>> {
         let host = subject.host.name;
         let mut best = None;
         if let Some(tree) = self.exact.get(host) {
-            self.search(tree, subject, &mut best);
+            self.search(tree, subject, stale, &mut best);
         }
         if !(self.suffixes.is_empty() && self.prefixes.is_empty()) {
             for (dot, _) in host.match_indices('.') {
@@ -77,24 +89,30 @@ impl Index {
                 let suffix_tree = suffix.and_then(|suffix| self.suffixes.get(suffix));
                 let prefix_tree = prefix.and_then(|prefix| self.prefixes.get(prefix));
                 for tree in suffix_tree.into_iter().chain(prefix_tree) {
-                    self.search(tree, subject, &mut best);
+                    self.search(tree, subject, stale, &mut best);
                 }
             }
         }
-        self.search(&self.any, subject, &mut best);
+        self.search(&self.any, subject, stale, &mut best);
         let (rank, span) = best?;
         self.entries.get(rank as usize).map(|entry| Found { entry, span })
     }
 
     /// Looks for a better match in one tree.
-    fn search(&self, tree: &PathTree, subject: &Subject<'_>, best: &mut Best) {
+    fn search(
+        &self,
+        tree: &PathTree,
+        subject: &Subject<'_>,
+        stale: &HashSet<u32>,
+        best: &mut Best,
+    ) {
         let path = subject.lookup.path;
         for node in tree.prefixes_of(path) {
             for &rank in tree.ranks(node) {
                 if best.is_some_and(|(best, _)| best <= rank) {
                     break;
                 }
-                if let Some(span) = self.check(rank, subject, path) {
+                if let Some(span) = self.check(rank, subject, stale) {
                     *best = Some((rank, span));
                     break;
                 }
@@ -102,10 +120,13 @@ impl Index {
         }
     }
 
-    fn check(&self, rank: u32, subject: &Subject<'_>, path: &str) -> Option<Span> {
+    fn check(&self, rank: u32, subject: &Subject<'_>, stale: &HashSet<u32>) -> Option<Span> {
         let entry = self.entries.get(rank as usize)?;
+        if !stale.is_empty() && stale.contains(&entry.route) {
+            return None;
+        }
         let conditions = self.conditions.get(entry.conditions as usize)?;
-        if conditions.hold(subject) { entry.path.find(path) } else { None }
+        if conditions.hold(subject) { entry.path.find(subject.lookup.path) } else { None }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The router: compiling routes, and finding the one for a request.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use silverback_model::entities::{Route, Service};
 use thiserror::Error;
@@ -9,9 +12,9 @@ use uuid::Uuid;
 
 use crate::conditions::{Conditions, Subject};
 use crate::expressions::{Expressions, Hit};
-use crate::index::{Entry, Index};
+use crate::index::{Entry, Found, Index, Place};
 use crate::lookup::{Lookup, Match};
-use crate::order::{self, Rank};
+use crate::order;
 use crate::path::Rewrite;
 use crate::pattern::{PathPattern, Span};
 
@@ -54,12 +57,24 @@ pub struct RouteInput<'a> {
 }
 
 /// Finds the route for a request or a connection. Built once, then only read.
+///
+/// It has two layers: a base that changes share, and few routes that came or changed since.
 #[derive(Debug, Default)]
 pub struct Router {
     flavor: Flavor,
+    base: Arc<Layer>,
+    recent: Layer,
+    /// Routes of the base that are not there any more, or stand among the recent ones.
+    stale: HashSet<u32>,
+}
+
+#[derive(Debug, Default)]
+struct Layer {
     requests: Index,
     streams: Index,
     expressions: Option<Box<ByExpression>>,
+    /// The position of the first route.
+    first: u32,
     rewrites: Vec<RouteRewrite>,
 }
 
@@ -92,12 +107,36 @@ impl Router {
         flavor: Flavor,
         routes: &[RouteInput<'_>],
     ) -> (Router, Vec<BuildError>) {
+        let (base, errors) = Layer::build(flavor, 0, routes);
+        (Router { flavor, base: Arc::new(base), ..Router::default() }, errors)
+    }
+
+    /// This router's base with other recent routes. Matches speak of them by their position in
+    /// `recent`, counted on from the last of the base. It costs no more than they do.
+    ///
+    /// None where routes have expressions: their order is that of all of them together.
+    pub fn with_recent(
+        &self,
+        recent: &[RouteInput<'_>],
+        stale: HashSet<u32>,
+    ) -> Option<(Router, Vec<BuildError>)> {
+        if self.flavor == Flavor::Expressions {
+            return None;
+        }
+        let first = u32::try_from(self.base.rewrites.len()).ok()?;
+        let (recent, errors) = Layer::build(self.flavor, first, recent);
+        Some((Router { flavor: self.flavor, base: Arc::clone(&self.base), recent, stale }, errors))
+    }
+}
+
+impl Layer {
+    fn build(flavor: Flavor, first: u32, routes: &[RouteInput<'_>]) -> (Layer, Vec<BuildError>) {
         let mut requests = Builder::default();
         let mut streams = Builder::default();
         let mut expressions = (Expressions::new(false), Expressions::new(true));
         let mut errors = Vec::new();
         let mut rewrites = Vec::with_capacity(routes.len());
-        for (position, input) in (0..).zip(routes) {
+        for (position, input) in (first..).zip(routes) {
             let route = input.route;
             let verbatim =
                 flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
@@ -130,22 +169,36 @@ impl Router {
             Box::new(ByExpression { requests: requests.finish(), streams: streams.finish() })
         });
         let (requests, streams) = (requests.build(), streams.build());
-        (Router { flavor, requests, streams, expressions, rewrites }, errors)
+        (Layer { requests, streams, expressions, first, rewrites }, errors)
     }
 
+    fn index(&self, stream: bool) -> &Index {
+        if stream { &self.streams } else { &self.requests }
+    }
+}
+
+impl Router {
     /// The route for a request or a connection.
     pub fn find<'a>(&self, lookup: &Lookup<'a>) -> Option<Match<'a>> {
         let stream = lookup.scheme.is_stream();
-        if let Some(both) = &self.expressions {
+        if let Some(both) = &self.base.expressions {
             let expressions = if stream { &both.streams } else { &both.requests };
             if let Some(hit) = expressions.find(lookup) {
                 return self.found(hit);
             }
         }
-        let index = if stream { &self.streams } else { &self.requests };
-        let found = index.find(&Subject::new(lookup, self.flavor))?;
+        let subject = Subject::new(lookup, self.flavor);
+        let mut found = self.base.index(stream).find(&subject, &self.stale);
+        if !self.recent.rewrites.is_empty() {
+            let recent = self.recent.index(stream).find(&subject, &HashSet::new());
+            let place = |found: &Found<'_>| found.entry.place;
+            if recent.as_ref().map(place) > found.as_ref().map(place) {
+                found = recent;
+            }
+        }
+        let found = found?;
         let route = found.entry.route;
-        let rewrite = self.rewrites.get(route as usize)?;
+        let rewrite = self.rewrite(route)?;
         let pattern = &found.entry.path;
         let Span { start, end } = found.span;
         let matched = lookup.path.get(start..end).unwrap_or_default();
@@ -162,10 +215,17 @@ impl Router {
 }
 
 impl Router {
+    fn rewrite(&self, route: u32) -> Option<&RouteRewrite> {
+        match route.checked_sub(self.recent.first) {
+            Some(at) if !self.recent.rewrites.is_empty() => self.recent.rewrites.get(at as usize),
+            _ => self.base.rewrites.get(route as usize),
+        }
+    }
+
     /// The match of a route with an expression. As many characters are cut off as the condition on
     /// the path matched, and always from the front.
     fn found<'a>(&self, hit: Hit<'a>) -> Option<Match<'a>> {
-        let rewrite = self.rewrites.get(hit.route as usize)?;
+        let rewrite = self.rewrite(hit.route)?;
         let cut = hit.path.as_ref().map_or(1, |matched| matched.len());
         let shown = |matched: &Cow<'_, str>| rewrite.strip && !matched.is_empty() && matched != "/";
         Some(Match {
@@ -181,15 +241,7 @@ impl Router {
 #[derive(Default)]
 struct Builder {
     conditions: Vec<Conditions>,
-    drafts: Vec<Draft>,
-}
-
-/// An entry with its place in the order.
-struct Draft {
-    rank: Rank,
-    /// Of equals, the greater goes first.
-    id: Uuid,
-    entry: Entry,
+    drafts: Vec<Entry>,
 }
 
 impl Builder {
@@ -216,8 +268,8 @@ impl Builder {
             };
             match PathPattern::compile(path, flavor) {
                 Ok(path) => {
-                    let entry = Entry { route: position, conditions, path };
-                    self.drafts.push(Draft { rank, id, entry });
+                    let place = Place { rank, id };
+                    self.drafts.push(Entry { route: position, conditions, path, place });
                 }
                 Err(problem) => problems.push(problem),
             }
@@ -238,8 +290,8 @@ impl Builder {
                 (order::compatible_stream(route), route.id)
             }
         };
-        let entry = Entry { route: position, conditions, path: PathPattern::Any };
-        self.drafts.push(Draft { rank, id, entry });
+        let (path, place) = (PathPattern::Any, Place { rank, id });
+        self.drafts.push(Entry { route: position, conditions, path, place });
     }
 
     /// Adds a route's conditions, for its entries to point to.
@@ -259,8 +311,8 @@ impl Builder {
 
     fn build(mut self) -> Index {
         // Stable: what is left equal keeps the order of paths and routes.
-        self.drafts.sort_by(|a, b| b.rank.cmp(&a.rank).then_with(|| b.id.cmp(&a.id)));
-        Index::new(self.drafts.into_iter().map(|draft| draft.entry).collect(), self.conditions)
+        self.drafts.sort_by_key(|entry| Reverse(entry.place));
+        Index::new(self.drafts, self.conditions)
     }
 }
 

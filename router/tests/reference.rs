@@ -35,8 +35,38 @@ fn the_index_agrees_with_a_walk_over_all_routes() {
             assert_eq!(chosen, expect, "{flavor:?}\n{request:#?}\n{given:#?}");
             found += u32::from(expect.is_some());
         }
+        layers_agree(&mut random, flavor, &given, &router);
     }
     assert!((9000..22000).contains(&found), "the requests should both match and not: {found}");
+}
+
+/// Routes that came after others are found like all at once.
+fn layers_agree(random: &mut Random, flavor: Flavor, routes: &[Route], whole: &Router) {
+    if flavor == Flavor::Expressions {
+        return;
+    }
+    let changed: Vec<usize> = (0..routes.len()).filter(|_| random.below(3) == 0).collect();
+    let before: Vec<Route> = (0..routes.len())
+        .map(|at| if changed.contains(&at) { random.route(flavor) } else { routes[at].clone() })
+        .collect();
+    let input = |route| RouteInput { route, service: None };
+    let base = Router::build(flavor, &before.iter().map(input).collect::<Vec<_>>()).unwrap();
+    let recent: Vec<_> = changed.iter().map(|at| input(&routes[*at])).collect();
+    let stale = changed.iter().map(|at| *at as u32).collect();
+    let (layered, errors) = base.with_recent(&recent, stale).unwrap();
+    assert!(errors.is_empty());
+    for _ in 0..40 {
+        let request = random.request();
+        let lookup = request.lookup();
+        let position = |route: u32| match (route as usize).checked_sub(routes.len()) {
+            Some(at) => changed[at] as u32,
+            None => route,
+        };
+        let id = |route: u32| routes[route as usize].id;
+        let found = layered.find(&lookup).map(|found| id(position(found.route)));
+        let expect = whole.find(&lookup).map(|found| id(found.route));
+        assert_eq!(found, expect, "{flavor:?} {request:#?}\n{routes:#?}\n{changed:?}");
+    }
 }
 
 /// The route as it is, or with an expression in the place of its conditions.

@@ -1,6 +1,6 @@
 //! The entities of one kind, with their indexes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -173,6 +173,14 @@ impl Collection {
     /// The entities whose field refers to the entity of this key.
     pub fn children(&self, field: &str, parent: &str) -> impl Iterator<Item = &Arc<Record>> {
         self.children_after(field, parent, None).map(|(_, record)| record)
+    }
+
+    /// The entities that another collection does not have, or has otherwise. Quick if one is a
+    /// changed copy of the other.
+    pub fn beyond<'a>(&'a self, other: &'a Collection) -> impl Iterator<Item = &'a Arc<Record>> {
+        let theirs: HashSet<_> = other.entries.unshared(&self.entries).map(Arc::as_ptr).collect();
+        let own = self.entries.unshared(&other.entries);
+        own.filter(move |record| !theirs.contains(&Arc::as_ptr(record)))
     }
 
     /// A page of the entities.

@@ -1,6 +1,7 @@
 //! A sorted map whose copies share what is equal: a change of a copy costs a chunk and a list of
 //! chunks, not the whole.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// How many entries a chunk has at the most. What a change copies is this, and a pointer for each
@@ -111,6 +112,14 @@ impl<V: Clone> Sorted<V> {
         let rest = self.chunks.get(at + 1..).unwrap_or_default();
         let rest = rest.iter().flat_map(|chunk| chunk.iter());
         first.iter().chain(rest).map(|(key, value)| (key, value))
+    }
+
+    /// The values of this map that stand in chunks which another does not share. Between copies
+    /// that went different ways, it is those that differ, and some of their neighbours.
+    pub(super) fn unshared<'a>(&'a self, other: &Sorted<V>) -> impl Iterator<Item = &'a V> {
+        let theirs: HashSet<_> = other.chunks.iter().map(Arc::as_ptr).collect();
+        let own = self.chunks.iter().filter(move |chunk| !theirs.contains(&Arc::as_ptr(chunk)));
+        own.flat_map(|chunk| chunk.iter()).map(|(_, value)| value)
     }
 
     /// The chunk that has a key, if any has it.

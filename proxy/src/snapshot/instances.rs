@@ -16,7 +16,7 @@ pub(super) fn compile(
     errors: &mut Vec<CompileError>,
 ) -> Vec<Instance> {
     let before: HashMap<_, _> =
-        previous.iter().flat_map(|p| &p.instances).map(|i| (i.id, i)).collect();
+        previous.iter().flat_map(|p| p.instances.iter()).map(|i| (i.id, i)).collect();
     let mut instances = Vec::new();
     for entity in plugins.iter().filter(|plugin| plugin.enabled) {
         let known = before.get(&entity.id).filter(|old| is_same(&old.record, entity.record()));

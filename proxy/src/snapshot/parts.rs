@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use silverback_model::{
-    Entity,
+    Entity, Record,
     entities::{CaCertificate, Certificate, PluginEntity, Route, Service, Sni, Target, Upstream},
     schema::EntityName,
     set::Entities,
@@ -55,34 +55,35 @@ impl Parts {
         directory: Arc<dyn Directory>,
         previous: Option<&Snapshot>,
     ) -> (Parts, Vec<CompileError>) {
-        let routes = previous.iter().flat_map(|p| &p.routes).map(|r| &r.entity);
-        let services = previous.iter().flat_map(|p| &p.services).map(|s| &s.entity);
-        let upstreams = previous.iter().flat_map(|p| &p.upstreams).map(|u| &u.entity);
+        let routes = previous.iter().flat_map(|p| p.routes.iter()).map(|r| &r.entity);
+        let services = previous.iter().flat_map(|p| p.services.iter()).map(|s| &s.entity);
+        let upstreams = previous.iter().flat_map(|p| p.upstreams.iter()).map(|u| &u.entity);
         let mut errors = Vec::new();
+        let of = |kind| entities.of(kind).iter();
         let parts = Parts {
-            routes: typed(entities, routes, &mut errors),
-            services: typed(entities, services, &mut errors),
-            upstreams: typed(entities, upstreams, &mut errors),
-            targets: typed(entities, [], &mut errors),
-            plugins: typed(entities, [], &mut errors),
-            certificates: typed(entities, [], &mut errors),
-            snis: typed(entities, [], &mut errors),
-            ca_certificates: typed(entities, [], &mut errors),
+            routes: typed(of("routes"), routes, &mut errors),
+            services: typed(of("services"), services, &mut errors),
+            upstreams: typed(of("upstreams"), upstreams, &mut errors),
+            targets: typed(of("targets"), [], &mut errors),
+            plugins: typed(of("plugins"), [], &mut errors),
+            certificates: typed(of("certificates"), [], &mut errors),
+            snis: typed(of("snis"), [], &mut errors),
+            ca_certificates: typed(of("certificates"), [], &mut errors),
             directory,
         };
         (parts, errors)
     }
 }
 
-/// The entities of a kind with their typed views.
-fn typed<'a, T: EntityName + DeserializeOwned + 'a>(
-    entities: &Entities,
+/// The entities of these records with their typed views.
+pub(super) fn typed<'a, T: EntityName + DeserializeOwned + 'a>(
+    records: impl IntoIterator<Item = &'a Arc<Record>>,
     known: impl IntoIterator<Item = &'a Arc<Entity<T>>>,
     errors: &mut Vec<CompileError>,
 ) -> Vec<Arc<Entity<T>>> {
     let known: HashMap<_, _> =
         known.into_iter().map(|entity| (Arc::as_ptr(entity.record()), entity)).collect();
-    let mut read = |record: &Arc<silverback_model::Record>| {
+    let mut read = |record: &Arc<Record>| {
         if let Some(entity) = known.get(&Arc::as_ptr(record)) {
             return Some(Arc::clone(entity));
         }
@@ -96,7 +97,7 @@ fn typed<'a, T: EntityName + DeserializeOwned + 'a>(
             }
         }
     };
-    entities.of(T::NAME).iter().filter_map(&mut read).collect()
+    records.into_iter().filter_map(&mut read).collect()
 }
 
 impl Default for Parts {

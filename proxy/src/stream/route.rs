@@ -47,7 +47,7 @@ pub(super) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
 
 /// What the route's service says about the upstream.
 fn aim(work: &mut Work, route: &CompiledRoute) -> Result<(), Box<Answer>> {
-    let service = route.service.and_then(|s| work.live.snapshot.services.get(s as usize));
+    let service = route.service.and_then(|s| work.live.snapshot.services.get(s));
     match service.map(|service| service.entity.protocol) {
         Some(Protocol::Udp) => return Err(refuse(work, "UDP is not available yet")),
         Some(protocol) if protocol.is_tls() => work.exchange.upstream.scheme = Scheme::Https,

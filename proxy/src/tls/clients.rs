@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{Config, Parts, balancer::Balancer, snapshot::CompileError, tls};
 
 /// TLS to upstreams. Services that ask for the same share what is made of it.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct ClientConfigs {
     known: HashMap<Wanted, Both>,
 }
@@ -163,6 +163,13 @@ impl<'a> Maker<'a> {
     /// What was made, to be found again by the next snapshot.
     pub(crate) fn finish(self) -> ClientConfigs {
         self.made
+    }
+
+    /// What was made, beside what was made before.
+    pub(crate) fn finish_beside(self) -> ClientConfigs {
+        let mut all = self.previous.cloned().unwrap_or_default();
+        all.known.extend(self.made.known);
+        all
     }
 
     fn make(&self, wanted: &Wanted) -> Result<Both, String> {

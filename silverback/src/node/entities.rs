@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     fs,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +21,7 @@ use silverback_model::{
     set::{Entities, Kinds},
 };
 use silverback_pdk::{Found, LogLevel, Registry, SecretRef};
-use silverback_proxy::{CompileError, Config, Directory, Parts, Snapshot};
+use silverback_proxy::{CompileError, Config, Directory, PATCHED, Parts, Snapshot};
 use silverback_router::expressions;
 use silverback_store::{State, Store, ttl};
 use tokio::task::JoinHandle;
@@ -39,6 +40,13 @@ pub(crate) struct Configuration {
     settings: Config,
     /// The entities that the snapshot is compiled of. Compilations come one after the other.
     compiled: RefCell<Arc<Entities>>,
+}
+
+/// A new base for a snapshot, in the making.
+struct Rebase {
+    /// The entities that it is made of.
+    of: Arc<Entities>,
+    base: Pin<Box<JoinHandle<Snapshot>>>,
 }
 
 /// The kinds of entities that snapshots are compiled of. Others are looked up when they are
@@ -93,8 +101,24 @@ impl Configuration {
         let sweep = Configuration::sweep(Arc::clone(&self.store));
         let follow = async move {
             configuration.serve(&changes.newest());
-            while let Some(state) = changes.next().await {
-                configuration.serve(&state);
+            let mut rebase: Option<Rebase> = None;
+            loop {
+                tokio::select! {
+                    state = changes.next() => match state {
+                        Some(state) => configuration.serve(&state),
+                        None => break,
+                    },
+                    done = async { rebase.as_mut()?.base.as_mut().await.ok() },
+                        if rebase.is_some() =>
+                    {
+                        if let (Some(rebase), Some(base)) = (rebase.take(), done) {
+                            configuration.adopt(&rebase.of, base);
+                        }
+                    }
+                }
+                if rebase.is_none() && configuration.snapshot.load().is_patchy() {
+                    rebase = Some(configuration.rebase());
+                }
                 // Whoever waits for an answer goes before the next change.
                 tokio::task::yield_now().await;
             }
@@ -121,20 +145,19 @@ impl Configuration {
     /// Serves by a state of a database, as far as it can be compiled.
     fn serve(&self, state: &State) {
         let entities = &state.entities;
-        let same = |kind: &str| self.compiled.borrow().shares(entities, kind);
-        if !COMPILED.iter().all(|kind| same(kind)) {
+        let before = Arc::clone(&self.compiled.borrow());
+        let mut changed = COMPILED.iter().filter(|kind| !before.shares(entities, kind)).peekable();
+        if changed.peek().is_some() {
             let began = Instant::now();
             let directory = Arc::new(Live { store: Arc::clone(&self.store) });
             let previous = self.snapshot.load();
-            let (parts, mut errors) =
-                Parts::read_without_wrong(entities, directory, Some(&previous));
-            let (snapshot, more) = Snapshot::compile_without_wrong(
-                parts,
-                &self.registry,
-                &self.settings,
-                Some(&previous),
-            );
-            errors.extend(more);
+            let patched = if changed.all(|kind| PATCHED.contains(kind)) {
+                previous.patched(&before, entities, directory.clone(), &self.settings)
+            } else {
+                None
+            };
+            let (snapshot, errors) =
+                patched.unwrap_or_else(|| self.compile(entities, directory, &previous));
             self.snapshot.store(Arc::new(snapshot));
             *self.compiled.borrow_mut() = Arc::clone(entities);
             tell(&errors);
@@ -142,6 +165,41 @@ impl Configuration {
             silverback_pdk::log(LogLevel::Debug, "", &format!("change compiled in {took:?}"));
         }
         self.store.set_served(state.version);
+    }
+
+    fn compile(
+        &self,
+        entities: &Entities,
+        directory: Arc<Live>,
+        previous: &Snapshot,
+    ) -> (Snapshot, Vec<CompileError>) {
+        let (parts, mut errors) = Parts::read_without_wrong(entities, directory, Some(previous));
+        let (registry, settings) = (&self.registry, &self.settings);
+        let (snapshot, more) =
+            Snapshot::compile_without_wrong(parts, registry, settings, Some(previous));
+        errors.extend(more);
+        (snapshot, errors)
+    }
+
+    /// Begins to make a new base for the snapshot, on another thread.
+    fn rebase(&self) -> Rebase {
+        let (snapshot, settings) = (self.snapshot.load_full(), self.settings.clone());
+        let base = tokio::task::spawn_blocking(move || snapshot.rebased(&settings));
+        Rebase { of: Arc::clone(&self.compiled.borrow()), base: Box::pin(base) }
+    }
+
+    /// Goes on from a new base, which was made of these entities. If more than patches came
+    /// meanwhile, all has been compiled anew, and the base is not needed.
+    fn adopt(&self, of: &Entities, base: Snapshot) {
+        let now = Arc::clone(&self.compiled.borrow());
+        let mut changed = COMPILED.iter().filter(|kind| !of.shares(&now, kind));
+        if !changed.all(|kind| PATCHED.contains(kind)) {
+            return;
+        }
+        let directory = Arc::new(Live { store: Arc::clone(&self.store) });
+        if let Some((snapshot, _)) = base.patched(of, &now, directory, &self.settings) {
+            self.snapshot.store(Arc::new(snapshot));
+        }
     }
 
     /// Loads it again; nothing changes if anything is wrong.
