@@ -23,6 +23,7 @@ mod ip_restriction;
 mod jwt;
 mod key_auth;
 mod logs;
+mod prometheus;
 mod proxy_cache;
 mod rate_limiting;
 mod redirect;
@@ -57,6 +58,11 @@ impl Default for Config {
     fn default() -> Config {
         Config { trusted: Vec::new(), cache_bytes: 128 << 20 }
     }
+}
+
+/// What the plugin prometheus has counted, in Prometheus' text format.
+pub fn counts() -> String {
+    prometheus::series::page()
 }
 
 /// What proxy-cache keeps under a key, as the Admin API shows it: in the memory of a name, or in
@@ -96,6 +102,7 @@ pub fn bundled(config: &Config) -> Vec<Plugin> {
         ip_restriction::plugin(),
         jwt::plugin(),
         key_auth::plugin(),
+        prometheus::plugin(),
         proxy_cache::plugin(config.cache_bytes),
         rate_limiting::plugin(&trust),
         redirect::plugin(),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use http::StatusCode;
 use serde_json::{Map, Value};
+use silverback_model::Record;
 
 use crate::{
     Answer,
@@ -25,13 +26,27 @@ const OF_SERVERS: &[(&str, &str, &str, &str)] = &[
 
 /// `GET /metrics`.
 pub(super) fn metrics(call: &Call<'_>) -> Outcome {
-    let text = page(&(call.service.facts.status)());
+    let service = call.service;
+    let mut text = page(&(service.facts.status)(), &service.facts.node_id);
+    node(&mut text, &service.facts.node_id, service.facts.version);
+    let entities = service.store.entities();
+    let asks = |plugin: &Record| {
+        plugin["name"] == "prometheus" && plugin["config"]["upstream_health_metrics"] == true
+    };
+    if entities.of("plugins").iter().any(|plugin| asks(plugin)) {
+        for upstream in entities.of("upstreams").iter() {
+            let id = upstream.get("id").and_then(Value::as_str).unwrap_or_default();
+            let name = upstream.get("name").and_then(Value::as_str).unwrap_or_default();
+            health(&mut text, name, &service.facts.health.targets(id).unwrap_or_default());
+        }
+    }
+    text.push_str(&silverback_plugins::counts());
     Ok(Answer::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
-fn page(status: &Map<String, Value>) -> String {
+fn page(status: &Map<String, Value>, node_id: &str) -> String {
     let mut page = String::new();
-    connections(&mut page, status.get("server"));
+    connections(&mut page, status.get("server"), node_id);
     if let Some(bytes) = status.get("memory").and_then(|m| m["resident_bytes"].as_u64()) {
         metric(&mut page, "silverback_resident_bytes", "gauge", "Memory of the gateway");
         line(&mut page, "silverback_resident_bytes", "", bytes);
@@ -44,16 +59,66 @@ fn page(status: &Map<String, Value>) -> String {
     page
 }
 
-fn connections(page: &mut String, server: Option<&Value>) {
+fn connections(page: &mut String, server: Option<&Value>, node_id: &str) {
+    let of = format!("node_id=\"{node_id}\",subsystem=\"http\"");
     let number = |field: &str| server.and_then(|s| s.get(field)?.as_u64()).unwrap_or(0);
     metric(page, "kong_nginx_connections_total", "gauge", "Client connections by state");
     for state in ["accepted", "active", "handled", "reading", "waiting", "writing"] {
-        let labels = format!("state=\"{state}\"");
+        let labels = format!("{of},state=\"{state}\"");
         let count = number(&format!("connections_{state}"));
         line(page, "kong_nginx_connections_total", &labels, count);
     }
-    metric(page, "kong_nginx_requests_total", "counter", "Requests");
-    line(page, "kong_nginx_requests_total", "", number("total_requests"));
+    metric(page, "kong_nginx_requests_total", "gauge", "Requests");
+    line(page, "kong_nginx_requests_total", &of, number("total_requests"));
+}
+
+/// What Kong says of itself. What only a web server with Lua in it has (timers, shared
+/// dictionaries, states of workers) has its name, but no numbers.
+fn node(page: &mut String, node_id: &str, version: &str) {
+    // A node that answers serves what it has loaded, whatever becomes of the database.
+    metric(page, "kong_datastore_reachable", "gauge", "Whether the entities can be read");
+    line(page, "kong_datastore_reachable", "", 1);
+    for (name, help) in [
+        ("kong_memory_lua_shared_dict_bytes", "Memory of shared dictionaries of Lua in use"),
+        ("kong_memory_lua_shared_dict_total_bytes", "Memory of shared dictionaries of Lua"),
+        ("kong_memory_workers_lua_vms_bytes", "Memory of the states of Lua"),
+        ("kong_nginx_timers", "Timers of Lua"),
+    ] {
+        metric(page, name, "gauge", help);
+    }
+    metric(page, "kong_node_info", "gauge", "The node");
+    line(page, "kong_node_info", &format!("node_id=\"{node_id}\",version=\"{version}\""), 1);
+}
+
+/// The health of the addresses of an upstream's targets: 1 for the state that each is in.
+fn health(page: &mut String, upstream: &str, targets: &Map<String, Value>) {
+    const NAME: &str = "kong_upstream_target_health";
+    if !page.contains(NAME) {
+        metric(page, NAME, "gauge", "Health of targets of upstreams");
+    }
+    for (target, health) in targets {
+        let addresses = health["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut known: Vec<(String, String)> = addresses
+            .iter()
+            .map(|address| {
+                let ip = address["ip"].as_str().unwrap_or_default();
+                let state = address["health"].as_str().unwrap_or_default().to_lowercase();
+                (format!("{ip}:{}", address["port"]), state)
+            })
+            .collect();
+        if known.is_empty() {
+            known.push((String::new(), "dns_error".to_owned()));
+        }
+        for (address, found) in known {
+            for state in ["healthchecks_off", "healthy", "unhealthy", "dns_error"] {
+                let labels = format!(
+                    "upstream=\"{upstream}\",target=\"{target}\",address=\"{address}\",\
+                     state=\"{state}\",subsystem=\"http\""
+                );
+                line(page, NAME, &labels, u64::from(state == found));
+            }
+        }
+    }
 }
 
 fn plugin_servers(page: &mut String, servers: &[Value]) {
@@ -99,14 +164,36 @@ mod tests {
         }) else {
             unreachable!()
         };
-        let page = page(&status);
+        let page = page(&status, "n");
         for expect in [
-            "kong_nginx_requests_total 7\n",
+            "kong_nginx_requests_total{node_id=\"n\",subsystem=\"http\"} 7\n",
             "silverback_plugin_server_up{server=\"py\"} 0\n",
             "silverback_plugin_server_restarts_total{server=\"py\"} 3\n",
         ] {
             assert!(page.contains(expect), "{page}");
         }
         assert!(!page.contains("resident_bytes{"), "{page}");
+    }
+
+    #[test]
+    fn targets_are_in_one_state() {
+        let Value::Object(targets) = json!({
+            "a.test:80": { "addresses": [{ "ip": "10.0.0.1", "port": 80, "health": "UNHEALTHY" }] },
+            "b.test:80": {},
+        }) else {
+            unreachable!()
+        };
+        let mut page = String::new();
+        health(&mut page, "up", &targets);
+        let ones: Vec<&str> = page.lines().filter(|line| line.ends_with(" 1")).collect();
+        let line = |target: &str, address: &str, state: &str| {
+            format!(
+                "kong_upstream_target_health{{upstream=\"up\",target=\"{target}\",\
+                 address=\"{address}\",state=\"{state}\",subsystem=\"http\"}} 1"
+            )
+        };
+        let first = line("a.test:80", "10.0.0.1:80", "unhealthy");
+        assert_eq!(ones, [first, line("b.test:80", "", "dns_error")]);
+        assert_eq!(page.lines().count(), 2 + 8);
     }
 }

@@ -21,7 +21,7 @@ pub fn serialize(exchange: &Exchange) -> Result<Map<String, Json>, String> {
             put("upstream_uri", upstream_uri(exchange).into());
             put("upstream_status", upstream_status(exchange).into());
             put("response", response_part(exchange));
-            put("latencies", latencies(exchange));
+            put("latencies", request_latencies(exchange));
             put("source", source(exchange).into());
         }
         Some(session) => {
@@ -106,14 +106,33 @@ fn session_part(exchange: &Exchange, session: &Session) -> Json {
     part
 }
 
-/// Milliseconds: until the upstream was asked, and all of it.
-fn stream_latencies(exchange: &Exchange) -> Json {
+/// What took how long, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latencies {
+    /// Until the upstream was asked, or until there was another answer.
+    pub kong: u64,
+    /// From there to the upstream's answer; none where it was not asked, and for streams.
+    pub proxy: Option<u64>,
+    /// All of it.
+    pub whole: u64,
+}
+
+/// What took how long, as the document tells it.
+pub fn latencies(exchange: &Exchange) -> Latencies {
     let timing = &exchange.timing;
     let now = timing.ended.unwrap_or_else(Instant::now);
-    json!({
-        "kong": millis(timing.start, timing.balancer_ended.unwrap_or(now)),
-        "session": millis(timing.start, now),
-    })
+    let head = if exchange.session.is_some() { now } else { timing.head_at.unwrap_or(now) };
+    let asked = timing.balancer_ended;
+    Latencies {
+        kong: millis(timing.start, asked.unwrap_or(head)),
+        proxy: asked.filter(|_| exchange.session.is_none()).map(|asked| millis(asked, head)),
+        whole: millis(timing.start, now),
+    }
+}
+
+fn stream_latencies(exchange: &Exchange) -> Json {
+    let Latencies { kong, whole, .. } = latencies(exchange);
+    json!({ "kong": kong, "session": whole })
 }
 
 fn response_part(exchange: &Exchange) -> Json {
@@ -156,18 +175,15 @@ fn millis(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.saturating_duration_since(from).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds: until the upstream was asked, until it answered, until all was received, and
-/// all of it.
-fn latencies(exchange: &Exchange) -> Json {
+fn request_latencies(exchange: &Exchange) -> Json {
+    let Latencies { kong, proxy, whole } = latencies(exchange);
     let timing = &exchange.timing;
     let now = timing.ended.unwrap_or_else(Instant::now);
-    let head = timing.head_at.unwrap_or(now);
-    let proxied = timing.balancer_ended;
     json!({
-        "kong": millis(timing.start, proxied.unwrap_or(head)),
-        "proxy": proxied.map_or(Json::from(-1), |asked| millis(asked, head).into()),
-        "request": millis(timing.start, now),
-        "receive": if proxied.is_some() { millis(head, now) } else { 0 },
+        "kong": kong,
+        "proxy": proxy.map_or(Json::from(-1), Json::from),
+        "request": whole,
+        "receive": proxy.map_or(0, |_| millis(timing.head_at.unwrap_or(now), now)),
     })
 }
 
