@@ -64,6 +64,17 @@ impl Postgres {
         Arc::new(server)
     }
 
+    /// A server of one's own that takes connections with TLS, as `localhost`.
+    pub fn with_tls() -> Arc<Postgres> {
+        let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+        Postgres::alone(&settings)
+    }
+
+    /// The certificate of [`Postgres::with_tls`], which is its own authority.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("server.crt")
+    }
+
     /// A new, empty database.
     pub fn database(self: &Arc<Postgres>) -> Database {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -109,6 +120,7 @@ impl Postgres {
 
     /// Stops it: connections are closed at once, what was committed stays.
     pub fn stop(&self) {
+        self.freeze(false);
         let Some(mut child) = self.running().take() else { return };
         drop(child.stdin.take());
         let _ = child.wait();
@@ -150,6 +162,24 @@ impl Postgres {
         let output = output.unwrap_or_else(|err| panic!("initdb: {err}"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "initdb: {said}");
+        if self.settings.iter().any(|setting| setting == "ssl=on") {
+            self.make_certificate();
+        }
+    }
+
+    /// The key belongs to whom the server runs as, as PostgreSQL insists.
+    fn make_certificate(&self) {
+        let data = self.folder.join("data");
+        let mut openssl = Command::new("env");
+        openssl.args(as_postgres()).args(["openssl", "req", "-x509", "-newkey", "rsa:2048"]);
+        openssl.args(["-nodes", "-days", "30", "-subj", "/CN=localhost"]);
+        openssl.args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]);
+        openssl.arg(data.join("server.key")).arg("-out").arg(data.join("server.crt"));
+        let output = openssl.current_dir("/").output().unwrap_or_else(|err| panic!("{err}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl: {said}");
+        let copied = fs::copy(data.join("server.crt"), self.certificate());
+        copied.unwrap_or_else(|err| panic!("{err}"));
     }
 
     fn ask(&self, user: &str, database: &str, sql: &str) -> Output {
@@ -206,6 +236,16 @@ impl Database {
     /// The one value of the one row that SQL gives.
     pub fn value(&self, sql: &str) -> String {
         self.sql(sql).into_iter().flatten().next().unwrap_or_default()
+    }
+
+    /// Makes Kong's tables, by the gateway's binary.
+    pub fn bootstrap(&self) {
+        let gateway = self.gateway();
+        let mut migrations = Command::new(setup::gateway());
+        migrations.args(["migrations", "bootstrap", "-q", "-p"]).arg(gateway.prefix());
+        let status = migrations.envs(gateway.settings()).status();
+        assert!(status.is_ok_and(|status| status.success()), "migrations bootstrap");
+        let _ = fs::remove_dir_all(gateway.prefix());
     }
 
     /// A gateway that keeps its entities here.

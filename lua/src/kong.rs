@@ -138,7 +138,7 @@ fn native(state: &Rc<State>) -> mlua::Result<Table> {
     native.set("logs", bind::fast(state, |args| Outcome::One(logs(args).into()))?)?;
     native.set("log", bind::fast(state, write)?)?;
     native.set("find", bind::fast_waits(state, find)?)?;
-    native.set("children", bind::fast(state, children)?)?;
+    native.set("children", bind::fast_waits(state, children)?)?;
     native.set("workspace", bind::fast(state, |_| Outcome::One(workspace()))?)?;
     Ok(native)
 }
@@ -197,16 +197,26 @@ fn find(args: &Args<'_>) -> Begun {
 }
 
 /// (kind, parent, id): the entities that belong to another; (kind): all.
-fn children(args: &Args<'_>) -> Outcome {
+fn children(args: &Args<'_>) -> Begun {
     let Some(kind) = args.text(1) else {
-        return Outcome::Raise("expected a string".to_owned());
+        return Begun::Done(Outcome::Raise("expected a string".to_owned()));
+    };
+    let given = |found: Result<Vec<Arc<Record>>, String>| match found {
+        Ok(found) => {
+            let items = found.into_iter().map(Value::Entity).collect();
+            Outcome::One(Value::Array(items).into())
+        }
+        Err(text) => Outcome::nil(text),
     };
     let found = current::with(|exchange| match (args.text(2), args.text(3)) {
         (Some(parent), Some(id)) => exchange.view.children(kind, parent, id),
-        _ => exchange.view.all(kind),
+        _ => Found::Now(exchange.view.all(kind)),
     });
-    let items = found.unwrap_or_default().into_iter().map(Value::Entity).collect();
-    Outcome::One(Value::Array(items).into())
+    match found {
+        Some(Found::Now(found)) => Begun::Done(given(Ok(found))),
+        Some(Found::Later(found)) => Begun::Free(found.map(given).boxed_local()),
+        None => Begun::Done(given(Ok(Vec::new()))),
+    }
 }
 
 /// What was cached of entities is looked up anew: they have changed.

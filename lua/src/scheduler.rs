@@ -379,7 +379,8 @@ mod tests {
               order[#order + 1] = text
               return name
             end end
-            test.spawn(note 'a') test.spawn(note 'b') test.spawn(function() error('c failed', 0) end)
+            test.spawn(note 'a') test.spawn(note 'b')
+            test.spawn(function() error('c failed', 0) end)
             note 'main' ()
             return table.concat(order, ' ')";
         let ending = texts(run(&state, &mut exchange(), source));

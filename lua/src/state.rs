@@ -162,7 +162,8 @@ fn plain_lua() -> mlua::Result<Lua> {
 /// Coroutines that plugins make hand on what waits for the gateway to the coroutine around them,
 /// so that a handler may wait within them.
 const COROUTINES: &str = r#"
-local create, resume, yield, status = coroutine.create, coroutine.resume, coroutine.yield, coroutine.status
+local create, resume = coroutine.create, coroutine.resume
+local yield, status = coroutine.yield, coroutine.status
 local error, type = error, type
 local WAIT
 local function after(co, ok, first, ...)

@@ -44,8 +44,8 @@ impl View for Fake {
         Found::Now(None)
     }
 
-    fn children(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Record>> {
-        Vec::new()
+    fn children(&self, _: &str, _: &str, _: &str) -> Found<Vec<Arc<Record>>> {
+        Found::Now(Vec::new())
     }
 }
 

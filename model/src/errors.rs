@@ -261,6 +261,8 @@ impl Code {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
+    /// Whether the same may go well later: the database is not there.
+    pub temporary: bool,
     /// What kind of fault.
     pub code: Code,
     /// The kind's name; that of [`Code::InvalidUnique`] says which field.
@@ -273,7 +275,7 @@ pub struct Fault {
 
 impl Fault {
     fn new(code: Code, message: String, fields: Option<Record>) -> Fault {
-        Fault { code, name: code.name().into(), message, fields }
+        Fault { temporary: false, code, name: code.name().into(), message, fields }
     }
 
     /// The answer's body.
@@ -292,7 +294,7 @@ impl Fault {
 
     /// The answer's HTTP status.
     pub fn status(&self) -> u16 {
-        self.code.status()
+        if self.temporary { 503 } else { self.code.status() }
     }
 
     /// Fields do not fit the schema.
@@ -370,6 +372,11 @@ impl Fault {
     /// The database failed.
     pub fn database_error(why: impl Into<String>) -> Fault {
         Fault::new(Code::DatabaseError, why.into(), None)
+    }
+
+    /// The database is not there, or not now.
+    pub fn database_unreachable(why: impl Into<String>) -> Fault {
+        Fault { temporary: true, ..Fault::database_error(why) }
     }
 
     /// A field's value could not be made from others.

@@ -90,6 +90,14 @@ impl Entities {
         record
     }
 
+    /// This set with other kinds; entities of kinds that are no more are left out.
+    pub fn renewed(&self, kinds: &Arc<Kinds>) -> Entities {
+        let records = self.iter().map(|(kind, collection)| {
+            (kind.schema.name.clone(), collection.iter().cloned().collect())
+        });
+        Entities::new(Arc::clone(kinds), records)
+    }
+
     /// The kinds that there can be.
     pub fn kinds(&self) -> &Arc<Kinds> {
         &self.kinds

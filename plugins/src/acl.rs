@@ -1,5 +1,6 @@
 //! acl: consumers of some groups may pass, or all but those (`kong/plugins/acl/`).
 
+use futures_util::future::LocalBoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use silverback_macros::Config;
@@ -8,7 +9,7 @@ use silverback_pdk::{Exchange, Flow, Plugin, Value, kong};
 use crate::native::native;
 
 pub(crate) fn plugin() -> Plugin {
-    native::<Acl>(950).access(Acl::access).build()
+    native::<Acl>(950).access_later(access).build()
 }
 
 const CONSUMER_GROUPS: HeaderName = HeaderName::from_static("x-consumer-groups");
@@ -36,8 +37,12 @@ struct Acl {
     always_use_authenticated_groups: bool,
 }
 
+fn access<'a>(acl: &'a Acl, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+    Box::pin(acl.access(exchange))
+}
+
 impl Acl {
-    fn access(&self, exchange: &mut Exchange) -> Flow {
+    async fn access(&self, exchange: &mut Exchange) -> Flow {
         let known = exchange.client.credential.is_some();
         let consumer = exchange.client.consumer.as_deref();
         let consumer = consumer.and_then(|consumer| consumer.get("id")?.as_str());
@@ -51,7 +56,10 @@ impl Acl {
             (Some(groups), _) => (AUTHENTICATED_GROUPS, groups),
             (None, None) => return refuse(exchange, known),
             (None, Some(consumer)) => {
-                let groups = groups_of(exchange, consumer);
+                let groups = match groups_of(exchange, consumer).await {
+                    Ok(groups) => groups,
+                    Err(error) => return Flow::Fail(error),
+                };
                 if groups.is_empty() && !self.denies() {
                     return refuse(exchange, known);
                 }
@@ -88,10 +96,10 @@ fn refuse(exchange: &Exchange, known: bool) -> Flow {
     })
 }
 
-fn groups_of(exchange: &Exchange, consumer: &str) -> Vec<String> {
-    let acls = exchange.view.children("acls", "consumer", consumer);
+async fn groups_of(exchange: &Exchange, consumer: &str) -> Result<Vec<String>, String> {
+    let acls = exchange.view.children("acls", "consumer", consumer).get().await?;
     let groups = acls.iter().filter_map(|acl| acl.get("group")?.as_str());
-    groups.map(str::to_owned).collect()
+    Ok(groups.map(str::to_owned).collect())
 }
 
 /// The groups that another plugin has left in `kong.ctx.shared`, or else in `ngx.ctx`.

@@ -190,11 +190,10 @@ impl View for Store {
         Found::Now(first(kind, field, value))
     }
 
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
         let all = entities(kind).into_iter();
-        all.filter(|entity| entity[parent]["id"] == parent_id)
-            .map(|entity| record(&entity))
-            .collect()
+        let children = all.filter(|entity| entity[parent]["id"] == parent_id);
+        Found::Now(children.map(|entity| record(&entity)).collect())
     }
 }
 

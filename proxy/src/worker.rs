@@ -176,7 +176,7 @@ impl View for Live {
         self.snapshot.directory.find(kind, field, value)
     }
 
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
         self.snapshot.directory.children(kind, parent, parent_id)
     }
 

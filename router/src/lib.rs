@@ -5,8 +5,8 @@
 //! the upstream gets. There is no cache of results: a look-up goes straight through an index, from
 //! the host to the prefixes of the path to the routes that can match, best first.
 //!
-//! Routes are ordered by the rules of Kong's router flavours ([`Flavor`]). Routes with an expression
-//! are tried one by one instead, from the highest priority to the lowest.
+//! Routes are ordered by the rules of Kong's router flavours ([`Flavor`]). Routes with an
+//! expression are tried one by one instead, from the highest priority to the lowest.
 
 mod router;
 

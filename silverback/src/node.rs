@@ -89,7 +89,7 @@ impl Node {
         let mut settings = settings::proxy(&conf, prefix)?;
         settings.hooks.extend(plugins.lua.clone());
         let known = before.map(|before| &*before.configuration);
-        let configuration = Configuration::load(&conf, &plugins.registry, &settings, known);
+        let configuration = Configuration::load(&conf, prefix, &plugins.registry, &settings, known);
         let configuration = Rc::new(configuration.await?);
         // Workers ask for plugins as soon as they listen: their servers are started first.
         plugins.start();

@@ -7,6 +7,7 @@
 mod dao;
 mod draft;
 mod feed;
+pub mod last_good;
 pub mod memory;
 pub mod postgres;
 pub mod sqlite;
@@ -15,8 +16,9 @@ pub mod ttl;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use silverback_model::Record;
-use silverback_model::declarative::EMPTY_HASH;
+use silverback_model::declarative::{DEFAULT_WORKSPACE_ID, EMPTY_HASH};
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
 
@@ -28,6 +30,7 @@ use dao::Dao;
 use draft::Draft;
 use feed::Feed;
 use memory::{Write, refuse};
+use postgres::Postgres;
 use sqlite::{OpenError, Sqlite};
 
 /// Where the entities of a node live. It is shared by all that read or write them.
@@ -43,6 +46,8 @@ enum Backend {
     Memory,
     /// In a file, and all of them in memory.
     Sqlite(Sqlite),
+    /// In a server's database, and some of them in memory.
+    Postgres(Box<Postgres>),
 }
 
 /// The result of reading or writing: entities as clients see them, or what is wrong in Kong's
@@ -64,6 +69,21 @@ impl Store {
         Ok(Store { feed, backend: Backend::Sqlite(sqlite) })
     }
 
+    /// A store in a PostgreSQL database. Where that can't be reached, it begins with what it held
+    /// `before`, if that is given, and goes on as soon as it can.
+    ///
+    /// # Errors
+    /// If the database's tables are not ready, or it can't be reached.
+    pub async fn postgres(
+        settings: postgres::Settings,
+        keeping: postgres::Keeping,
+        kinds: Arc<Kinds>,
+        before: Option<Entities>,
+    ) -> Result<Store, postgres::OpenError> {
+        let (feed, postgres) = Postgres::open(settings, keeping, kinds, before).await?;
+        Ok(Store { feed, backend: Backend::Postgres(Box::new(postgres)) })
+    }
+
     /// What the entities are now, and the hash of what they were loaded from.
     pub fn state(&self) -> Arc<State> {
         self.feed.state()
@@ -75,8 +95,16 @@ impl Store {
     }
 
     /// Whether all entities of a kind are held in memory, so that [`Store::entities`] has them.
-    pub fn holds(&self, _kind: &str) -> bool {
-        true
+    pub fn holds(&self, kind: &str) -> bool {
+        !matches!(self.backend, Backend::Postgres(_)) || Postgres::holds(kind)
+    }
+
+    /// Why the database can't be asked; nothing if it can.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Postgres(postgres) => postgres.trouble(),
+            Backend::Memory | Backend::Sqlite(_) => None,
+        }
     }
 
     /// Whether single entities can be written.
@@ -87,7 +115,7 @@ impl Store {
     /// The file that the entities are kept in, where they are.
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.backend {
-            Backend::Memory => None,
+            Backend::Memory | Backend::Postgres(_) => None,
             Backend::Sqlite(sqlite) => Some(sqlite.path()),
         }
     }
@@ -97,6 +125,7 @@ impl Store {
         match self.backend {
             Backend::Memory => "off",
             Backend::Sqlite(_) => "sqlite",
+            Backend::Postgres(_) => "postgres",
         }
     }
 
@@ -132,6 +161,9 @@ impl Store {
     pub async fn select(&self, kind: &str, key: Key<'_>) -> Outcome<Option<Arc<Record>>> {
         let entities = self.entities();
         let kind = kind_of(entities.kinds(), kind)?;
+        if let Backend::Postgres(postgres) = &self.backend {
+            return postgres.select(entities.kinds(), kind, key).await;
+        }
         let mut draft = Draft::unchecked(&entities);
         let mut dao = Dao { kinds: entities.kinds(), transaction: &mut draft };
         let found = dao.find(kind, key).await?;
@@ -145,6 +177,9 @@ impl Store {
     pub async fn page(&self, kind: &str, query: &PageQuery<'_>) -> Outcome<Page> {
         let entities = self.entities();
         let kind = kind_of(entities.kinds(), kind)?;
+        if let Backend::Postgres(postgres) = &self.backend {
+            return postgres.page(kind, query).await;
+        }
         let page = entities.of(&kind.schema.name).page(query);
         let page = page.map_err(|error| Fault::invalid_offset(&error.0, "bad base64 encoding"))?;
         let now = ttl::now();
@@ -171,6 +206,46 @@ impl Store {
             }
         }
     }
+}
+
+impl Store {
+    /// The id of the default workspace, which all entities belong to.
+    pub fn workspace_id(&self) -> String {
+        let entities = self.entities();
+        let workspace = entities.of("workspaces").by("name", "default");
+        let id = workspace.and_then(|workspace| workspace.get("id")?.as_str());
+        id.unwrap_or(DEFAULT_WORKSPACE_ID).to_owned()
+    }
+}
+
+/// Looking up for traffic, from any thread.
+impl Store {
+    /// The entity of a kind with this value in a unique field, or in `id`: one, or none.
+    pub fn find(&self, kind: &str, field: &str, value: &str) -> Sought {
+        if let (Backend::Postgres(postgres), false) = (&self.backend, self.holds(kind)) {
+            return postgres.find(kind, field, value);
+        }
+        let entities = self.entities();
+        let of = entities.of(kind);
+        let found = if field == "id" { of.get(value) } else { of.by(field, value) };
+        Sought::Now(found.cloned().into_iter().collect())
+    }
+
+    /// The entities of a kind whose field refers to the entity of this id.
+    pub fn children(&self, kind: &str, field: &str, parent: &str) -> Sought {
+        if let (Backend::Postgres(postgres), false) = (&self.backend, self.holds(kind)) {
+            return postgres.children(kind, field, parent);
+        }
+        Sought::Now(self.entities().of(kind).children(field, parent).cloned().collect())
+    }
+}
+
+/// What a look-up finds.
+pub enum Sought {
+    /// This, at once.
+    Now(Arc<[Arc<Record>]>),
+    /// The database is being asked.
+    Later(BoxFuture<'static, Outcome<Arc<[Arc<Record>]>>>),
 }
 
 /// Writing. What comes back is the entity as it is from now on.
@@ -235,6 +310,7 @@ impl Store {
                 Ok(())
             }
             Backend::Sqlite(sqlite) => sqlite.renew(kinds).await,
+            Backend::Postgres(postgres) => postgres.renew(kinds).await,
         }
     }
 
@@ -258,6 +334,12 @@ impl Store {
             }
             Backend::Sqlite(sqlite) => {
                 if let Some(version) = sqlite.change(Batch::Import(entities)).await? {
+                    self.feed.until_served(version).await;
+                }
+                Ok(())
+            }
+            Backend::Postgres(postgres) => {
+                if let Some(version) = postgres.import(entities).await? {
                     self.feed.until_served(version).await;
                 }
                 Ok(())
@@ -305,12 +387,19 @@ impl Store {
                 }
                 Ok(record)
             }
+            Backend::Postgres(postgres) => {
+                let (record, version) = postgres.write(name, change, options).await?;
+                if let Some(version) = version {
+                    self.feed.until_served(version).await;
+                }
+                Ok(record)
+            }
         }
     }
 }
 
 /// A change of one entity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Change<'a> {
     Insert(Record),
     Update(Key<'a>, Record),

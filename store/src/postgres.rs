@@ -1,19 +1,33 @@
 //! Entities in PostgreSQL (`database = postgres`): Kong 3.x's own tables and migration records, so
 //! that either gateway goes on where the other has stopped, and both can run side by side.
 //!
-//! Reading order: [`settings`] is what kong.conf says, `connection` and `pool` reach the server,
-//! [`migrations`] makes and checks the layout.
+//! Reading order: [`Settings`] is what kong.conf says, `connection` and `pool` reach the server,
+//! [`migrations`] makes and checks the layout, `tables` says which columns hold what, and
+//! `database` is the store: changes go through `transaction`, `events` tells others of them,
+//! `sync` hears of others' and keeps what is held in memory in step, `cache` keeps the answers to
+//! what is not.
 
-#![expect(dead_code, reason = "what keeps entities stands on the rest")]
-
+mod cache;
 mod connection;
+mod database;
 mod error;
+mod events;
+mod expiry;
+mod faults;
+mod hint;
 mod io;
 mod layout;
 pub mod migrations;
+mod offset;
 mod pool;
 mod settings;
+mod sync;
+mod tables;
+mod transaction;
 mod value;
 
+pub use cache::Keeping;
+pub use database::OpenError;
+pub(crate) use database::Postgres;
 pub use error::DatabaseError;
 pub use settings::{Bounds, Server, Settings, Tls};

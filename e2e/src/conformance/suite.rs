@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::replay::{Settling, replay};
 use super::scenario::{self, Scenario};
 use crate::gateway::{Builder, Gateway};
+use crate::postgres::{Database, Postgres};
 use crate::setup;
 use crate::upstream::Upstream;
 use crate::wait::{PATIENCE, wait_until};
@@ -101,20 +102,20 @@ fn run(filters: &[String], all: bool) -> Result<Count, String> {
     let _upstreams = upstreams()?;
     let expected = read_expected()?;
     let mut count = Count::default();
-    for folder in folders()? {
-        let name = name_of(&folder);
+    for (folder, store) in folders_and_stores()? {
+        let name = format!("{}{}", name_of(&folder), store.suffix());
         let files = files(&folder)?;
         let chosen = |file: &PathBuf| {
             let name = format!("{name}/{}", name_of(file));
             filters.is_empty() || filters.iter().any(|filter| name.contains(filter))
         };
-        let waits = expected.waiting.iter().find(|w| w.path == name);
+        let waits = expected.waiting.iter().find(|w| w.path == name_of(&folder));
         let outcomes = match waits {
             _ if !files.iter().any(chosen) => files.iter().map(|_| Outcome::Filtered).collect(),
             Some(waiting) if !all => {
                 files.iter().map(|_| Outcome::Waits(waiting.reason.clone())).collect()
             }
-            _ => run_folder(&folder, &files, chosen, &expected, waits.is_some())?,
+            _ => run_folder(&folder, store, &files, chosen, &expected, waits.is_some())?,
         };
         for (file, outcome) in files.iter().zip(outcomes) {
             count.add(format!("{name}/{}", name_of(file)), outcome);
@@ -143,14 +144,51 @@ impl Count {
     }
 }
 
+/// What keeps the entities of a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Memory,
+    Sqlite,
+    Postgres,
+}
+
+impl Kept {
+    /// What stands behind the names of a folder's scenarios.
+    fn suffix(self) -> &'static str {
+        match self {
+            Kept::Memory | Kept::Sqlite => "",
+            Kept::Postgres => "@postgres",
+        }
+    }
+}
+
+/// The folders; those that write entities once for each database.
+fn folders_and_stores() -> Result<Vec<(PathBuf, Kept)>, String> {
+    let mut all = Vec::new();
+    for folder in folders()? {
+        let settings = scenario::environment(&folder)?;
+        let mode = settings.iter().find(|(name, _)| name == "mode");
+        match mode.map_or("dbless", |(_, mode)| mode.as_str()) {
+            "dbless" => all.push((folder, Kept::Memory)),
+            "db" => {
+                all.push((folder.clone(), Kept::Sqlite));
+                all.push((folder, Kept::Postgres));
+            }
+            mode => return Err(format!("{}: mode={mode}: dbless or db", folder.display())),
+        }
+    }
+    Ok(all)
+}
+
 fn run_folder(
     folder: &Path,
+    store: Kept,
     files: &[PathBuf],
     chosen: impl Fn(&PathBuf) -> bool,
     expected: &Expected,
     folder_waits: bool,
 ) -> Result<Vec<Outcome>, String> {
-    let started = start(folder);
+    let started = start(folder, store);
     let one = |file: &PathBuf| {
         if !chosen(file) {
             return Outcome::Filtered;
@@ -159,7 +197,7 @@ fn run_folder(
         let waiting = expected.waiting.iter().find(|waiting| waiting.path == name);
         let settling = if waiting.is_some() { SETTLING / 5 } else { SETTLING };
         let lines = match &started {
-            Ok(gateway) => run_one(gateway, file, &name, Settling(settling)),
+            Ok((gateway, _)) => run_one(gateway, file, &name, Settling(settling)),
             Err(why) => Err(why.clone()),
         };
         let lines = lines.unwrap_or_else(|why| vec![why]);
@@ -223,16 +261,20 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// Starts the gateway with the folder's settings, and waits for its plugin servers.
-fn start(folder: &Path) -> Result<Gateway, String> {
-    let mut builder = Builder::new().set("log_level", "notice");
+fn start(folder: &Path, store: Kept) -> Result<(Gateway, Option<Database>), String> {
+    let database = (store == Kept::Postgres).then(|| Postgres::shared().database());
+    let mut builder = match (&database, store) {
+        (Some(database), _) => {
+            database.bootstrap();
+            database.gateway()
+        }
+        (None, Kept::Memory) => Builder::new(),
+        (None, _) => Builder::new().set("database", "sqlite"),
+    }
+    .set("log_level", "notice");
     let mut sockets = Vec::new();
     for (name, value) in scenario::environment(folder)? {
         if name == "mode" {
-            builder = match value.as_str() {
-                "dbless" => builder,
-                "db" => builder.set("database", "sqlite"),
-                _ => return Err(format!("mode={value}: dbless or db")),
-            };
             continue;
         }
         let value = fill_marks(&value, builder.prefix());
@@ -249,7 +291,7 @@ fn start(folder: &Path) -> Result<Gateway, String> {
         let waited = catch_unwind(|| wait_until(&socket, PATIENCE, listens));
         waited.map_err(|_| format!("nothing listens on {socket}\n{}", gateway.log()))?;
     }
-    Ok(gateway)
+    Ok((gateway, database))
 }
 
 fn fill_marks(value: &str, prefix: &Path) -> String {

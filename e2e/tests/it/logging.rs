@@ -24,7 +24,11 @@ fn a_format_of_ones_own() {
     let upstream = Upstream::start();
     let gateway = Builder::new()
         .set("proxy_access_log", "logs/access.log mine")
-        .set("nginx_http_log_format", "mine '$request_method ${uri} $status $upstream_status' ' \"$http_none\" $upstream_addr'")
+        .set(
+            "nginx_http_log_format",
+            "mine '$request_method ${uri} $status $upstream_status' \
+             ' \"$http_none\" $upstream_addr'",
+        )
         .declarative(&routes(&upstream, &[("r", "")]))
         .start();
     let expect = format!("GET /r 200 200 \"-\" 127.0.0.1:{}", upstream.port());

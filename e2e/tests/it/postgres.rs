@@ -1,3 +1,4 @@
 //! Entities in PostgreSQL.
 
 mod layout;
+mod serving;

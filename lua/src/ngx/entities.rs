@@ -17,7 +17,7 @@ use crate::{
 /// If there is no memory.
 pub(super) fn register(state: &State, native: &Table) -> mlua::Result<()> {
     native.set("find_entity", bind::fast_waits(state, find)?)?;
-    native.set("children", bind::fast(state, children)?)?;
+    native.set("children", bind::fast_waits(state, children)?)?;
     native.set("view", bind::fast(state, |_| view())?)
 }
 
@@ -48,10 +48,24 @@ fn entity(found: Option<std::sync::Arc<silverback_pdk::Record>>) -> Value {
 }
 
 /// (kind, parent's kind, parent's id): the entities that belong to it.
-fn children(args: &Args<'_>) -> Outcome {
+fn children(args: &Args<'_>) -> Begun {
     let (kind, parent, id) = (text(args, 1), text(args, 2), text(args, 3));
-    let found = current::with(|exchange| exchange.view.children(&kind, &parent, &id));
-    let found = found.unwrap_or_default();
+    match current::with(|exchange| exchange.view.children(&kind, &parent, &id)) {
+        None => Begun::Done(list(Vec::new())),
+        Some(Found::Now(found)) => Begun::Done(list(found)),
+        Some(Found::Later(found)) => Begun::Free(
+            async move {
+                match found.await {
+                    Ok(found) => list(found),
+                    Err(text) => Outcome::nil(text),
+                }
+            }
+            .boxed_local(),
+        ),
+    }
+}
+
+fn list(found: Vec<std::sync::Arc<silverback_pdk::Record>>) -> Outcome {
     Outcome::One(Out::Value(Value::Array(found.into_iter().map(Value::Entity).collect())))
 }
 

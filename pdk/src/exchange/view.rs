@@ -27,7 +27,7 @@ pub trait View {
     fn find(&self, kind: &str, field: &str, value: &str) -> Found;
 
     /// The entities of a kind that belong to another ("acls" of a "consumer").
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>>;
 
     /// All entities of a kind.
     fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
@@ -90,19 +90,19 @@ pub struct Statistics {
 }
 
 /// What a look-up found, at once where the entities are in memory.
-pub enum Found {
-    /// The entity, or that there is none.
-    Now(Option<Arc<Record>>),
+pub enum Found<T = Option<Arc<Record>>> {
+    /// The entity or entities, or that there is none.
+    Now(T),
     /// The store has to be asked. The error is its own.
-    Later(LocalBoxFuture<'static, Result<Option<Arc<Record>>, String>>),
+    Later(LocalBoxFuture<'static, Result<T, String>>),
 }
 
-impl Found {
+impl<T> Found<T> {
     /// Waits for it.
     ///
     /// # Errors
     /// If the store can't answer.
-    pub async fn get(self) -> Result<Option<Arc<Record>>, String> {
+    pub async fn get(self) -> Result<T, String> {
         match self {
             Found::Now(found) => Ok(found),
             Found::Later(found) => found.await,

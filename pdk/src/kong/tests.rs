@@ -97,8 +97,8 @@ impl View for Fake {
         Found::Later(async { Ok(found) }.boxed_local())
     }
 
-    fn children(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Record>> {
-        Vec::new()
+    fn children(&self, _: &str, _: &str, _: &str) -> Found<Vec<Arc<Record>>> {
+        Found::Now(Vec::new())
     }
 
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {

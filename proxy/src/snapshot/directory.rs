@@ -13,7 +13,7 @@ pub trait Directory: Send + Sync {
     fn find(&self, kind: &str, field: &str, value: &str) -> Found;
 
     /// The entities of a kind that belong to another.
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>>;
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>>;
 
     /// All entities of a kind.
     fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
@@ -38,8 +38,8 @@ impl Directory for NoDirectory {
         Found::Now(None)
     }
 
-    fn children(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Record>> {
-        Vec::new()
+    fn children(&self, _: &str, _: &str, _: &str) -> Found<Vec<Arc<Record>>> {
+        Found::Now(Vec::new())
     }
 
     fn workspace_id(&self) -> Option<&str> {
@@ -59,8 +59,8 @@ impl Directory for Entities {
         Found::Now(found.cloned())
     }
 
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
-        self.of(kind).children(parent, parent_id).cloned().collect()
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
+        Found::Now(self.of(kind).children(parent, parent_id).cloned().collect())
     }
 
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {

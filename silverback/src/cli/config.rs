@@ -5,13 +5,14 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail};
 use silverback_model::{
     declarative::{self, Format, Loaded},
-    set::Kinds,
+    set::{Entities, Kinds},
 };
 
 use super::{Args, CONF, Command, PREFIX};
 use crate::{
     conf::{Conf, Database, commented_file},
     node,
+    prefix::Prefix,
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -70,7 +71,8 @@ fn import(args: &Args, file: &Path) -> Result<()> {
     println!("parse successful, beginning import");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = node::entities::open(&conf, &kinds, None).await?;
+        let prefix = Prefix::new(conf.prefix.clone());
+        let store = node::entities::open(&conf, &prefix, &kinds, None).await?;
         store.import(&loaded.entities).await.map_err(|fault| anyhow!("Failed importing: {fault}"))
     })?;
     println!("import successful");
@@ -84,7 +86,7 @@ fn export(args: &Args, file: &Path) -> Result<()> {
     let kinds = node::entities::kinds(&conf, &registry);
     let entities = match &conf.database {
         Database::Off => bail!("'config db_export' only works with a database."),
-        Database::Postgres => bail!("database = postgres: it can't be exported yet"),
+        Database::Postgres => all_of_postgres(&conf, &kinds)?,
         // Read beside the node that has it open.
         Database::Sqlite(file) => silverback_store::sqlite::read(file, &kinds)?,
     };
@@ -97,6 +99,23 @@ fn export(args: &Args, file: &Path) -> Result<()> {
         false => format!("can't write {}", file.display()),
     })?;
     new.write_all(text.as_bytes()).with_context(|| format!("can't write {}", file.display()))
+}
+
+/// All entities of a PostgreSQL database.
+fn all_of_postgres(conf: &Conf, kinds: &Arc<Kinds>) -> Result<Entities> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let prefix = Prefix::new(conf.prefix.clone());
+        let store = node::entities::open(conf, &prefix, kinds, None).await?;
+        let mut entities = Entities::empty(Arc::clone(kinds));
+        for kind in kinds.iter().filter(|kind| kind.schema.db_export) {
+            let name = &kind.schema.name;
+            let put = |record| drop(entities.put(name, record));
+            let read = store.each(name, put).await;
+            read.map_err(|fault| anyhow!("Failed exporting '{name}': {fault}"))?;
+        }
+        Ok(entities)
+    })
 }
 
 /// Reads and checks a file.

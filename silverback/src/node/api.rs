@@ -12,6 +12,7 @@ use silverback_admin::{
     server::{self, Scope},
 };
 use silverback_proxy as proxy;
+use silverback_store::Store;
 use tokio::task::JoinHandle;
 
 use super::{KONG_VERSION, entities::Configuration, plugins::Plugins};
@@ -76,6 +77,7 @@ fn facts(
     let dns_sums = dns.clone();
     // Kong's old client does not count.
     let counts_names = conf.dns.new_client;
+    let store = Arc::clone(&configuration.store);
     Ok(Facts {
         version: KONG_VERSION,
         silverback_version: env!("CARGO_PKG_VERSION"),
@@ -84,7 +86,7 @@ fn facts(
         configuration: conf.configuration(),
         workers: conf.workers.map_or_else(crate::node::settings::cores, Ok)?,
         health: Box::new(Health(Arc::clone(&configuration.snapshot))),
-        status: Box::new(move || status(&stats, &servers.status(), dns_sums.sums())),
+        status: Box::new(move || status(&stats, &servers.status(), dns_sums.sums(), &store)),
         dns: Box::new(move || counts_names.then(|| dns.names())),
         pids: Box::new(move || {
             let pid = std::process::id();
@@ -129,11 +131,13 @@ impl silverback_admin::Health for Health {
     }
 }
 
-/// What `/status` shows: nginx's counters, memory, the plugin servers, and names resolved.
+/// What `/status` shows: nginx's counters, memory, the plugin servers, names resolved,
+/// and the database if it is elsewhere.
 fn status(
     stats: &proxy::Stats,
     servers: &[silverback_external::ServerStatus],
     dns: Value,
+    store: &Store,
 ) -> Map<String, Value> {
     let seen = stats.totals();
     let server = json!({
@@ -155,6 +159,14 @@ fn status(
     status.insert("memory".into(), memory);
     status.insert("plugin_servers".into(), json!(servers));
     status.insert("dns".into(), dns);
+    if store.database() == "postgres" {
+        let trouble = store.trouble();
+        let mut database = json!({ "reachable": trouble.is_none() });
+        if let Some(trouble) = trouble {
+            database["message"] = trouble.into();
+        }
+        status.insert("database".into(), database);
+    }
     status
 }
 

@@ -1,18 +1,95 @@
 //! From kong.conf to what the store needs to know of its database.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
-use rustls::{RootCertStore, pki_types::CertificateDer, pki_types::pem::PemObject};
-use silverback_store::postgres::{Bounds, Server, Settings, Tls};
+use anyhow::{Context, Result, anyhow};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use silverback_model::set::{Entities, Kinds};
+use silverback_pdk::LogLevel;
+use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls};
+use silverback_store::{Changes, Store, last_good};
 
-use crate::conf::{Conf, Material};
+use crate::{
+    conf::{Conf, Material},
+    prefix::Prefix,
+};
+
+/// Opens the store of `database = postgres`. Where the database can't be reached, the node begins
+/// with what is known: from the generation before, or else from the disk.
+///
+/// # Errors
+/// If the tables are not ready, or the database can't be reached and nothing is known.
+pub(crate) async fn open_postgres(
+    conf: &Conf,
+    prefix: &Prefix,
+    kinds: &Arc<Kinds>,
+    known: Option<&Entities>,
+) -> Result<Store> {
+    let settings = postgres(conf, &prefix.node_id(conf.node_id.as_deref())?)?;
+    let known = match known {
+        Some(known) => Some(known.renewed(kinds)),
+        None => last_good::read(&last_good_file(prefix), kinds),
+    };
+    let store = Store::postgres(settings, keeping(conf), Arc::clone(kinds), known).await;
+    let store = store.map_err(|error| match error.is_unreachable() {
+        true => anyhow!("{error}; there is no last good configuration to start with"),
+        false => error.into(),
+    })?;
+    if let Some(trouble) = store.trouble() {
+        let text = format!("starting with the last good configuration: {trouble}");
+        silverback_pdk::log(LogLevel::Err, "", &text);
+    }
+    Ok(store)
+}
+
+/// Keeps what is held in memory on the disk as well, for a start without the database; ends with
+/// the store. At first, the disk has what the store begins with.
+pub(crate) fn keep_last_good(mut changes: Changes, prefix: &Prefix) {
+    let file = last_good_file(prefix);
+    tokio::task::spawn_local(async move {
+        let mut state = changes.newest();
+        loop {
+            let (began, file) = (Instant::now(), file.clone());
+            let write = move || last_good::write(&file, &state.entities);
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+                let text = format!("can't keep the last good configuration: {error}");
+                silverback_pdk::log(LogLevel::Warn, "", &text);
+            }
+            // However much there is to write, it is seldom what this machine does.
+            tokio::time::sleep((began.elapsed() * 20).max(Duration::from_secs(1))).await;
+            let Some(next) = changes.next().await else { return };
+            state = next;
+        }
+    });
+}
+
+/// Where the last good configuration is kept.
+fn last_good_file(prefix: &Prefix) -> PathBuf {
+    prefix.path().join("last-good.json")
+}
+
+/// How long answers to look-ups are kept, and how many.
+fn keeping(conf: &Conf) -> Keeping {
+    let s = &conf.settings;
+    let life = |key: &str| s.seconds(key).filter(|time| !time.is_zero());
+    let found = life("db_cache_ttl");
+    Keeping {
+        found,
+        nothing: s.seconds("db_cache_neg_ttl").map_or(found, |_| life("db_cache_neg_ttl")),
+        stale: s.seconds("db_resurrect_ttl").unwrap_or_default(),
+        bytes: usize::try_from(conf.mem_cache_size).unwrap_or(usize::MAX),
+    }
+}
 
 /// The settings of `database = postgres`, for the node of this id.
 ///
 /// # Errors
 /// If the trusted certificates can't be read.
-#[cfg_attr(not(test), expect(dead_code, reason = "for a node that keeps entities there"))]
 pub(crate) fn postgres(conf: &Conf, node_id: &str) -> Result<Settings> {
     let primary = server(conf)?;
     let replica = conf.settings.text("pg_ro_host").map(|_| replica(conf, &primary)).transpose()?;
@@ -23,6 +100,7 @@ pub(crate) fn postgres(conf: &Conf, node_id: &str) -> Result<Settings> {
         ttl_cleanup_interval: seconds("_debug_pg_ttl_cleanup_interval"),
         update_frequency: seconds("db_update_frequency"),
         update_propagation: seconds("db_update_propagation"),
+        plugins: conf.plugins.clone(),
         node_id: node_id.to_owned(),
     })
 }
@@ -102,7 +180,7 @@ fn tls(conf: &Conf, on: bool, verify: bool) -> Result<Tls> {
     if !verify {
         return Ok(Tls::Unverified);
     }
-    let mut roots = RootCertStore::empty();
+    let mut trusted = Vec::new();
     for material in &conf.lua.trusted_certificates {
         let pem = match material {
             Material::File(path) => {
@@ -112,9 +190,9 @@ fn tls(conf: &Conf, on: bool, verify: bool) -> Result<Tls> {
         };
         // What is no certificate among many others is for whoever made the bundle to see to.
         let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-        roots.add_parsable_certificates(certificates);
+        trusted.extend(certificates.map(CertificateDer::into_owned));
     }
-    Ok(Tls::Verified(Arc::new(roots)))
+    Ok(Tls::Verified(trusted.into()))
 }
 
 #[cfg(test)]

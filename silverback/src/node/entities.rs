@@ -9,8 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use silverback_admin::{Given, LoadError};
 use silverback_model::{
@@ -23,10 +24,14 @@ use silverback_model::{
 use silverback_pdk::{Found, LogLevel, Registry, SecretRef};
 use silverback_proxy::{CompileError, Config, Directory, PATCHED, Parts, Snapshot};
 use silverback_router::expressions;
-use silverback_store::{State, Store, ttl};
+use silverback_store::{Sought, State, Store, ttl};
 use tokio::task::JoinHandle;
 
-use crate::conf::{Conf, Database, RouterFlavor};
+use super::database;
+use crate::{
+    conf::{Conf, Database, RouterFlavor},
+    prefix::Prefix,
+};
 
 /// What is configured, and the snapshot that workers serve by.
 pub(crate) struct Configuration {
@@ -72,13 +77,17 @@ impl Configuration {
     /// If the store can't be used; everything that is wrong with the file.
     pub(crate) async fn load(
         conf: &Conf,
+        prefix: &Prefix,
         registry: &Registry,
         settings: &Config,
         before: Option<&Configuration>,
     ) -> Result<Self> {
         let kinds = kinds(conf, registry);
-        let store = open(conf, &kinds, before.map(|before| &before.store)).await?;
+        let store = open(conf, prefix, &kinds, before.map(|before| &before.store)).await?;
         store.set_strict(conf.worker_consistency_strict);
+        if conf.database == Database::Postgres {
+            database::keep_last_good(store.changes(), prefix);
+        }
         let configuration = Configuration {
             store,
             snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
@@ -149,7 +158,7 @@ impl Configuration {
         let mut changed = COMPILED.iter().filter(|kind| !before.shares(entities, kind)).peekable();
         if changed.peek().is_some() {
             let began = Instant::now();
-            let directory = Arc::new(Live { store: Arc::clone(&self.store) });
+            let directory = self.live();
             let previous = self.snapshot.load();
             let patched = if changed.all(|kind| PATCHED.contains(kind)) {
                 previous.patched(&before, entities, directory.clone(), &self.settings)
@@ -181,6 +190,12 @@ impl Configuration {
         (snapshot, errors)
     }
 
+    /// Look-ups in what the database holds now.
+    fn live(&self) -> Arc<Live> {
+        let store = Arc::clone(&self.store);
+        Arc::new(Live { workspace: store.workspace_id(), store })
+    }
+
     /// Begins to make a new base for the snapshot, on another thread.
     fn rebase(&self) -> Rebase {
         let (snapshot, settings) = (self.snapshot.load_full(), self.settings.clone());
@@ -196,8 +211,7 @@ impl Configuration {
         if !changed.all(|kind| PATCHED.contains(kind)) {
             return;
         }
-        let directory = Arc::new(Live { store: Arc::clone(&self.store) });
-        if let Some((snapshot, _)) = base.patched(of, &now, directory, &self.settings) {
+        if let Some((snapshot, _)) = base.patched(of, &now, self.live(), &self.settings) {
             self.snapshot.store(Arc::new(snapshot));
         }
     }
@@ -298,13 +312,15 @@ pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
 /// If it can't be used.
 pub(crate) async fn open(
     conf: &Conf,
+    prefix: &Prefix,
     kinds: &Arc<Kinds>,
     before: Option<&Arc<Store>>,
 ) -> Result<Arc<Store>> {
     match &conf.database {
         Database::Off => Ok(Arc::new(Store::memory(Arc::clone(kinds)))),
         Database::Postgres => {
-            bail!("database = postgres: nodes can't keep their entities there yet")
+            let known = before.map(|store| store.entities());
+            Ok(Arc::new(database::open_postgres(conf, prefix, kinds, known.as_deref()).await?))
         }
         Database::Sqlite(file) => {
             if let Some(store) = before.filter(|store| store.file() == Some(file)) {
@@ -333,7 +349,7 @@ impl Directory for Memory {
         found(&self.entities, kind, field, value)
     }
 
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
         children(&self.entities, kind, parent, parent_id)
     }
 
@@ -350,18 +366,40 @@ impl Directory for Memory {
     }
 }
 
-/// Look-ups in what a database holds now.
+/// Look-ups in what a database holds now. What is not held in memory it is asked for, and its
+/// answers are kept.
 struct Live {
     store: Arc<Store>,
+    workspace: String,
 }
 
 impl Directory for Live {
     fn find(&self, kind: &str, field: &str, value: &str) -> Found {
-        found(&self.store.entities(), kind, field, value)
+        if self.store.holds(kind) {
+            return found(&self.store.entities(), kind, field, value);
+        }
+        match self.store.find(kind, field, value) {
+            Sought::Now(records) => Found::Now(records.first().cloned()),
+            Sought::Later(coming) => {
+                let first = |records: Arc<[Arc<Record>]>| records.first().cloned();
+                let coming = coming.map(move |c| c.map(first).map_err(|fault| fault.message));
+                Found::Later(coming.boxed_local())
+            }
+        }
     }
 
-    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
-        children(&self.store.entities(), kind, parent, parent_id)
+    fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
+        if self.store.holds(kind) {
+            return children(&self.store.entities(), kind, parent, parent_id);
+        }
+        match self.store.children(kind, parent, parent_id) {
+            Sought::Now(records) => Found::Now(records.to_vec()),
+            Sought::Later(coming) => {
+                let all = |records: Arc<[Arc<Record>]>| records.to_vec();
+                let coming = coming.map(move |c| c.map(all).map_err(|fault| fault.message));
+                Found::Later(coming.boxed_local())
+            }
+        }
     }
 
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {
@@ -372,7 +410,7 @@ impl Directory for Live {
     }
 
     fn workspace_id(&self) -> Option<&str> {
-        Some(declarative::DEFAULT_WORKSPACE_ID)
+        Some(&self.workspace)
     }
 
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
@@ -388,10 +426,17 @@ fn found(entities: &Entities, kind: &str, field: &str, value: &str) -> Found {
     }
 }
 
-fn children(entities: &Entities, kind: &str, parent: &str, parent_id: &str) -> Vec<Arc<Record>> {
+fn children(
+    entities: &Entities,
+    kind: &str,
+    parent: &str,
+    parent_id: &str,
+) -> Found<Vec<Arc<Record>>> {
     let mut children = Directory::children(entities, kind, parent, parent_id);
-    let now = ttl::now();
-    children.retain(|record| !ttl::is_over(record, now));
+    if let Found::Now(records) = &mut children {
+        let now = ttl::now();
+        records.retain(|record| !ttl::is_over(record, now));
+    }
     children
 }
 

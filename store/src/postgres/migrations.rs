@@ -71,9 +71,7 @@ impl Migrations {
     /// # Errors
     /// If there is no thread for it.
     pub fn new(server: Server, plugins: &[String], say: fn(&str)) -> std::io::Result<Migrations> {
-        let used = |name: &str| plugins.iter().any(|used| used == "bundled" || used == name);
-        let subsystems = SUBSYSTEMS.iter().filter(|s| s.name == "core" || used(s.name)).collect();
-        Ok(Migrations { io: Io::start()?, server, subsystems, say })
+        Ok(Migrations { io: Io::start()?, server, subsystems: subsystems(plugins), say })
     }
 
     /// What has been run and what not.
@@ -82,18 +80,6 @@ impl Migrations {
     /// If the database can't be asked.
     pub async fn state(&self) -> Result<State, MigrationError> {
         Ok(State::read(&mut self.connect().await?, &self.subsystems).await?)
-    }
-
-    /// That a node can work with the database.
-    ///
-    /// # Errors
-    /// What has to be done first.
-    pub async fn check(&self) -> Result<(), MigrationError> {
-        let state = self.state().await?;
-        if state.needs_bootstrap {
-            return Err(MigrationError::NeedsBootstrap);
-        }
-        if state.new.is_some() { Err(MigrationError::NeedsUp) } else { Ok(()) }
     }
 
     /// Makes all tables of an empty database; says so if it is not.
@@ -273,6 +259,24 @@ impl Migrations {
         let _ = lease.batch("ROLLBACK").await;
         let _ = lease.query("DELETE FROM locks WHERE key = $1", &[Param::text(LOCK)]).await;
     }
+}
+
+/// The parts of the layout that a node with these plugins needs.
+fn subsystems(plugins: &[String]) -> Vec<&'static Subsystem> {
+    let used = |name: &str| plugins.iter().any(|used| used == "bundled" || used == name);
+    SUBSYSTEMS.iter().filter(|s| s.name == "core" || used(s.name)).collect()
+}
+
+/// That a node with these plugins can work with the database.
+///
+/// # Errors
+/// What has to be done first.
+pub(super) async fn check(lease: &mut Lease, plugins: &[String]) -> Result<(), MigrationError> {
+    let state = State::read(lease, &subsystems(plugins)).await?;
+    if state.needs_bootstrap {
+        return Err(MigrationError::NeedsBootstrap);
+    }
+    if state.new.is_some() { Err(MigrationError::NeedsUp) } else { Ok(()) }
 }
 
 /// The schema if it is missing, and the records of migrations. Nodes that start at once take turns.

@@ -43,7 +43,12 @@ impl Pool {
             Some(connection) => connection,
             None => Connection::open(&self.server, &self.io).await?,
         };
-        Ok(Lease { connection: Some(connection), pool: Arc::clone(self), _turn: turn })
+        Ok(Lease {
+            connection: Some(connection),
+            in_transaction: false,
+            pool: Arc::clone(self),
+            _turn: turn,
+        })
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
@@ -103,6 +108,7 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Lease {
     connection: Option<Connection>,
+    in_transaction: bool,
     pool: Arc<Pool>,
     _turn: OwnedSemaphorePermit,
 }
@@ -137,9 +143,17 @@ impl Lease {
         .await
     }
 
-    /// Gives the connection up: what it was doing is not known to be over.
-    pub(crate) fn discard(&mut self) {
-        self.connection = None;
+    /// Begins a transaction. Without [`Lease::commit`], the connection goes with it.
+    pub(crate) async fn begin(&mut self, mode: &str) -> Result<(), DatabaseError> {
+        self.in_transaction = true;
+        self.batch(&format!("BEGIN {mode}")).await
+    }
+
+    /// Runs statements and ends the transaction; all of it lasts then.
+    pub(crate) async fn commit(&mut self, statements: &str) -> Result<(), DatabaseError> {
+        self.batch(&format!("{statements} COMMIT")).await?;
+        self.in_transaction = false;
+        Ok(())
     }
 
     /// The connection leaves while it is asked something: if the question is dropped or takes too
@@ -170,7 +184,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|_| !self.in_transaction) {
             self.pool.push(connection);
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 
 /// What kong.conf says in `pg_*`.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Settings {
     pub update_frequency: Duration,
     /// `db_update_propagation`: how long the replica may lag behind.
     pub update_propagation: Duration,
+    /// `plugins`: whose tables have to be there.
+    pub plugins: Vec<String>,
     /// The id of this node, a UUID: the author of its events.
     pub node_id: String,
 }
@@ -54,8 +56,8 @@ pub enum Tls {
     Off,
     /// Encrypted, whoever the server is.
     Unverified,
-    /// Encrypted, and the server's certificate is for its host and of these authorities.
-    Verified(Arc<RootCertStore>),
+    /// Encrypted, and the server's certificate is for its host, and one of these or of one of them.
+    Verified(Arc<[CertificateDer<'static>]>),
 }
 
 /// Bounds of a pool of connections.

@@ -5,5 +5,6 @@
 mod changes;
 mod endurance;
 mod kit;
+mod postgres;
 mod random;
 mod whole;

@@ -1,0 +1,328 @@
+//! A store in PostgreSQL: its entities, changes and look-ups.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use silverback_model::declarative::EMPTY_HASH;
+use silverback_model::errors::Fault;
+use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::cache::{Cache, Keeping, Known};
+use super::error::DatabaseError;
+use super::events::Author;
+use super::faults;
+use super::hint::{self, Hint};
+use super::io::Io;
+use super::migrations::{self, MigrationError};
+use super::pool::Pool;
+use super::settings::Settings;
+use super::sync::ear::Ear;
+use super::sync::{ASKED_FOR, Follower, Health, Order, Shared, load};
+use super::tables::Tables;
+use super::transaction::{Done, PgTransaction};
+use crate::dao::Dao;
+use crate::feed::Feed;
+use crate::transaction::{Kept, Transaction};
+use crate::{Change, Key, Options, Outcome, Sought, dao};
+
+/// How often a change is tried that loses against others.
+const TRIES: usize = 20;
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The tables are not ready.
+    #[error(transparent)]
+    Migrations(#[from] MigrationError),
+    /// No thread can be had.
+    #[error("can't start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl OpenError {
+    /// Whether the database could not be reached: it may come back.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, OpenError::Migrations(MigrationError::Database(error))
+            if error.is_unreachable())
+    }
+}
+
+/// A store in PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    shared: Arc<Shared>,
+    replica: Arc<Pool>,
+    author: Author,
+    orders: mpsc::UnboundedSender<Order>,
+    /// The last to go: connections need its thread.
+    io: Io,
+}
+
+impl Postgres {
+    /// Opens it and reads what is held in memory. If the database can't be reached, it begins with
+    /// what is known from before, and catches up as soon as it can.
+    pub(crate) async fn open(
+        settings: Settings,
+        keeping: Keeping,
+        kinds: Arc<Kinds>,
+        before: Option<Entities>,
+    ) -> Result<(Arc<Feed>, Postgres), OpenError> {
+        let io = Io::start()?;
+        let settings = Arc::new(settings);
+        let primary = Pool::new(settings.primary.clone(), io.handle());
+        let instance = Uuid::new_v4().to_string();
+        // It listens before it reads, so that it misses nothing.
+        let mut ear = Ear::new(Arc::clone(&settings), instance.clone());
+        let read = match ear.open(&io.handle()).await {
+            Ok(()) => read(&primary, &settings.plugins, &kinds).await,
+            Err(error) => Err(error.into()),
+        };
+        let (tables, entities) = match (read.map_err(OpenError::from), before) {
+            (Ok((tables, entities)), _) => (Some(Arc::new(tables)), entities),
+            (Err(error), Some(before)) if error.is_unreachable() => (None, before),
+            (Err(error), _) => return Err(error),
+        };
+        let feed = Arc::new(Feed::new(Arc::new(entities.clone()), EMPTY_HASH.to_owned()));
+        let shared = Arc::new(Shared {
+            primary,
+            feed: Arc::clone(&feed),
+            cache: Arc::new(Cache::new(keeping)),
+            health: Health::new(tables.is_some()),
+            tables: std::sync::Mutex::new(tables),
+            settings: Arc::clone(&settings),
+        });
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let follower = Follower::new(Arc::clone(&shared), inbox, io.handle(), entities, ear);
+        io.handle().spawn(follower.run());
+        io.handle().spawn(super::expiry::run(Arc::downgrade(&shared)));
+        let replica = settings.replica.clone().map(|server| Pool::new(server, io.handle()));
+        let replica = replica.unwrap_or_else(|| Arc::clone(&shared.primary));
+        let delay = settings.update_propagation.as_secs();
+        let author = Author { node: settings.node_id.clone(), instance, delay };
+        Ok((feed, Postgres { shared, replica, author, orders, io }))
+    }
+
+    /// Whether all entities of a kind are held in memory.
+    pub(crate) fn holds(kind: &str) -> bool {
+        !ASKED_FOR.contains(&kind)
+    }
+
+    /// What is wrong with the database; nothing if it can be asked.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let health = &self.shared.health;
+        if health.reachable.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(health.error.lock().map(|error| error.clone()).unwrap_or_default())
+    }
+
+    async fn tables(&self) -> Result<Arc<Tables>, DatabaseError> {
+        if let Some(tables) = self.shared.known_tables() {
+            return Ok(tables);
+        }
+        let kinds = Arc::clone(self.shared.feed.state().entities.kinds());
+        let tables = Tables::read(&mut self.shared.primary.get().await?, &kinds).await?;
+        let tables = Arc::new(tables);
+        self.shared.set_tables(Some(Arc::clone(&tables)));
+        Ok(tables)
+    }
+
+    async fn reader(&self) -> Result<PgTransaction, DatabaseError> {
+        let tables = self.tables().await?;
+        Ok(PgTransaction::to_read(self.shared.primary.get().await?, tables))
+    }
+
+    /// The entity that a key names, as clients see it.
+    pub(crate) async fn select(
+        &self,
+        kinds: &Kinds,
+        kind: &Kind,
+        key: Key<'_>,
+    ) -> Outcome<Option<Kept>> {
+        let mut reader = self.reader().await.map_err(|error| faults::of_database(&error))?;
+        let found = Dao { kinds, transaction: &mut reader }.find(kind, key).await?;
+        found.map(|record| dao::shown(kind, &record)).transpose()
+    }
+
+    /// A page of a kind, as clients see it.
+    pub(crate) async fn page(&self, kind: &Kind, query: &PageQuery<'_>) -> Outcome<Page> {
+        let mut reader = self.reader().await.map_err(|error| faults::of_database(&error))?;
+        let page = reader.page(kind, query).await?;
+        let records = page.records.iter().map(|record| dao::shown(kind, record));
+        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next })
+    }
+
+    /// Makes a change, and says by which version it is published; none if there was nothing to do,
+    /// or it could not be read again at once.
+    pub(crate) async fn write(
+        &self,
+        name: &str,
+        change: Change<'_>,
+        options: &Options,
+    ) -> Outcome<(Option<Kept>, Option<u64>)> {
+        let kinds = Arc::clone(self.shared.feed.state().entities.kinds());
+        for attempt in 1.. {
+            let mut transaction = self.begin().await?;
+            let applied = change.clone().apply(&kinds, &mut transaction, name, options).await;
+            let lost = transaction.lost && attempt < TRIES;
+            let record = match applied {
+                Err(_) if lost => {
+                    drop(transaction);
+                    pause(attempt).await;
+                    continue;
+                }
+                applied => applied?,
+            };
+            if transaction.changes.is_empty() {
+                return Ok((record, None));
+            }
+            match transaction.commit_with_events(&self.author).await {
+                Ok(done) => return Ok((record, self.publish(&kinds, &done).await)),
+                Err((_, true)) if attempt < TRIES => pause(attempt).await,
+                Err((fault, _)) => return Err(fault),
+            }
+        }
+        unreachable!("the last try has returned")
+    }
+
+    async fn begin(&self) -> Outcome<PgTransaction> {
+        let begun = async {
+            let tables = self.tables().await?;
+            // A connection that was closed while it was idle is found out here, and only here.
+            match PgTransaction::to_change(self.shared.primary.get().await?, tables.clone()).await {
+                Err(error) if error.is_unreachable() => {
+                    PgTransaction::to_change(self.shared.primary.get().await?, tables).await
+                }
+                begun => begun,
+            }
+        };
+        begun.await.map_err(|error: DatabaseError| faults::of_database(&error))
+    }
+
+    /// Has a change read back, and says by which version it is published.
+    async fn publish(&self, kinds: &Kinds, done: &[Done]) -> Option<u64> {
+        let hints =
+            done.iter().filter_map(|done| Some(Hint::of(kinds.get(&done.change.kind)?, done)));
+        self.follow(hints.collect()).await
+    }
+
+    async fn follow(&self, hints: Vec<Hint>) -> Option<u64> {
+        // Before the answer, whatever the task has to do first.
+        hints.iter().for_each(|hint| self.shared.cache.forget(hint));
+        let (done, version) = oneshot::channel();
+        self.orders.send(Order { hints, kinds: None, done: Some(done) }).ok()?;
+        version.await.ok()
+    }
+
+    /// Puts entities in, and says by which version they are published.
+    pub(crate) async fn import(&self, entities: &Entities) -> Outcome<Option<u64>> {
+        let mut transaction = self.begin().await?;
+        for (kind, records) in entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces")
+        {
+            for record in records.iter() {
+                match transaction.get(kind, &kind.key(record)).await? {
+                    Some(old) => transaction.update(kind, &old, Arc::clone(record)).await?,
+                    None => transaction.insert(kind, Arc::clone(record)).await?,
+                }
+            }
+        }
+        let committed = transaction.commit_with_events(&self.author).await;
+        let done = committed.map_err(|(fault, _)| fault)?;
+        Ok(self.publish(entities.kinds(), &done).await)
+    }
+
+    /// Goes on with other kinds.
+    pub(crate) async fn renew(&self, kinds: Arc<Kinds>) -> Outcome<()> {
+        let (done, renewed) = oneshot::channel();
+        let order = Order { hints: vec![Hint::All], kinds: Some(kinds), done: Some(done) };
+        let gone = || Fault::database_unreachable("the database can't be reached");
+        self.orders.send(order).map_err(|_| gone())?;
+        renewed.await.map(drop).map_err(|_| gone())
+    }
+
+    /// The entity of a kind with this value in a unique field, or in `id`.
+    pub(crate) fn find(&self, kind: &str, field: &str, value: &str) -> Sought {
+        let by_id = field == "id";
+        let (name, value) = (field.to_owned(), value.to_owned());
+        let lookup = hint::lookup(kind, field, &value);
+        self.seek(kind, lookup, move |mut reader, kind| {
+            async move {
+                let found = match by_id {
+                    true => reader.get(&kind, &value).await?,
+                    false => reader.by(&kind, &name, &value).await?,
+                };
+                Ok(found.into_iter().collect())
+            }
+            .boxed()
+        })
+    }
+
+    /// The entities of a kind whose field refers to the entity of this id.
+    pub(crate) fn children(&self, kind: &str, field: &str, parent: &str) -> Sought {
+        let (name, parent) = (field.to_owned(), parent.to_owned());
+        let lookup = hint::lookup(kind, field, &parent);
+        self.seek(kind, lookup, move |mut reader, kind| {
+            async move { Ok(reader.children(&kind, &name, &parent).await?.into()) }.boxed()
+        })
+    }
+
+    fn seek(
+        &self,
+        name: &str,
+        lookup: hint::Lookup,
+        ask: impl FnOnce(
+            PgTransaction,
+            Kind,
+        ) -> futures_util::future::BoxFuture<'static, Outcome<Arc<[Kept]>>>
+        + Send
+        + 'static,
+    ) -> Sought {
+        let (seen, stale) = match self.shared.cache.get(lookup) {
+            Known::Answer(answer) => return Sought::Now(answer),
+            Known::Coming(coming) => return Sought::Later(coming.boxed()),
+            Known::Unknown { seen, stale } => (seen, stale),
+        };
+        let kinds = Arc::clone(self.shared.feed.state().entities.kinds());
+        let Some(kind) = kinds.get(name).cloned() else { return Sought::Now([].into()) };
+        let (shared, replica) = (Arc::clone(&self.shared), Arc::clone(&self.replica));
+        let asking = async move {
+            let reader = async {
+                let mut lease = replica.get().await?;
+                let tables = match shared.known_tables() {
+                    Some(tables) => tables,
+                    None => Arc::new(Tables::read(&mut lease, &kinds).await?),
+                };
+                Ok(PgTransaction::to_read(lease, tables))
+            };
+            let reader = reader.await.map_err(|error: DatabaseError| faults::of_database(&error));
+            ask(reader?, kind).await
+        };
+        let coming = self.shared.cache.ask(name, lookup, (seen, stale), asking.boxed());
+        // It comes whether or not the one that asked is still there: others may wait for it.
+        self.io.handle().spawn(coming.clone().map(drop));
+        Sought::Later(coming.boxed())
+    }
+}
+
+/// Waits a little longer with each try, and not as long as another that lost as well.
+async fn pause(attempt: usize) {
+    let spread = (Uuid::new_v4().as_u128() % 8) as u64;
+    let millis = (attempt as u64).min(10) * 2 + spread;
+    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+}
+
+/// What is held, by a database whose tables are ready.
+async fn read(
+    primary: &Arc<Pool>,
+    plugins: &[String],
+    kinds: &Arc<Kinds>,
+) -> Result<(Tables, Entities), MigrationError> {
+    let mut lease = primary.get().await?;
+    migrations::check(&mut lease, plugins).await?;
+    let tables = Tables::read(&mut lease, kinds).await?;
+    let entities = load::all(&mut lease, &tables, kinds).await?;
+    Ok((tables, entities))
+}
