@@ -39,8 +39,8 @@ fn a_setting() {
     );
     check(
         Builder::new().set("plugins", "bundled,x"),
-        "plugins: x enabled but not installed: neither bundled nor offered by a plugin server \
-         (pluginserver_names)",
+        "plugins: x enabled but not installed: neither bundled, nor offered by a plugin server \
+         (pluginserver_names), nor found as kong/plugins/NAME/handler.lua (lua_package_path)",
     );
 }
 

@@ -68,7 +68,7 @@ impl Parts {
             plugins: typed(of("plugins"), [], &mut errors),
             certificates: typed(of("certificates"), [], &mut errors),
             snis: typed(of("snis"), [], &mut errors),
-            ca_certificates: typed(of("certificates"), [], &mut errors),
+            ca_certificates: typed(of("ca_certificates"), [], &mut errors),
             directory,
         };
         (parts, errors)

@@ -121,7 +121,7 @@ impl Configuration {
                         if rebase.is_some() =>
                     {
                         if let (Some(rebase), Some(base)) = (rebase.take(), done) {
-                            configuration.adopt(&rebase.of, base);
+                            configuration.adopt(&rebase.of, &base);
                         }
                     }
                 }
@@ -205,7 +205,7 @@ impl Configuration {
 
     /// Goes on from a new base, which was made of these entities. If more than patches came
     /// meanwhile, all has been compiled anew, and the base is not needed.
-    fn adopt(&self, of: &Entities, base: Snapshot) {
+    fn adopt(&self, of: &Entities, base: &Snapshot) {
         let now = Arc::clone(&self.compiled.borrow());
         let mut changed = COMPILED.iter().filter(|kind| !of.shares(&now, kind));
         if !changed.all(|kind| PATCHED.contains(kind)) {
