@@ -1,6 +1,6 @@
 //! What the host of Lua plugins is told.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 /// What the host of Lua plugins is told: settings of kong.conf, in the units they are used in.
 #[derive(Debug, Clone)]
@@ -13,10 +13,6 @@ pub struct Config {
     pub directory: PathBuf,
     /// The user's home, under which luarocks keeps a tree.
     pub home: Option<PathBuf>,
-    /// The most a Lua state may hold, bytes; 0 for no limit.
-    pub memory_limit: usize,
-    /// How long Lua may run without giving way to others.
-    pub budget: Duration,
     /// `untrusted_lua`.
     pub untrusted: Untrusted,
     /// `untrusted_lua_sandbox_requires`.
@@ -55,8 +51,6 @@ impl Default for Config {
             package_cpath: String::new(),
             directory: PathBuf::from("."),
             home: None,
-            memory_limit: 0,
-            budget: Duration::from_secs(10),
             untrusted: Untrusted::Sandbox,
             sandbox_requires: Vec::new(),
             sandbox_environment: Vec::new(),

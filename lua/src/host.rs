@@ -260,6 +260,7 @@ fn find(shared: &Arc<Shared>, state: &Rc<State>, name: &str) -> Result<Option<Pl
         .map_err(|error| format!("schema.lua: {error}"))?;
     let phases = phases(&class);
     check_phases(phases)?;
+    warn_of_parts(state, name)?;
     let known =
         Arc::new(Known { shared: shared.clone(), name: name.to_owned(), schema: schema.clone() });
     Ok(Some(Plugin {
@@ -271,6 +272,26 @@ fn find(shared: &Arc<Shared>, state: &Rc<State>, name: &str) -> Result<Option<Pl
         schema,
         configure: Box::new(move |configuration| Ok(configure(&known, configuration, phases))),
     }))
+}
+
+/// Files that a plugin of Kong's may have, and what it does without here.
+const PARTS: [(&str, &str); 3] = [
+    ("daos", "its own entities"),
+    ("api", "its own paths of the Admin API"),
+    ("migrations.init", "its own tables"),
+];
+
+/// Says which files of a plugin have no effect. Its handlers run all the same; one that needs what
+/// is missing fails its requests.
+fn warn_of_parts(state: &State, name: &str) -> Result<(), String> {
+    for (part, what) in PARTS {
+        let module = format!("kong.plugins.{name}.{part}");
+        if let Some(file) = state.module_file(&module).map_err(|error| plain(&error))? {
+            let text = format!("{file} is not read: {what} are not available yet");
+            log(LogLevel::Warn, name, &text);
+        }
+    }
+    Ok(())
 }
 
 /// The phases that a handler has functions for.

@@ -55,7 +55,7 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
         let chunk = state.lua.load(*source).set_name(format!("@silverback/kong/{name}.lua"));
         chunk.call::<()>((&kong, &native))?;
     }
-    // Caches, DAOs, timers and events are modules of the library.
+    // Timers and events are modules of the library.
     state.require::<mlua::Value>("silverback.kong").map(|_| ())
 }
 

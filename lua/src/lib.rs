@@ -7,8 +7,6 @@
 //! PDK, and [`ngx`]. [`host`] finds the plugins and makes handlers of their configurations:
 //! [`schema`] reads what those may hold, [`plugins`] keeps what a state has loaded.
 
-#![allow(dead_code, reason = "results of runs are for expressions, which come next")]
-
 mod config;
 
 mod state;

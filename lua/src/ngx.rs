@@ -13,7 +13,6 @@ mod variable;
 mod flow;
 mod timer;
 
-mod entities;
 mod events;
 
 mod dict;
@@ -61,7 +60,6 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
     variable::register(state, &native)?;
     flow::register(state, &ngx, &native)?;
     timer::register(state, &ngx, &native)?;
-    entities::register(state, &native)?;
     events::register(state, &native)?;
     codec::register(state, &ngx, &native)?;
     digest::register(state, &ngx, &native)?;

@@ -81,7 +81,7 @@ impl State {
     }
 
     /// The file that a module would be loaded from.
-    fn module_file(&self, module: &str) -> mlua::Result<Option<String>> {
+    pub(crate) fn module_file(&self, module: &str) -> mlua::Result<Option<String>> {
         let package: Table = self.lua.globals().get("package")?;
         let path: String = package.get("path")?;
         let name = module.replace('.', "/");

@@ -96,9 +96,6 @@ impl State {
         modules::register(&state)?;
         ngx::register(&state)?;
         kong::register(&state)?;
-        if config.memory_limit > 0 {
-            state.lua.set_memory_limit(config.memory_limit)?;
-        }
         Ok(state)
     }
 

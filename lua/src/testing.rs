@@ -106,12 +106,6 @@ pub(crate) fn run(state: &Rc<State>, exchange: &mut Exchange, source: &str) -> E
     runtime.block_on(local.run_until(scheduler::run(state, exchange, &function, &[], true)))
 }
 
-/// Runs a chunk of Lua in a fresh state: what it returned as text, or its error.
-pub(crate) fn eval(source: &str) -> Result<String, String> {
-    let state = state();
-    texts(run(&state, &mut exchange(), source))
-}
-
 /// An ending as text: the results with blanks between them, or the error.
 pub(crate) fn texts(ending: Ending) -> Result<String, String> {
     match ending {

@@ -1,4 +1,4 @@
--- What `kong` has beyond the PDK: caches, DAOs, timers, events.
+-- What `kong` has beyond the PDK's functions: timers and events.
 
 local native = require "silverback.native"
 
@@ -32,18 +32,6 @@ for _, part in ipairs { kong.request or {}, kong.response or {},
   end
 end
 
--- The document about the request is a table for Lua, text for plugin servers.
-local serialize = kong.log and kong.log.serialize
-if serialize then
-  local decode = require("cjson").decode
-  -- Kong's own plugins hand in { ngx = ngx, kong = kong }, which changes nothing.
-  kong.log.serialize = function()
-    local document, problem = call(serialize)
-    if type(document) == "string" then return decode(document) end
-    return document, problem
-  end
-end
-
 -- Captures without a name are a list, however few.
 local get_uri_captures = kong.request and kong.request.get_uri_captures
 if get_uri_captures then
@@ -55,9 +43,6 @@ if get_uri_captures then
   end
 end
 
-kong.timer = kong.timer or require "silverback.kong.timer"
-kong.cache = kong.cache or require("silverback.kong.cache").new "cache"
-kong.core_cache = kong.core_cache or require("silverback.kong.cache").new "core_cache"
-kong.db = kong.db or require "silverback.kong.db"
-kong.worker_events = kong.worker_events or require "silverback.kong.events".worker
-kong.cluster_events = kong.cluster_events or require "silverback.kong.events".cluster
+kong.timer = require "silverback.kong.timer"
+kong.worker_events = require "silverback.kong.events".worker
+kong.cluster_events = require "silverback.kong.events".cluster

@@ -29,10 +29,14 @@ local function entry_of(key)
   if not entry then
     return nil
   end
-  if entry.ends <= now() or entry.generation ~= generation(key) then
+  if entry.generation ~= generation(key) then
     entries[key] = nil
     count = count - 1
     return nil
+  end
+  -- What has ended still serves where nothing newer can be had.
+  if entry.ends <= now() then
+    return nil, entry
   end
   return entry
 end
@@ -56,11 +60,14 @@ end
 local function load(key, opts, callback, ...)
   local before = generation(key)
   local ok, value, err, ttl = pcall(callback, ...)
-  if not ok then
-    return nil, "callback threw an error: " .. tostring(value)
-  end
-  if err ~= nil then
-    return nil, tostring(err)
+  if not ok or err ~= nil then
+    local _, stale = entry_of(key)
+    local again = opts and opts.resurrect_ttl or setting("db_resurrect_ttl") or 30
+    if stale and again > 0 then
+      keep(key, stale.value, again, before)
+      return stale.value, nil, 4
+    end
+    return nil, ok and tostring(err) or "callback threw an error: " .. tostring(value)
   end
   if value == nil then
     keep(key, nil, seconds(opts and opts.neg_ttl or ttl, setting("db_cache_neg_ttl")), before)
@@ -84,14 +91,14 @@ local function load_once(key, opts, callback, ...)
   local has, semaphore = pcall(require, "ngx.semaphore")
   local mine = { count = 0, semaphore = has and semaphore.new(0) or nil }
   running[key] = mine.semaphore and mine or nil
-  local value, err = load(key, opts, callback, ...)
+  local value, err, level = load(key, opts, callback, ...)
   if running[key] == mine then
     running[key] = nil
   end
   if mine.count > 0 then
     mine.semaphore:post(mine.count)
   end
-  return value, err, 3
+  return value, err, level or 3
 end
 
 local function check_key(key)
@@ -130,7 +137,8 @@ function cache:get_bulk(bulk, opts)
   if type(bulk) ~= "table" then error("bulk must be a table", 2) end
   if opts ~= nil and type(opts) ~= "table" then error("opts must be a table", 2) end
   local results = { n = 0 }
-  for i = 1, bulk.n or #bulk, 4 do
+  -- Its n counts look-ups, of four members each.
+  for i = 1, bulk.n and bulk.n * 4 or #bulk, 4 do
     local value, err, level = self:get(bulk[i], bulk[i + 1], bulk[i + 2], bulk[i + 3])
     local n = results.n
     results[n + 1], results[n + 2], results[n + 3] = value, err, level

@@ -41,11 +41,6 @@ impl Timers {
         self.exiting.set(true);
         self.stop.notify_waiters();
     }
-
-    /// How many timers run.
-    pub(crate) fn running(&self) -> usize {
-        self.running.get()
-    }
 }
 
 /// A timer: what it runs, and for whom.
