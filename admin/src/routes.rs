@@ -86,7 +86,7 @@ pub(crate) const ALL: &[Own] = &[
     own("/openapi.json", &[(Method::GET, Now(openapi::show))]),
     own("/plugins/enabled", &[(Method::GET, Now(plugins::enabled))]),
     own("/plugins/schema/{name}", &[(Method::GET, Now(plugins::schema))]),
-    own("/proxy-cache", &[(Method::DELETE, Now(proxy_cache::flush))]),
+    own("/proxy-cache", &[(Method::DELETE, Later(|call| Box::pin(proxy_cache::flush(call))))]),
     own(
         "/proxy-cache/{cache_key}",
         &[

@@ -7,6 +7,7 @@ mod record;
 
 pub use record::{Entity, Record, WORKSPACE, shown};
 
+pub mod counters;
 pub mod declarative;
 pub mod entities;
 pub mod errors;

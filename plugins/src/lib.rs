@@ -52,11 +52,13 @@ pub struct Config {
     pub trusted: Vec<String>,
     /// `mem_cache_size`: how much proxy-cache may keep, in bytes.
     pub cache_bytes: u64,
+    /// Whether there is a database, so that a policy may be `cluster`.
+    pub cluster: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { trusted: Vec::new(), cache_bytes: 128 << 20 }
+        Config { trusted: Vec::new(), cache_bytes: 128 << 20, cluster: false }
     }
 }
 
@@ -77,9 +79,30 @@ pub fn purge_cached(memory: Option<&str>, key: &str) -> bool {
     memories(memory).iter().filter(|memory| memory.purge(key)).count() > 0
 }
 
-/// Drops all that proxy-cache keeps.
-pub fn flush_cache() {
-    memories(None).iter().for_each(|memory| memory.flush());
+/// Drops all that proxy-cache keeps: in the memory of a name, or in all.
+pub fn flush_cache(memory: Option<&str>) {
+    memories(memory).iter().for_each(|memory| memory.flush());
+}
+
+/// How much is kept in a memory that all workers share.
+#[derive(Debug, Clone)]
+pub struct MemoryUse {
+    /// The name: that of Kong's shared dictionary.
+    pub name: String,
+    /// In use, in bytes.
+    pub used: u64,
+    /// How much may be, in bytes.
+    pub most: u64,
+}
+
+/// The memories that plugins keep something in: proxy-cache's, and that of the counters of limits.
+pub fn memories_in_use() -> Vec<MemoryUse> {
+    let (used, most) = limits::local::COUNTERS.bytes();
+    let counters = MemoryUse { name: "kong_rate_limiting_counters".to_owned(), used, most };
+    let mut all = proxy_cache::memory::in_use();
+    all.push(counters);
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
 }
 
 fn memories(name: Option<&str>) -> Vec<Arc<Memory>> {
@@ -104,12 +127,12 @@ pub fn bundled(config: &Config) -> Vec<Plugin> {
         key_auth::plugin(),
         prometheus::plugin(),
         proxy_cache::plugin(config.cache_bytes),
-        rate_limiting::plugin(&trust),
+        rate_limiting::plugin(&trust, config.cluster),
         redirect::plugin(),
         request_size_limiting::plugin(),
         request_termination::plugin(),
         request_transformer::plugin(),
-        response_ratelimiting::plugin(&trust),
+        response_ratelimiting::plugin(&trust, config.cluster),
         response_transformer::plugin(),
         syslog,
         tcp_log,

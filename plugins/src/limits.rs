@@ -1,6 +1,7 @@
 //! Limits of so many in a window of time, and who counts: what rate-limiting and
 //! response-ratelimiting have in common (`kong/plugins/{rate,response-rate}limiting/policies/`).
 
+pub(crate) mod cluster;
 pub(crate) mod local;
 pub(crate) mod remote;
 pub(crate) mod synced;
@@ -52,6 +53,16 @@ impl Owner {
         route.copy_from_slice(self.route.as_bytes());
         service.copy_from_slice(self.service.as_bytes());
         bytes
+    }
+
+    /// The route, or nil.
+    pub(crate) fn route(&self) -> Uuid {
+        self.route
+    }
+
+    /// The service, or nil.
+    pub(crate) fn service(&self) -> Uuid {
+        self.service
     }
 
     /// Kong's form of it in keys that other nodes see.

@@ -9,21 +9,34 @@ use futures_util::future::LocalBoxFuture;
 use http::StatusCode;
 use serde::Deserialize;
 use silverback_macros::Config;
+use silverback_model::counters::Tally;
 use silverback_pdk::{Configuration, Exchange, Flow, LogLevel, Plugin, PluginFault, kong};
 
 use crate::{
-    limits::{self, Limit, Moment, Owner, Period, Used, local::COUNTERS, remote, synced::Synced},
+    limits::{
+        self, Limit, Moment, Owner, Period, Used,
+        cluster::{Counting, with_policy},
+        local::COUNTERS,
+        remote,
+        synced::Synced,
+    },
     native::native_made,
     redis::{Redis, RedisFault, RedisSettings},
     tls::Trust,
 };
 
-pub(crate) fn plugin(trust: &Trust) -> Plugin {
+pub(crate) fn plugin(trust: &Trust, cluster: bool) -> Plugin {
     let trust = trust.clone();
-    native_made(910, move |config, configuration| RateLimiting::new(config, configuration, &trust))
-        .access_when(RateLimiting::is_local, RateLimiting::access)
-        .access_later_when(|this| !this.is_local(), RateLimiting::access_by_redis)
-        .build()
+    let mut plugin = native_made(910, move |config, configuration| {
+        RateLimiting::new(config, configuration, &trust)
+    })
+    .access_when(RateLimiting::is_local, RateLimiting::access)
+    .access_later_when(|this| !this.is_local(), RateLimiting::access_elsewhere)
+    .build();
+    if cluster {
+        plugin.schema = with_policy(plugin.schema);
+    }
+    plugin
 }
 
 /// Lets so many requests pass within a second, minute, hour, day, month or year, and refuses the
@@ -62,10 +75,13 @@ struct Settings {
     /// The path whose requests are counted together, with `limit_by` path.
     #[field(typedef = path)]
     path: Option<String>,
-    /// Where is counted: on each node by itself, or in Redis for all.
+    /// Where is counted: on each node by itself, in the database for all nodes of a cluster
+    /// (`cluster`, where there is a database; on SQLite the node is all of its cluster), or in
+    /// Redis for all that use it.
     #[field(len_min = 0, default = "local", one_of("local", "redis"))]
     policy: Option<String>,
-    /// Whether requests pass when Redis can't be asked; else they are answered 500.
+    /// Whether requests pass when Redis or the database can't be asked; else they are answered
+    /// 500.
     #[field(required, default = true)]
     fault_tolerant: bool,
     /// The Redis of the policy redis.
@@ -90,7 +106,9 @@ struct RateLimiting {
     settings: Settings,
     limits: Vec<Limit>,
     by: By,
-    owner: [u8; 33],
+    owner: Owner,
+    /// What keys of this node's own counters begin with.
+    own_keys: [u8; 33],
     /// What keys in Redis begin with.
     prefix: String,
     policy: Policy,
@@ -111,6 +129,7 @@ enum By {
 /// Who counts.
 enum Policy {
     Local,
+    Cluster,
     Redis(Redis),
     Synced(Arc<Synced>),
 }
@@ -141,6 +160,7 @@ impl RateLimiting {
                     Policy::Redis(redis)
                 }
             }
+            Some("cluster") => Policy::Cluster,
             _ => Policy::Local,
         };
         let owner = Owner::of(configuration);
@@ -151,7 +171,8 @@ impl RateLimiting {
         Ok(RateLimiting {
             limits: settings.limits(),
             by,
-            owner: bytes,
+            owner,
+            own_keys: bytes,
             prefix: format!("ratelimit:{}:", owner.text()),
             policy,
             status: status(code)?,
@@ -165,34 +186,48 @@ impl RateLimiting {
 
     fn access(&self, exchange: &mut Exchange) -> Flow {
         let now = Moment::of(exchange.timing.began);
-        let used = self.with_identifier(exchange, |identifier| {
-            COUNTERS.take(&[&self.owner, identifier.as_bytes()], &self.limits, now)
-        });
+        let used = self.with_identifier(exchange, |who| self.take_here(who, now));
         self.decide(exchange, used, now)
     }
 
-    fn access_by_redis<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+    fn take_here(&self, who: &str, now: Moment) -> Used {
+        COUNTERS.take(&[&self.own_keys, who.as_bytes()], &self.limits, now)
+    }
+
+    fn access_elsewhere<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
         Box::pin(async move {
             let now = Moment::of(exchange.timing.began);
-            let keys = self.with_identifier(exchange, |identifier| self.keys(identifier, now));
-            match self.take(&keys, now).await {
+            match self.take(exchange, now).await {
                 Ok(used) => self.decide(exchange, used, now),
                 Err(fault) if self.settings.fault_tolerant => {
                     let text = format!("requests pass uncounted: {fault}");
                     silverback_pdk::log(LogLevel::Err, "rate-limiting", &text);
                     Flow::Next
                 }
-                Err(fault) => Flow::Fail(fault.to_string()),
+                Err(fault) => Flow::Fail(fault),
             }
         })
     }
 
-    async fn take(&self, keys: &[String], now: Moment) -> Result<Used, RedisFault> {
-        match &self.policy {
-            Policy::Redis(redis) => remote::take(redis, keys, &self.limits, now).await,
-            Policy::Synced(synced) => synced.take(keys, &self.limits, now).await,
-            Policy::Local => Ok(Used::default()),
-        }
+    async fn take(&self, exchange: &Exchange, now: Moment) -> Result<Used, String> {
+        let limits = &self.limits;
+        let keys = || self.with_identifier(exchange, |who| self.keys(who, now));
+        let taken = match &self.policy {
+            Policy::Redis(redis) => remote::take(redis, &keys(), limits, now).await,
+            Policy::Synced(synced) => synced.take(&keys(), limits, now).await,
+            Policy::Local => Ok(self.with_identifier(exchange, |who| self.take_here(who, now))),
+            Policy::Cluster => {
+                let (tally, owner) = (Tally::Requests, self.owner);
+                let taken = self.with_identifier(exchange, |who| {
+                    Counting { tally, owner, who, limits, name: None, now }.take(exchange)
+                });
+                return match taken {
+                    Some(answer) => answer.get().await,
+                    None => Ok(self.with_identifier(exchange, |who| self.take_here(who, now))),
+                };
+            }
+        };
+        taken.map_err(|fault: RedisFault| fault.to_string())
     }
 
     /// A key for each limit, as Kong writes it: windows are named by their first millisecond.

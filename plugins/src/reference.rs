@@ -1,5 +1,6 @@
 //! `docs/plugins/NAME.md` is made from a plugin's schema and doc comments, and from the example
-//! in `docs/plugins/NAME.yml`, which is loaded here.
+//! in `docs/plugins/NAME.yml`, which is loaded here. What is asked of it and answered stands in
+//! `docs/plugins/NAME.console`; `e2e/tests/it/docs.rs` does so.
 
 use std::{fmt::Write, fs, path::PathBuf, sync::Arc};
 
@@ -13,14 +14,15 @@ use silverback_pdk::{Configuration, Plugin};
 use super::{Config, bundled as bundled_with};
 
 fn bundled() -> Vec<Plugin> {
-    bundled_with(&Config::default())
+    // With a database, where policies may be `cluster`.
+    bundled_with(&Config { cluster: true, ..Config::default() })
 }
 
 fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "docs", "plugins", name].iter().collect()
 }
 
-fn render(plugin: &Plugin, example: &str) -> String {
+fn render(plugin: &Plugin, example: &str, console: &str) -> String {
     let Plugin { name, priority, phases, schema, .. } = plugin;
     let mut page = format!("# {name}\n\n{}\n\n", schema.description);
     let _ = writeln!(page, "- Phases: {phases}; priority {priority}");
@@ -35,8 +37,9 @@ fn render(plugin: &Plugin, example: &str) -> String {
     let _ = write!(
         page,
         "To run it: `KONG_DATABASE=off KONG_DECLARATIVE_CONFIG=docs/plugins/{name}.yml silverback \
-         start`.\n\nThis page is made from the plugin's source and the example beside it by \
-         `SILVERBACK_BLESS=1 cargo test -p silverback-plugins`.\n"
+         start`, with an upstream on port 9000. Then:\n\n```console\n{console}```\n\nThis page is \
+         made from the plugin's source and the example beside it by `SILVERBACK_BLESS=1 cargo test \
+         -p silverback-plugins`. The tests run the example.\n"
     );
     page
 }
@@ -120,7 +123,9 @@ fn every_plugin_has_a_page_and_its_example_can_be_loaded() {
         let example = fs::read_to_string(file(&format!("{name}.yml")))
             .unwrap_or_else(|error| panic!("docs/plugins/{name}.yml, an example: {error}"));
         check(name, &example, &kinds);
-        let (path, page) = (file(&format!("{name}.md")), render(&plugin, &example));
+        let console = fs::read_to_string(file(&format!("{name}.console")))
+            .unwrap_or_else(|error| panic!("docs/plugins/{name}.console, what to ask: {error}"));
+        let (path, page) = (file(&format!("{name}.md")), render(&plugin, &example, &console));
         if std::env::var_os("SILVERBACK_BLESS").is_some() {
             fs::write(&path, &page).unwrap();
         }

@@ -1,42 +1,57 @@
 //! response-ratelimiting: limits on what upstreams say that an answer has cost
 //! (`kong/plugins/response-ratelimiting/`).
 
+mod named;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures_util::future::LocalBoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use futures_util::future::{LocalBoxFuture, try_join_all};
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use silverback_macros::Config;
-use silverback_model::schema::{Field, Schema};
+use silverback_model::{
+    counters::Tally,
+    schema::{Field, Schema},
+};
 use silverback_pdk::{
     Answer, Configuration, Exchange, Flow, LogLevel, Plugin, Source, Value, kong,
 };
 
+use self::named::{Named, cost};
 use crate::{
     limits::{
-        self, Limit, Moment, Owner, Period, Used, is_exceeded,
+        self, Limit, Moment, Owner, Used,
+        cluster::{Counting, with_policy},
+        is_exceeded,
         local::COUNTERS,
         number,
         remote::{self, life},
     },
     native::native_made,
     rate_limiting::schema::{in_order, old_names, with_config},
-    redis::{Redis, RedisFault, RedisSettings},
+    redis::{Redis, RedisSettings},
     tls::Trust,
 };
 
-pub(crate) fn plugin(trust: &Trust) -> Plugin {
+pub(crate) fn plugin(trust: &Trust, cluster: bool) -> Plugin {
     let trust = trust.clone();
-    native_made(900, move |settings, configuration| {
+    let mut plugin = native_made(900, move |settings, configuration| {
         Ok(ResponseRateLimiting::new(settings, configuration, &trust))
     })
     .access_when(ResponseRateLimiting::is_local, ResponseRateLimiting::access)
-    .access_later_when(|this| !this.is_local(), ResponseRateLimiting::access_by_redis)
+    .access_later_when(|this| !this.is_local(), ResponseRateLimiting::access_elsewhere)
     .header_filter_when(ResponseRateLimiting::is_local, ResponseRateLimiting::header_filter)
-    .header_filter_later_when(|this| !this.is_local(), ResponseRateLimiting::header_filter_by_redis)
-    .build()
+    .header_filter_later_when(
+        |this| !this.is_local(),
+        ResponseRateLimiting::header_filter_elsewhere,
+    )
+    .build();
+    if cluster {
+        plugin.schema = with_policy(plugin.schema);
+    }
+    plugin
 }
 
 /// Limits what answers cost: upstreams say in a header what each has cost of which limit.
@@ -49,10 +64,13 @@ struct Settings {
     /// What has counters of its own. Requests of no consumer are counted by the client's address.
     #[field(default = "consumer", one_of("consumer", "credential", "ip"))]
     limit_by: Option<String>,
-    /// Where is counted: on each node by itself, or in Redis for all.
+    /// Where is counted: on each node by itself, in the database for all nodes of a cluster
+    /// (`cluster`, where there is a database; on SQLite the node is all of its cluster), or in
+    /// Redis for all that use it.
     #[field(default = "local", one_of("local", "redis"))]
     policy: Option<String>,
-    /// Whether requests pass when Redis can't be asked; else they are answered 500.
+    /// Whether requests pass when Redis or the database can't be asked; else they are answered
+    /// 500.
     #[field(required, default = true)]
     fault_tolerant: bool,
     /// The Redis of the policy redis.
@@ -111,21 +129,20 @@ fn in_order_of(limit: &Json) -> Result<(), String> {
 struct ResponseRateLimiting {
     settings: Settings,
     named: Vec<Named>,
-    owner: [u8; 33],
+    owner: Owner,
+    /// What keys of this node's own counters begin with.
+    own_keys: [u8; 33],
     /// What keys in Redis begin with.
     prefix: String,
-    redis: Option<Redis>,
+    policy: Policy,
     header: Option<HeaderName>,
 }
 
-/// A limit that has a name.
-struct Named {
-    name: String,
-    limits: Vec<Limit>,
-    /// The header that tells the upstream what is left.
-    to_upstream: Option<HeaderName>,
-    /// For each period the headers that tell the client.
-    to_client: Vec<Option<[HeaderName; 2]>>,
+/// Who counts.
+enum Policy {
+    Local,
+    Cluster,
+    Redis(Redis),
 }
 
 /// The first byte of the keys of this plugin's counters.
@@ -144,7 +161,11 @@ impl ResponseRateLimiting {
         let mut bytes = [TAG; 33];
         let (_, ids) = bytes.split_at_mut(1);
         ids.copy_from_slice(&owner.bytes());
-        let by_redis = settings.policy.as_deref() == Some("redis");
+        let policy = match settings.policy.as_deref() {
+            Some("redis") => Policy::Redis(Redis::new(settings.redis.clone(), trust.clone())),
+            Some("cluster") => Policy::Cluster,
+            _ => Policy::Local,
+        };
         let header = settings.header_name.as_deref().unwrap_or("x-kong-limit");
         ResponseRateLimiting {
             named: settings
@@ -152,16 +173,17 @@ impl ResponseRateLimiting {
                 .iter()
                 .map(|(name, periods)| Named::new(name, periods))
                 .collect(),
-            owner: bytes,
+            owner,
+            own_keys: bytes,
             prefix: format!("response-ratelimit:{}:", owner.text()),
-            redis: by_redis.then(|| Redis::new(settings.redis.clone(), trust.clone())),
+            policy,
             header: HeaderName::from_bytes(header.as_bytes()).ok(),
             settings,
         }
     }
 
     fn is_local(&self) -> bool {
-        self.redis.is_none()
+        matches!(self.policy, Policy::Local)
     }
 
     fn access(&self, exchange: &mut Exchange) -> Flow {
@@ -176,35 +198,75 @@ impl ResponseRateLimiting {
 
     /// The parts of a key of this node's counters.
     fn key<'a>(&'a self, named: &'a Named, who: &'a str) -> [&'a [u8]; 4] {
-        [&self.owner, named.name.as_bytes(), &[0], who.as_bytes()]
+        [&self.own_keys, named.name.as_bytes(), &[0], who.as_bytes()]
     }
 
-    fn access_by_redis<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
+    fn access_elsewhere<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
         Box::pin(async move {
             let (who, now) = (self.identifier(exchange), Moment::of(exchange.timing.began));
-            match self.all_used(&who, now).await {
+            match self.all_used(exchange, &who, now).await {
                 Ok(used) => self.begin(exchange, used),
-                Err(fault) => self.without_redis(&fault),
+                Err(fault) => self.without_counters(fault),
             }
         })
     }
 
-    fn without_redis(&self, fault: &RedisFault) -> Flow {
+    fn without_counters(&self, fault: String) -> Flow {
         if !self.settings.fault_tolerant {
-            return Flow::Fail(fault.to_string());
+            return Flow::Fail(fault);
         }
         let text = format!("answers pass uncounted: {fault}");
         silverback_pdk::log(LogLevel::Err, "response-ratelimiting", &text);
         Flow::Next
     }
 
-    async fn all_used(&self, who: &str, now: Moment) -> Result<Vec<Used>, RedisFault> {
-        let Some(redis) = &self.redis else { return Ok(Vec::new()) };
-        let mut all = Vec::with_capacity(self.named.len());
-        for named in &self.named {
-            all.push(remote::used(redis, &self.keys(named, who, now)).await?);
+    /// What was used of all limits. They are asked for at once.
+    async fn all_used(
+        &self,
+        exchange: &Exchange,
+        who: &str,
+        now: Moment,
+    ) -> Result<Vec<Used>, String> {
+        let used = self.named.iter().map(|named| async move {
+            if let Policy::Redis(redis) = &self.policy {
+                let used = remote::used(redis, &self.keys(named, who, now)).await;
+                return used.map_err(|fault| fault.to_string());
+            }
+            match self.counting(named, who, now).add(exchange, 0) {
+                Some(answer) => answer.get().await,
+                None => Ok(self.used(named, who, now)),
+            }
+        });
+        try_join_all(used).await
+    }
+
+    fn counting<'a>(&'a self, named: &'a Named, who: &'a str, now: Moment) -> Counting<'a> {
+        let name = Some(named.name.as_str());
+        Counting { tally: Tally::Answers, owner: self.owner, who, limits: &named.limits, name, now }
+    }
+
+    /// Counts what an answer has cost of a limit.
+    async fn add(
+        &self,
+        exchange: &Exchange,
+        named: &Named,
+        who: &str,
+        cost: u64,
+        now: Moment,
+    ) -> Result<(), String> {
+        if let Policy::Redis(redis) = &self.policy {
+            let amount = |limit: &Limit| (cost, life(now.window(limit.period), now));
+            let amounts: Vec<_> = named.limits.iter().map(amount).collect();
+            let added = remote::add(redis, &self.keys(named, who, now), &amounts).await;
+            return added.map(drop).map_err(|fault| fault.to_string());
         }
-        Ok(all)
+        match self.counting(named, who, now).add(exchange, cost) {
+            Some(answer) => answer.get().await.map(drop),
+            None => {
+                COUNTERS.add(&self.key(named, who), &named.limits, cost, now);
+                Ok(())
+            }
+        }
     }
 
     /// A key for each period, as Kong writes it.
@@ -259,7 +321,7 @@ impl ResponseRateLimiting {
         flow
     }
 
-    fn header_filter_by_redis<'a>(
+    fn header_filter_elsewhere<'a>(
         &'a self,
         exchange: &'a mut Exchange,
     ) -> LocalBoxFuture<'a, Flow> {
@@ -269,20 +331,17 @@ impl ResponseRateLimiting {
             }
             let (who, now) = (self.identifier(exchange), Moment::of(exchange.timing.began));
             let costs = self.costs(exchange);
-            let used = match self.all_used(&who, now).await {
+            let used = match self.all_used(exchange, &who, now).await {
                 Ok(used) => used,
-                Err(fault) => return self.without_redis(&fault),
+                Err(fault) => return self.without_counters(fault),
             };
             let flow = self.end(exchange, &used, &costs);
-            let Some(redis) = self.redis.as_ref().filter(|_| matches!(flow, Flow::Next)) else {
+            if !matches!(flow, Flow::Next) {
                 return flow;
-            };
+            }
             for (named, cost) in self.named.iter().zip(costs).filter(|(_, cost)| *cost > 0) {
-                let amount = |limit: &Limit| (cost, life(now.window(limit.period), now));
-                let amounts: Vec<_> = named.limits.iter().map(amount).collect();
-                if let Err(fault) = remote::add(redis, &self.keys(named, &who, now), &amounts).await
-                {
-                    return self.without_redis(&fault);
+                if let Err(fault) = self.add(exchange, named, &who, cost, now).await {
+                    return self.without_counters(fault);
                 }
             }
             flow
@@ -323,53 +382,6 @@ impl ResponseRateLimiting {
             source: Source::Exit,
         })
     }
-}
-
-impl Named {
-    fn new(name: &str, periods: &Periods) -> Named {
-        let Periods { second, minute, hour, day, month, year } = periods;
-        let all = Period::ALL.into_iter().zip([second, minute, hour, day, month, year]);
-        let limits = all.filter_map(|(period, most)| Some(Limit { period, most: (*most)? }));
-        let limits: Vec<_> = limits.collect();
-        let header = |text: String| HeaderName::try_from(text).ok();
-        let to_client = |limit: &Limit| {
-            let of =
-                |what: &str| header(format!("x-ratelimit-{what}-{name}-{}", limit.period.name()));
-            Some([of("limit")?, of("remaining")?])
-        };
-        Named {
-            name: name.to_owned(),
-            to_upstream: header(format!("x-ratelimit-remaining-{name}")),
-            to_client: limits.iter().map(to_client).collect(),
-            limits,
-        }
-    }
-
-    /// What is left in each period; less than nothing where the last answer cost more.
-    #[expect(clippy::cast_precision_loss, reason = "Lua counts in doubles too")]
-    fn left(&self, used: Used) -> impl Iterator<Item = f64> + Clone {
-        self.limits.iter().zip(used).map(|(limit, used)| limit.most - used as f64)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "Lua counts in doubles too")]
-    fn tell(&self, headers: &mut HeaderMap<HeaderValue>, used: Used, cost: u64) {
-        let left = self.left(used).map(|left| (left - cost as f64).max(0.0));
-        for ((limit, names), left) in self.limits.iter().zip(&self.to_client).zip(left) {
-            let Some([limit_name, left_name]) = names else { continue };
-            headers.insert(limit_name.clone(), number(limit.most));
-            headers.insert(left_name.clone(), number(left));
-        }
-    }
-}
-
-/// The cost that a line such as `a=1, b=2` names for a limit.
-fn cost(line: &str, name: &str) -> u64 {
-    let mut costs = line.split(',').filter_map(|part| {
-        let (limit, cost) = part.split_once('=')?;
-        (limit.trim() == name).then(|| cost.trim().parse().unwrap_or_default())
-    });
-    // Named twice, the last one counts.
-    costs.next_back().unwrap_or_default()
 }
 
 #[cfg(test)]

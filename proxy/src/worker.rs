@@ -14,9 +14,10 @@ use futures_util::FutureExt;
 use http::HeaderMap;
 use silverback_model::{
     Entity, Record,
+    counters::{Count, Tally},
     entities::{Route, Service},
 };
-use silverback_pdk::{Found, Node, SecretRef, Statistics, View};
+use silverback_pdk::{Counted, Found, Node, SecretRef, Statistics, View};
 use tokio::{
     net::TcpListener,
     sync::{Notify, mpsc, watch},
@@ -182,6 +183,10 @@ impl View for Live {
 
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {
         self.snapshot.directory.all(kind)
+    }
+
+    fn count(&self, tally: Tally, count: Count) -> Option<Counted> {
+        self.snapshot.directory.count(tally, count)
     }
 
     fn workspace_id(&self) -> Option<&str> {

@@ -91,6 +91,7 @@ impl Node {
         let known = before.map(|before| &*before.configuration);
         let configuration = Configuration::load(&conf, prefix, &plugins.registry, &settings, known);
         let configuration = Rc::new(configuration.await?);
+        plugins::follow_others(&configuration.store);
         // Workers ask for plugins as soon as they listen: their servers are started first.
         plugins.start();
         let proxy = proxy::start_after(

@@ -4,6 +4,7 @@
 //! follows the [`Changes`]. What is asked of a change is the same for every database, and stands
 //! in `dao`; a database is a [`Transaction`].
 
+mod cluster;
 mod dao;
 mod draft;
 mod feed;
@@ -22,6 +23,7 @@ use silverback_model::declarative::{DEFAULT_WORKSPACE_ID, EMPTY_HASH};
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
 
+pub use cluster::{PROXY_CACHE_PURGE, Told};
 pub use dao::{Key, Options};
 pub use feed::{Changes, State};
 pub use transaction::{Answer, Kept, Transaction};

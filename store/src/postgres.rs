@@ -5,10 +5,11 @@
 //! [`migrations`] makes and checks the layout, `tables` says which columns hold what, and
 //! `database` is the store: changes go through `transaction`, `events` tells others of them,
 //! `sync` hears of others' and keeps what is held in memory in step, `cache` keeps the answers to
-//! what is not.
+//! what is not. `counters` counts for plugins.
 
 mod cache;
 mod connection;
+mod counters;
 mod database;
 mod error;
 mod events;

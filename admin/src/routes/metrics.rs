@@ -28,7 +28,8 @@ const OF_SERVERS: &[(&str, &str, &str, &str)] = &[
 pub(super) fn metrics(call: &Call<'_>) -> Outcome {
     let service = call.service;
     let mut text = page(&(service.facts.status)(), &service.facts.node_id);
-    node(&mut text, &service.facts.node_id, service.facts.version);
+    let reachable = service.store.trouble().is_none();
+    node(&mut text, &service.facts.node_id, service.facts.version, reachable);
     let entities = service.store.entities();
     let asks = |plugin: &Record| {
         plugin["name"] == "prometheus" && plugin["config"]["upstream_health_metrics"] == true
@@ -68,19 +69,20 @@ fn connections(page: &mut String, server: Option<&Value>, node_id: &str) {
         let count = number(&format!("connections_{state}"));
         line(page, "kong_nginx_connections_total", &labels, count);
     }
+    // As in Kong, requests stand among the connections too.
+    let labels = format!("{of},state=\"total\"");
+    line(page, "kong_nginx_connections_total", &labels, number("total_requests"));
     metric(page, "kong_nginx_requests_total", "gauge", "Requests");
     line(page, "kong_nginx_requests_total", &of, number("total_requests"));
 }
 
-/// What Kong says of itself. What only a web server with Lua in it has (timers, shared
-/// dictionaries, states of workers) has its name, but no numbers.
-fn node(page: &mut String, node_id: &str, version: &str) {
-    // A node that answers serves what it has loaded, whatever becomes of the database.
-    metric(page, "kong_datastore_reachable", "gauge", "Whether the entities can be read");
-    line(page, "kong_datastore_reachable", "", 1);
+/// What Kong says of itself. What only a web server with Lua in it has (timers, states of workers)
+/// has its name, but no numbers.
+fn node(page: &mut String, node_id: &str, version: &str, reachable: bool) {
+    metric(page, "kong_datastore_reachable", "gauge", "Whether the database can be asked");
+    line(page, "kong_datastore_reachable", "", u64::from(reachable));
+    shared_memory(page, node_id);
     for (name, help) in [
-        ("kong_memory_lua_shared_dict_bytes", "Memory of shared dictionaries of Lua in use"),
-        ("kong_memory_lua_shared_dict_total_bytes", "Memory of shared dictionaries of Lua"),
         ("kong_memory_workers_lua_vms_bytes", "Memory of the states of Lua"),
         ("kong_nginx_timers", "Timers of Lua"),
     ] {
@@ -88,6 +90,24 @@ fn node(page: &mut String, node_id: &str, version: &str) {
     }
     metric(page, "kong_node_info", "gauge", "The node");
     line(page, "kong_node_info", &format!("node_id=\"{node_id}\",version=\"{version}\""), 1);
+}
+
+/// What Kong keeps in shared dictionaries, and we in memories of the same names.
+fn shared_memory(page: &mut String, node_id: &str) {
+    let all = silverback_plugins::memories_in_use();
+    let (name, total) =
+        ("kong_memory_lua_shared_dict_bytes", "kong_memory_lua_shared_dict_total_bytes");
+    let of = |dictionary: &str| {
+        format!("node_id=\"{node_id}\",shared_dict=\"{dictionary}\",kong_subsystem=\"http\"")
+    };
+    metric(page, name, "gauge", "Memory in use of what is shared by all workers");
+    for memory in &all {
+        line(page, name, &of(&memory.name), memory.used);
+    }
+    metric(page, total, "gauge", "How much may be used of it");
+    for memory in &all {
+        line(page, total, &of(&memory.name), memory.most);
+    }
 }
 
 /// The health of the addresses of an upstream's targets: 1 for the state that each is in.
@@ -167,6 +187,7 @@ mod tests {
         let page = page(&status, "n");
         for expect in [
             "kong_nginx_requests_total{node_id=\"n\",subsystem=\"http\"} 7\n",
+            "kong_nginx_connections_total{node_id=\"n\",subsystem=\"http\",state=\"total\"} 7\n",
             "silverback_plugin_server_up{server=\"py\"} 0\n",
             "silverback_plugin_server_restarts_total{server=\"py\"} 3\n",
         ] {

@@ -8,6 +8,7 @@ mod admin_random;
 mod bad_input;
 mod change;
 mod deck;
+mod docs;
 mod faults;
 mod logging;
 mod phases;

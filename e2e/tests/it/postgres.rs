@@ -1,4 +1,5 @@
 //! Entities in PostgreSQL.
 
+mod counters;
 mod layout;
 mod serving;

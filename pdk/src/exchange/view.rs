@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use futures_util::future::LocalBoxFuture;
 use silverback_model::{
     Entity, Record,
+    counters::{Count, Tally},
     entities::{Route, Service},
 };
 
@@ -28,6 +29,13 @@ pub trait View {
 
     /// The entities of a kind that belong to another ("acls" of a "consumer").
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>>;
+
+    /// Counts so much in each window, or in none if one of them has reached its limit, exactly,
+    /// whichever node of the cluster counts: what was used before, of each window in turn. None
+    /// where nodes share no database.
+    fn count(&self, _tally: Tally, _count: Count) -> Option<Counted> {
+        None
+    }
 
     /// All entities of a kind.
     fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
@@ -88,6 +96,9 @@ pub struct Statistics {
     /// Requests.
     pub requests: u64,
 }
+
+/// What counters of the cluster held before, or why their database can't say.
+pub type Counted = LocalBoxFuture<'static, Result<Vec<u64>, String>>;
 
 /// What a look-up found, at once where the entities are in memory.
 pub enum Found<T = Option<Arc<Record>>> {

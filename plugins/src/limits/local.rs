@@ -18,6 +18,8 @@ pub(crate) static COUNTERS: LazyLock<Counters> = LazyLock::new(|| Counters::new(
 
 /// How many there may be: some 100 MB at the most.
 const MOST: usize = 500_000;
+/// How many bytes each takes, about: its cells, its key, its place in the map.
+const BYTES: usize = 200;
 /// How many new counters bring about a look for those whose windows are over.
 const SWEEP: usize = 10_000;
 
@@ -138,6 +140,11 @@ thread_local! {
 impl Counters {
     pub(crate) fn new(most: usize) -> Counters {
         Counters { map: HashMap::new(), made: AtomicUsize::new(0), most }
+    }
+
+    /// About how many bytes are in use, and how many may be.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        ((self.map.len() * BYTES) as u64, (self.most * BYTES) as u64)
     }
 
     /// Counts one more where nothing is exceeded: what was used before. The key is given in

@@ -67,6 +67,17 @@ pub(crate) fn all(name: Option<&str>) -> Vec<Arc<Memory>> {
     wanted.map(|(_, memory)| Arc::clone(memory)).collect()
 }
 
+/// How much each of them holds.
+pub(crate) fn in_use() -> Vec<crate::MemoryUse> {
+    let memories = MEMORIES.lock().unwrap_or_else(PoisonError::into_inner);
+    let one = |(name, memory): (&String, &Arc<Memory>)| crate::MemoryUse {
+        name: name.clone(),
+        used: memory.bytes.load(Relaxed),
+        most: memory.most,
+    };
+    memories.iter().map(one).collect()
+}
+
 /// The headers of an answer without those that belong to it alone.
 pub(super) fn without_what_is_of_one_answer(headers: &HeaderMap) -> HeaderMap {
     const ALONE: [HeaderName; 12] = [

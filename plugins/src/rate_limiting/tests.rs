@@ -7,7 +7,7 @@ use crate::testing::Case;
 
 /// Runs a request and says what came of it: "next" or the status, and the headers of the limits.
 fn run(case: Case) -> String {
-    let (phases, mut exchange) = case.start(&plugin(&Trust::default()));
+    let (phases, mut exchange) = case.start(&plugin(&Trust::default(), false));
     let flow = phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
     let mut words = vec![match flow {
         Flow::Next => "next".to_owned(),
@@ -76,7 +76,7 @@ fn answers_say_what_is_left() {
 fn configurations_are_checked() {
     let check = |config: Value, expect: Option<&str>| {
         let entity = Record::from_iter([("config".to_owned(), config.clone())]);
-        let schema = plugin(&Trust::default()).schema;
+        let schema = plugin(&Trust::default(), false).schema;
         let outcome = schema.defaults(entity).and_then(|entity| schema.validate(&entity));
         let error = outcome.err().map(|errors| format!("{errors:?}"));
         match expect {
@@ -94,6 +94,10 @@ fn configurations_are_checked() {
     check(json!({"second": 1, "policy": "redis", "redis": {"host": "r"}}), None);
     check(json!({"second": 1, "policy": "cluster"}), Some("expected one of: local, redis"));
     check(json!({"second": 1, "limit_by": "header"}), Some("required field missing"));
+    let of_cluster = plugin(&Trust::default(), true).schema;
+    let entity = json!({"config": {"second": 1, "policy": "cluster"}});
+    let entity = of_cluster.defaults(entity.as_object().unwrap().clone()).unwrap();
+    assert!(of_cluster.validate(&entity).is_ok());
     let rate = json!({"second": 1, "sync_rate": 1});
     check(rate, Some("sync_rate can only be used with the redis policy"));
     let old = json!({"second": 1, "policy": "redis", "redis_host": "r", "sync_rate": 0.01});

@@ -1,4 +1,5 @@
 use futures_util::FutureExt;
+use http::HeaderValue;
 use serde_json::json;
 use silverback_pdk::Phase;
 
@@ -8,7 +9,7 @@ use crate::testing::Case;
 /// A request whose answer says what it cost: what the upstream is told is left, and what came of
 /// the answer.
 fn run(config: &Json, cost: Option<&str>) -> String {
-    let (phases, mut exchange) = Case::new(config).start(&plugin(&Trust::default()));
+    let (phases, mut exchange) = Case::new(config).start(&plugin(&Trust::default(), false));
     let flow = phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
     if let Flow::Exit(answer) = flow {
         return answer.status.as_u16().to_string();

@@ -3,8 +3,12 @@
 
 use std::sync::Arc;
 
-use silverback_model::{Record, set::Entities};
-use silverback_pdk::{Found, SecretRef};
+use silverback_model::{
+    Record,
+    counters::{Count, Tally},
+    set::Entities,
+};
+use silverback_pdk::{Counted, Found, SecretRef};
 
 /// Answers what plugins ask of the configuration beyond routes and services.
 /// See [`silverback_pdk::View`] for the meaning of each.
@@ -18,6 +22,11 @@ pub trait Directory: Send + Sync {
     /// All entities of a kind.
     fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
         Vec::new()
+    }
+
+    /// Counts in counters that nodes share, where they share any.
+    fn count(&self, _tally: Tally, _count: Count) -> Option<Counted> {
+        None
     }
 
     /// The id of the workspace, where the entities know of one.

@@ -16,12 +16,13 @@ use serde_json::{Value, json};
 use silverback_admin::{Given, LoadError};
 use silverback_model::{
     Record,
+    counters::{Count, Tally},
     declarative::{self, DeclarativeErrors, Format, Loaded},
     entities::with_expressions,
     schema::Schema,
     set::{Entities, Kinds},
 };
-use silverback_pdk::{Found, LogLevel, Registry, SecretRef};
+use silverback_pdk::{Counted, Found, LogLevel, Registry, SecretRef};
 use silverback_proxy::{CompileError, Config, Directory, PATCHED, Parts, Snapshot};
 use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
@@ -407,6 +408,10 @@ impl Directory for Live {
         let now = ttl::now();
         all.retain(|record| !ttl::is_over(record, now));
         all
+    }
+
+    fn count(&self, tally: Tally, count: Count) -> Option<Counted> {
+        Some(self.store.count(tally, count)?.boxed_local())
     }
 
     fn workspace_id(&self) -> Option<&str> {

@@ -5,10 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
 use silverback_external::{Config as ServerConfig, Servers};
+use silverback_model::set::Entities;
 use silverback_pdk::{Plugin, Registry, WorkerHook};
+use silverback_store::{PROXY_CACHE_PURGE, Store};
+use tokio::sync::broadcast::error::RecvError;
 
 use super::settings;
-use crate::conf::{Conf, PluginServer};
+use crate::conf::{Conf, Database, PluginServer};
 use crate::prefix::BODY_DIRECTORY;
 
 /// The word in `plugins` that stands for all bundled plugins.
@@ -35,6 +38,7 @@ impl Plugins {
         let mut bundled = silverback_plugins::bundled(&silverback_plugins::Config {
             trusted: settings::trusted(conf)?,
             cache_bytes: conf.mem_cache_size,
+            cluster: conf.database != Database::Off,
         });
         let lua = lua_plugins(conf, &bundled, &offered)?;
         bundled.extend(lua.bundled);
@@ -47,6 +51,44 @@ impl Plugins {
     pub(crate) fn start(&self) {
         let servers = Arc::clone(&self.servers);
         tokio::task::spawn_local(async move { servers.supervise().await });
+    }
+}
+
+/// Drops what other nodes say is to be dropped of what plugins keep, as long as there is a store.
+pub(crate) fn follow_others(store: &Arc<Store>) {
+    let Some(mut told) = store.told() else { return };
+    let store = Arc::downgrade(store);
+    tokio::task::spawn_local(async move {
+        loop {
+            let told = match told.recv().await {
+                Ok(told) => told,
+                // Nobody knows what was missed.
+                Err(RecvError::Lagged(_)) => {
+                    silverback_plugins::flush_cache(None);
+                    continue;
+                }
+                Err(RecvError::Closed) => return,
+            };
+            let Some(store) = store.upgrade() else { return };
+            if let Some((plugin, key)) = told.data.split_once(':')
+                && told.channel == PROXY_CACHE_PURGE
+            {
+                drop_cached(&store.entities(), plugin, key);
+            }
+        }
+    });
+}
+
+/// Drops what proxy-cache keeps under a key, or all (`nil`), in the memory of a plugin.
+fn drop_cached(entities: &Entities, plugin: &str, key: &str) {
+    let plugin = entities.of("plugins").get(plugin);
+    let memory = plugin.and_then(|plugin| plugin.get("config")?.get("memory"));
+    let memory = memory.and_then(|memory| memory.get("dictionary_name")?.as_str());
+    // A plugin that is not known here yet: better too much than too little.
+    if key == "nil" {
+        silverback_plugins::flush_cache(memory);
+    } else {
+        silverback_plugins::purge_cached(memory, key);
     }
 }
 

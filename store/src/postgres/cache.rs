@@ -179,6 +179,8 @@ impl Cache {
             }
             Hint::Kind(kind) => self.forget_all(|entry| *entry.kind == **kind),
             Hint::All => self.doubt_all(),
+            // It keeps that itself.
+            Hint::Plugin { .. } => {}
         }
     }
 

@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use silverback_model::counters::{Count, Tally};
 use silverback_model::declarative::EMPTY_HASH;
 use silverback_model::errors::Fault;
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
 use super::cache::{Cache, Keeping, Known};
+use super::counters::Counters;
 use super::error::DatabaseError;
-use super::events::Author;
+use super::events::{self, Author};
 use super::faults;
 use super::hint::{self, Hint};
 use super::io::Io;
@@ -26,10 +29,13 @@ use super::transaction::{Done, PgTransaction};
 use crate::dao::Dao;
 use crate::feed::Feed;
 use crate::transaction::{Kept, Transaction};
-use crate::{Change, Key, Options, Outcome, Sought, dao};
+use crate::{Change, Key, Options, Outcome, Sought, Told, dao};
 
 /// How often a change is tried that loses against others.
 const TRIES: usize = 20;
+
+/// How much may wait to be read of what other nodes tell.
+const TOLD: usize = 1_000;
 
 /// Why a store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,7 @@ pub(crate) struct Postgres {
     replica: Arc<Pool>,
     author: Author,
     orders: mpsc::UnboundedSender<Order>,
+    counters: Counters,
     /// The last to go: connections need its thread.
     io: Io,
 }
@@ -91,6 +98,7 @@ impl Postgres {
             feed: Arc::clone(&feed),
             cache: Arc::new(Cache::new(keeping)),
             health: Health::new(tables.is_some()),
+            told: broadcast::Sender::new(TOLD),
             tables: std::sync::Mutex::new(tables),
             settings: Arc::clone(&settings),
         });
@@ -102,7 +110,8 @@ impl Postgres {
         let replica = replica.unwrap_or_else(|| Arc::clone(&shared.primary));
         let delay = settings.update_propagation.as_secs();
         let author = Author { node: settings.node_id.clone(), instance, delay };
-        Ok((feed, Postgres { shared, replica, author, orders, io }))
+        let counters = Counters::start(&shared.primary, &io.handle());
+        Ok((feed, Postgres { shared, replica, author, orders, counters, io }))
     }
 
     /// Whether all entities of a kind are held in memory.
@@ -243,6 +252,27 @@ impl Postgres {
         renewed.await.map(drop).map_err(|_| gone())
     }
 
+    /// Tells other nodes of what a plugin keeps.
+    pub(crate) async fn tell(&self, channel: &'static str, data: &str) -> Outcome<()> {
+        let sql = events::of_plugin(channel, data, &self.author);
+        let told = async { self.shared.primary.get().await?.batch(&sql).await };
+        told.await.map_err(|error: DatabaseError| faults::of_database(&error))
+    }
+
+    /// What other nodes tell from now on.
+    pub(crate) fn told(&self) -> broadcast::Receiver<Told> {
+        self.shared.told.subscribe()
+    }
+
+    /// Counts, whether or not the answer is waited for.
+    pub(crate) fn count(
+        &self,
+        tally: Tally,
+        count: Count,
+    ) -> BoxFuture<'static, Result<Vec<u64>, String>> {
+        self.counters.count(tally, count)
+    }
+
     /// The entity of a kind with this value in a unique field, or in `id`.
     pub(crate) fn find(&self, kind: &str, field: &str, value: &str) -> Sought {
         let by_id = field == "id";
@@ -273,10 +303,7 @@ impl Postgres {
         &self,
         name: &str,
         lookup: hint::Lookup,
-        ask: impl FnOnce(
-            PgTransaction,
-            Kind,
-        ) -> futures_util::future::BoxFuture<'static, Outcome<Arc<[Kept]>>>
+        ask: impl FnOnce(PgTransaction, Kind) -> BoxFuture<'static, Outcome<Arc<[Kept]>>>
         + Send
         + 'static,
     ) -> Sought {

@@ -27,6 +27,9 @@ pub(super) const TARGETS: &str = "balancer:targets";
 /// See [`TARGETS`].
 pub(super) const UPSTREAMS: &str = "balancer:upstreams";
 
+/// Kong's channel for what proxy-cache is to drop: `PLUGIN:KEY`, `PLUGIN:nil` for all.
+pub(super) const PROXY_CACHE: &str = crate::PROXY_CACHE_PURGE;
+
 /// Kinds of the core cache (kong/constants.lua, `ENTITY_CACHE_STORE`).
 const CORE: [&str; 11] = [
     "certificates",
@@ -66,6 +69,17 @@ pub(super) fn of(changes: &[Done], tables: &Tables, author: &Author) -> String {
     if changes.is_empty() {
         return String::new();
     }
+    telling(&for_kong(changes, tables), &payload(changes, tables, author), author)
+}
+
+/// The SQL that tells other nodes of what a plugin keeps.
+pub(super) fn of_plugin(channel: &'static str, data: &str, author: &Author) -> String {
+    let hint = Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() };
+    let payload = json!({"from": author.instance, "hints": [hint.to_json()]}).to_string();
+    telling(&BTreeSet::from([(channel, data.to_owned())]), &payload, author)
+}
+
+fn telling(events: &BTreeSet<(&str, String)>, payload: &str, author: &Author) -> String {
     let nbf = match author.delay {
         0 => "NULL".to_owned(),
         seconds => format!("clock_timestamp() + INTERVAL '{seconds} second'"),
@@ -80,13 +94,12 @@ pub(super) fn of(changes: &[Done], tables: &Tables, author: &Author) -> String {
             literal(data)
         )
     };
-    let events: Vec<String> = for_kong(changes, tables).iter().map(row).collect();
-    let payload = payload(changes, tables, author);
+    let events: Vec<String> = events.iter().map(row).collect();
     format!(
         "INSERT INTO cluster_events (id, node_id, at, nbf, expire_at, channel, data) VALUES {}; \
          SELECT pg_notify('{CHANNEL}', {});",
         events.join(", "),
-        literal(&payload)
+        literal(payload)
     )
 }
 

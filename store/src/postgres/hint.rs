@@ -6,7 +6,7 @@ use silverback_model::schema::Flag;
 use silverback_model::set::Kind;
 use uuid::Uuid;
 
-use super::events::{CACHE, CORE_CACHE, TARGETS, UPSTREAMS};
+use super::events::{CACHE, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
 use super::transaction::Done;
 
 /// A look-up by a field's value, or of what belongs to another entity. It can be told to others
@@ -28,6 +28,8 @@ pub(crate) enum Hint {
     Kind(String),
     /// Anything.
     All,
+    /// What a plugin keeps: it knows what the words mean.
+    Plugin { channel: String, data: String },
 }
 
 impl Hint {
@@ -52,11 +54,15 @@ impl Hint {
             }
             Hint::Kind(kind) => json!([kind]),
             Hint::All => json!([]),
+            Hint::Plugin { channel, data } => json!({ "channel": channel, "data": data }),
         }
     }
 
     /// Reads a message's form; what is not understood may mean anything.
     pub(crate) fn from_json(value: &Value) -> Hint {
+        if let (Some(channel), Some(data)) = (value["channel"].as_str(), value["data"].as_str()) {
+            return Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() };
+        }
         let Some(parts) = value.as_array() else { return Hint::All };
         let text = |at: usize| parts.get(at).and_then(Value::as_str).map(str::to_owned);
         match (text(0), text(1), parts.get(2).and_then(Value::as_array)) {
@@ -81,6 +87,9 @@ impl Hint {
             (CORE_CACHE, "certificates" | "snis") => kinds(&["certificates", "snis"]),
             (CORE_CACHE, "ca_stores") => kinds(&["ca_certificates"]),
             (CORE_CACHE | CACHE, kind) => kinds(&[kind]),
+            (PROXY_CACHE, _) => {
+                vec![Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() }]
+            }
             _ => Vec::new(),
         }
     }
@@ -110,7 +119,8 @@ mod tests {
     fn hints_come_back_as_they_went() {
         let entity =
             Hint::Entity { kind: "routes".into(), key: "1".into(), lookups: vec![1, u128::MAX] };
-        for hint in [entity, Hint::Kind("acls".into()), Hint::All] {
+        let plugin = Hint::Plugin { channel: PROXY_CACHE.into(), data: "id:nil".into() };
+        for hint in [entity, Hint::Kind("acls".into()), Hint::All, plugin] {
             assert_eq!(Hint::from_json(&hint.to_json()), hint);
         }
         assert_eq!(Hint::from_json(&json!("?")), Hint::All);

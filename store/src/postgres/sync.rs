@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use silverback_model::set::{Entities, Kinds};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::cache::Cache;
@@ -23,6 +23,7 @@ use super::hint::Hint;
 use super::pool::Pool;
 use super::settings::Settings;
 use super::tables::Tables;
+use crate::Told;
 use crate::feed::Feed;
 use ear::Ear;
 
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) feed: Arc<Feed>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Health,
+    /// What other nodes tell of what plugins keep.
+    pub(crate) told: broadcast::Sender<Told>,
     /// Known from the first time that the database could be asked.
     pub(crate) tables: std::sync::Mutex<Option<Arc<Tables>>>,
 }
@@ -208,6 +211,11 @@ impl Follower {
 
     fn add(&mut self, hints: Vec<Hint>) {
         for hint in hints {
+            if let Hint::Plugin { channel, data } = hint {
+                // Nobody may be there who wants to know.
+                let _ = self.shared.told.send(Told { channel, data });
+                continue;
+            }
             self.shared.cache.forget(&hint);
             self.pending.insert(hint);
         }

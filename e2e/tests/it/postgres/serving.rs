@@ -11,7 +11,7 @@ use silverback_e2e::upstream::Upstream;
 use silverback_e2e::wait::{PATIENCE, wait_until};
 
 /// A database with Kong's tables.
-fn bootstrapped(server: &std::sync::Arc<Postgres>) -> Database {
+pub(super) fn bootstrapped(server: &std::sync::Arc<Postgres>) -> Database {
     let database = server.database();
     database.bootstrap();
     database

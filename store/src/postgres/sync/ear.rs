@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 
 use crate::postgres::connection::Connection;
 use crate::postgres::error::DatabaseError;
-use crate::postgres::events::{CACHE, CHANNEL, CORE_CACHE, TARGETS, UPSTREAMS};
+use crate::postgres::events::{CACHE, CHANNEL, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
 use crate::postgres::hint::Hint;
 use crate::postgres::settings::Settings;
 use crate::postgres::value::Param;
@@ -111,7 +111,7 @@ impl Ear {
         let sql = "SELECT id::text, channel, data FROM cluster_events WHERE channel = ANY($1) \
                    AND node_id <> $2 AND at > to_timestamp($3) AND at <= to_timestamp($4) \
                    ORDER BY at LIMIT $5 OFFSET $6";
-        let channels = serde_json::json!([CORE_CACHE, CACHE, TARGETS, UPSTREAMS]);
+        let channels = serde_json::json!([CORE_CACHE, CACHE, TARGETS, UPSTREAMS, PROXY_CACHE]);
         let mut hints = Vec::new();
         for page in 0.. {
             let parameters = [
@@ -129,7 +129,8 @@ impl Ear {
             for row in &rows {
                 let id: String = row.get(0);
                 let text = |at| row.get::<_, Option<String>>(at).unwrap_or_default();
-                let told = is_ours(&id) && !self.deaf;
+                // What a plugin keeps is not read again where a NOTIFY may have been missed.
+                let told = is_ours(&id) && !self.deaf && text(1) != PROXY_CACHE;
                 if self.seen.insert(id, Instant::now()).is_none() && !told {
                     hints.extend(Hint::of_event(&text(1), &text(2)));
                 }

@@ -87,7 +87,7 @@ impl Wanted {
                 Hint::Entity { kind, key, .. } if is_held(kind) => {
                     wanted.keys.entry(kind.clone()).or_default().insert(key.clone());
                 }
-                Hint::Kind(_) | Hint::Entity { .. } => {}
+                Hint::Kind(_) | Hint::Entity { .. } | Hint::Plugin { .. } => {}
             }
         }
         wanted.keys.retain(|kind, _| !wanted.kinds.contains(kind));
