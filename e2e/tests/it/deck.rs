@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use silverback_e2e::gateway::{Builder, Gateway};
 use silverback_e2e::http::Request;
+use silverback_e2e::postgres::Postgres;
 use silverback_e2e::setup;
 
 /// The kinds whose entities the file has, by the names of their lists, and how many.
@@ -146,4 +147,11 @@ fn change(bench: &Bench) {
 #[test]
 fn a_gateway_with_sqlite_converges() {
     check(Builder::new().set("database", "sqlite"));
+}
+
+#[test]
+fn a_gateway_with_postgres_converges() {
+    let database = Postgres::shared().database();
+    database.bootstrap();
+    check(database.gateway());
 }
