@@ -13,10 +13,12 @@
 
 pub mod conformance;
 pub mod fake_server;
+pub mod forwarder;
 pub mod gateway;
 pub mod http;
 pub mod load;
 pub mod name_server;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod redis;

@@ -34,6 +34,16 @@ pub struct Database {
     name: String,
 }
 
+/// A connection that does nothing, as long as this lives.
+pub struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Postgres {
     /// The server that tests share.
     pub fn shared() -> Arc<Postgres> {
@@ -49,19 +59,59 @@ impl Postgres {
 
     /// A server of one's own, with these settings (`max_connections=10`).
     pub fn alone(settings: &[&str]) -> Arc<Postgres> {
+        let server = Postgres::prepare(settings);
+        server.make();
+        server.start();
+        let role = format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'");
+        server.psql("postgres", "postgres", &role);
+        Arc::new(server)
+    }
+
+    /// A place for a server.
+    fn prepare(settings: &[&str]) -> Postgres {
         setup::postgres();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("pg-{}-{number:04}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let port = free_port();
-        let server = Postgres { folder, port, settings, running: Mutex::new(None) };
-        server.make();
-        server.start();
-        let role = format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'");
-        server.psql("postgres", "postgres", &role);
-        Arc::new(server)
+        Postgres { folder, port: free_port(), settings, running: Mutex::new(None) }
+    }
+
+    /// A streaming replica of this server.
+    pub fn replica(&self) -> Arc<Postgres> {
+        let replica = Postgres::prepare(&[]);
+        replica.make_folder();
+        let mut copy = Command::new("env");
+        copy.args(as_postgres()).arg(program("pg_basebackup")).arg("-D");
+        copy.arg(replica.folder.join("data")).arg("-h").arg(&self.folder);
+        copy.args(["-p", &self.port.to_string(), "-U", "postgres", "-R", "-X", "stream"]);
+        run(copy.args(["-c", "fast", "--no-sync"]));
+        replica.start();
+        Arc::new(replica)
+    }
+
+    /// Waits until a replica follows, and acknowledges nothing from then on that it does not have.
+    pub fn wait_for_replica(&self) {
+        let sql = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+        let follows = || self.psql("postgres", "postgres", sql) == [["1"]];
+        wait_until("a replica", Duration::from_secs(60), follows);
+        let strict = "ALTER SYSTEM SET synchronous_standby_names = '*'; SELECT pg_reload_conf()";
+        self.psql("postgres", "postgres", strict);
+        let sql = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let strict = || self.psql("postgres", "postgres", sql) == [["1"]];
+        wait_until("the replica to count", Duration::from_secs(60), strict);
+    }
+
+    /// Makes a replica the server that is written to.
+    pub fn promote(&self) {
+        self.psql("postgres", "postgres", "SELECT pg_promote(true, 60)");
+    }
+
+    /// Whether a replica goes on following, or stays where it is.
+    pub fn follow(&self, on: bool) {
+        let what = if on { "resume" } else { "pause" };
+        self.psql("postgres", "postgres", &format!("SELECT pg_wal_replay_{what}()"));
     }
 
     /// A server of one's own that takes connections with TLS, as `localhost`.
@@ -146,22 +196,22 @@ impl Postgres {
         self.running.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
-    /// Makes the files: the superuser comes by socket without a password, others with one.
-    fn make(&self) {
+    fn make_folder(&self) {
         fs::create_dir_all(&self.folder).unwrap_or_else(|err| panic!("{err}"));
         let mut own = Command::new("chown");
         if as_postgres().is_empty() {
             own = Command::new("true");
         }
         let _ = own.arg("postgres").arg(&self.folder).status();
+    }
+
+    /// Makes the files: the superuser comes by socket without a password, others with one.
+    fn make(&self) {
+        self.make_folder();
         let mut initdb = Command::new("env");
         initdb.args(as_postgres()).arg(program("initdb")).arg("-D").arg(self.folder.join("data"));
         initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
-        initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]);
-        let output = initdb.current_dir("/").output();
-        let output = output.unwrap_or_else(|err| panic!("initdb: {err}"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "initdb: {said}");
+        run(initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]));
         if self.settings.iter().any(|setting| setting == "ssl=on") {
             self.make_certificate();
         }
@@ -174,21 +224,24 @@ impl Postgres {
         openssl.args(as_postgres()).args(["openssl", "req", "-x509", "-newkey", "rsa:2048"]);
         openssl.args(["-nodes", "-days", "30", "-subj", "/CN=localhost"]);
         openssl.args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]);
-        openssl.arg(data.join("server.key")).arg("-out").arg(data.join("server.crt"));
-        let output = openssl.current_dir("/").output().unwrap_or_else(|err| panic!("{err}"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "openssl: {said}");
+        run(openssl.arg(data.join("server.key")).arg("-out").arg(data.join("server.crt")));
         let copied = fs::copy(data.join("server.crt"), self.certificate());
         copied.unwrap_or_else(|err| panic!("{err}"));
     }
 
-    fn ask(&self, user: &str, database: &str, sql: &str) -> Output {
+    /// A client that does what it reads.
+    fn client(&self, user: &str, database: &str) -> Command {
         let mut psql = Command::new(program("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-U", user]);
         psql.arg("-h").arg(&self.folder).args(["-p", &self.port.to_string(), "-d", database]);
         psql.current_dir("/").env("PGTZ", "UTC");
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = psql.spawn().unwrap_or_else(|err| panic!("psql: {err}"));
+        psql
+    }
+
+    fn ask(&self, user: &str, database: &str, sql: &str) -> Output {
+        let mut child =
+            self.client(user, database).spawn().unwrap_or_else(|err| panic!("psql: {err}"));
         if let Some(mut input) = child.stdin.take() {
             let _ = input.write_all(sql.as_bytes());
         }
@@ -223,6 +276,11 @@ impl Database {
         &self.server
     }
 
+    /// The database of this name on another server, as a replica's.
+    pub fn at(&self, server: &Arc<Postgres>) -> Database {
+        Database { server: Arc::clone(server), name: self.name.clone() }
+    }
+
     /// Runs SQL as the owner and gives the rows. Panics if it is refused.
     pub fn sql(&self, sql: &str) -> Vec<Vec<String>> {
         self.server.psql(USER, &self.name, sql)
@@ -236,6 +294,26 @@ impl Database {
     /// The one value of the one row that SQL gives.
     pub fn value(&self, sql: &str) -> String {
         self.sql(sql).into_iter().flatten().next().unwrap_or_default()
+    }
+
+    /// Takes connections until the server has none left for its owner. They last as long as what
+    /// this gives.
+    pub fn take_all_connections(&self) -> Vec<Held> {
+        let mut held = Vec::new();
+        let mut refusals = 0;
+        // More than one refusal: a connection of the question before may not be gone yet.
+        while refusals < 3 {
+            if !self.server.ask(USER, &self.name, "SELECT 1").status.success() {
+                refusals += 1;
+                continue;
+            }
+            let mut psql = self.server.client(USER, &self.name);
+            let child = psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+            held.push(Held(child.unwrap_or_else(|err| panic!("psql: {err}"))));
+            assert!(held.len() < 1000, "there is no end to them");
+            refusals = 0;
+        }
+        held
     }
 
     /// Makes Kong's tables, by the gateway's binary.
@@ -260,6 +338,14 @@ impl Database {
     }
 }
 
+/// Runs a program that has to succeed.
+fn run(command: &mut Command) {
+    let output = command.current_dir("/").output();
+    let output = output.unwrap_or_else(|err| panic!("{command:?}: {err}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
 /// A program of the newest version there is.
 fn program(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -271,7 +357,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// What to start it with: it refuses to be root.
-fn as_postgres() -> &'static [&'static str] {
+pub(crate) fn as_postgres() -> &'static [&'static str] {
     let own = fs::metadata("/proc/self").map(|file| std::os::unix::fs::MetadataExt::uid(&file));
     if own.is_ok_and(|uid| uid == 0) {
         &["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]

@@ -28,9 +28,9 @@ pub fn env(path: &str) -> PathBuf {
     path
 }
 
-/// Installs PostgreSQL if it is missing.
+/// Installs PostgreSQL and PgBouncer if they are missing.
 pub fn postgres() {
-    if Path::new("/usr/lib/postgresql").exists() {
+    if ["/usr/lib/postgresql", "/usr/sbin/pgbouncer"].iter().all(|path| Path::new(path).exists()) {
         return;
     }
     let status = Command::new(root().join("e2e/setup")).arg("--postgres").status();

@@ -8,6 +8,7 @@ mod api;
 mod console;
 pub(crate) mod database;
 pub(crate) mod entities;
+mod last_good;
 pub(crate) mod plugins;
 mod settings;
 

@@ -4,6 +4,7 @@
 //! follows the [`Changes`]. What is asked of a change is the same for every database, and stands
 //! in `dao`; a database is a [`Transaction`].
 
+mod change;
 mod cluster;
 mod dao;
 mod draft;
@@ -14,12 +15,13 @@ pub mod postgres;
 pub mod sqlite;
 mod transaction;
 pub mod ttl;
+mod writing;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use silverback_model::Record;
-use silverback_model::declarative::{DEFAULT_WORKSPACE_ID, EMPTY_HASH};
+use silverback_model::declarative::DEFAULT_WORKSPACE_ID;
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
 
@@ -31,8 +33,8 @@ pub use transaction::{Answer, Kept, Transaction};
 use dao::Dao;
 use draft::Draft;
 use feed::Feed;
-use memory::{Write, refuse};
-use postgres::Postgres;
+use last_good::Answers;
+use postgres::{Cache, Postgres};
 use sqlite::{OpenError, Sqlite};
 
 /// Where the entities of a node live. It is shared by all that read or write them.
@@ -71,7 +73,7 @@ impl Store {
         Ok(Store { feed, backend: Backend::Sqlite(sqlite) })
     }
 
-    /// A store in a PostgreSQL database. Where that can't be reached, it begins with what it held
+    /// A store in a PostgreSQL database. Where that can't be reached, it begins with what was known
     /// `before`, if that is given, and goes on as soon as it can.
     ///
     /// # Errors
@@ -80,7 +82,7 @@ impl Store {
         settings: postgres::Settings,
         keeping: postgres::Keeping,
         kinds: Arc<Kinds>,
-        before: Option<Entities>,
+        before: Option<postgres::Before>,
     ) -> Result<Store, postgres::OpenError> {
         let (feed, postgres) = Postgres::open(settings, keeping, kinds, before).await?;
         Ok(Store { feed, backend: Backend::Postgres(Box::new(postgres)) })
@@ -105,6 +107,32 @@ impl Store {
     pub fn trouble(&self) -> Option<String> {
         match &self.backend {
             Backend::Postgres(postgres) => postgres.trouble(),
+            Backend::Memory | Backend::Sqlite(_) => None,
+        }
+    }
+
+    /// Where the database is, if it is a server's: what tells it from others.
+    pub fn address(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Postgres(postgres) => Some(postgres.address()),
+            Backend::Memory | Backend::Sqlite(_) => None,
+        }
+    }
+
+    /// The answers to look-ups that are kept, up to about so many bytes, for another store to go
+    /// on from; none where all is held in memory.
+    pub fn answers(&self, bytes: usize) -> Answers {
+        self.cache().map(|cache| cache.answers(bytes)).unwrap_or_default()
+    }
+
+    /// How often an answer to a look-up came or went.
+    pub fn answers_changed(&self) -> u64 {
+        self.cache().map_or(0, Cache::news)
+    }
+
+    fn cache(&self) -> Option<&Cache> {
+        match &self.backend {
+            Backend::Postgres(postgres) => Some(postgres.cache()),
             Backend::Memory | Backend::Sqlite(_) => None,
         }
     }
@@ -250,250 +278,7 @@ pub enum Sought {
     Later(BoxFuture<'static, Outcome<Arc<[Arc<Record>]>>>),
 }
 
-/// Writing. What comes back is the entity as it is from now on.
-impl Store {
-    /// Makes an entity.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, or if the database fails; nothing has changed then.
-    pub async fn insert(
-        &self,
-        kind: &str,
-        input: Record,
-        options: &Options,
-    ) -> Outcome<Arc<Record>> {
-        self.write(kind, Change::Insert(input), options).await?.ok_or_else(nothing)
-    }
-
-    /// Changes fields of an entity; records are merged, lists are replaced.
-    ///
-    /// # Errors
-    /// As [`Store::insert`], and if there is no such entity.
-    pub async fn update(
-        &self,
-        kind: &str,
-        key: Key<'_>,
-        input: Record,
-        options: &Options,
-    ) -> Outcome<Arc<Record>> {
-        self.write(kind, Change::Update(key, input), options).await?.ok_or_else(nothing)
-    }
-
-    /// Makes an entity, or replaces it as a whole.
-    ///
-    /// # Errors
-    /// As [`Store::insert`].
-    pub async fn upsert(
-        &self,
-        kind: &str,
-        key: Key<'_>,
-        input: Record,
-        options: &Options,
-    ) -> Outcome<Arc<Record>> {
-        self.write(kind, Change::Upsert(key, input), options).await?.ok_or_else(nothing)
-    }
-
-    /// Deletes an entity and what goes with it. It is no error if there is none.
-    ///
-    /// # Errors
-    /// If others need it, or the database fails.
-    pub async fn delete(&self, kind: &str, key: Key<'_>) -> Outcome<()> {
-        self.write(kind, Change::Delete(key), &Options::default()).await.map(drop)
-    }
-
-    /// Goes on with other kinds of entities: other plugins are enabled.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn renew(&self, kinds: Arc<Kinds>) -> Outcome<()> {
-        match &self.backend {
-            Backend::Memory => {
-                self.feed.publish(Arc::new(Entities::empty(kinds)), EMPTY_HASH.to_owned());
-                Ok(())
-            }
-            Backend::Sqlite(sqlite) => sqlite.renew(kinds).await,
-            Backend::Postgres(postgres) => postgres.renew(kinds).await,
-        }
-    }
-
-    /// Replaces all entities in memory (`database = off`).
-    pub fn replace(&self, entities: Arc<Entities>, hash: impl Into<String>) {
-        self.feed.publish(entities, hash.into());
-    }
-
-    /// Puts entities in, in the place of those with their keys; the rest stays
-    /// (`config db_import`). Against their schemas they are checked already, as a declarative file
-    /// is.
-    ///
-    /// # Errors
-    /// If the store is not writable, if they do not fit what there is, or if the database fails;
-    /// nothing has changed then.
-    pub async fn import(&self, entities: &Entities) -> Outcome<()> {
-        match &self.backend {
-            Backend::Memory => {
-                let text = "entities cannot be imported when not using a database";
-                Err(Fault::operation_unsupported(text))
-            }
-            Backend::Sqlite(sqlite) => {
-                if let Some(version) = sqlite.change(Batch::Import(entities)).await? {
-                    self.feed.until_served(version).await;
-                }
-                Ok(())
-            }
-            Backend::Postgres(postgres) => {
-                if let Some(version) = postgres.import(entities).await? {
-                    self.feed.until_served(version).await;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Deletes entities that have ended. Until this is called, they are kept, but not shown.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub async fn expire(&self) -> Outcome<()> {
-        let Backend::Sqlite(sqlite) = &self.backend else { return Ok(()) };
-        let entities = self.entities();
-        let now = ttl::now();
-        let ended = tokio::task::spawn_blocking(move || ended(&entities, now)).await;
-        let ended = ended.map_err(|_| nothing())?;
-        if !ended.is_empty() {
-            sqlite.change(Batch::Expire(&ended, now)).await?;
-        }
-        Ok(())
-    }
-
-    async fn write(
-        &self,
-        name: &str,
-        change: Change<'_>,
-        options: &Options,
-    ) -> Outcome<Option<Arc<Record>>> {
-        match &self.backend {
-            Backend::Memory => {
-                let refusal = change.refusal(name);
-                let entities = self.entities();
-                let mut draft = Draft::unchecked(&entities);
-                let record = change.apply(entities.kinds(), &mut draft, name, options).await?;
-                if record.is_none() && draft.changes.is_empty() {
-                    return Ok(None);
-                }
-                Err(refusal)
-            }
-            Backend::Sqlite(sqlite) => {
-                let (record, version) = sqlite.write(name, change, options).await?;
-                if let Some(version) = version {
-                    self.feed.until_served(version).await;
-                }
-                Ok(record)
-            }
-            Backend::Postgres(postgres) => {
-                let (record, version) = postgres.write(name, change, options).await?;
-                if let Some(version) = version {
-                    self.feed.until_served(version).await;
-                }
-                Ok(record)
-            }
-        }
-    }
-}
-
-/// A change of one entity.
-#[derive(Debug, Clone)]
-enum Change<'a> {
-    Insert(Record),
-    Update(Key<'a>, Record),
-    Upsert(Key<'a>, Record),
-    Delete(Key<'a>),
-}
-
-impl Change<'_> {
-    /// What is said of it where nothing can be written.
-    fn refusal(&self, kind: &str) -> Fault {
-        let (write, key) = match self {
-            Change::Insert(_) => (Write::Create, None),
-            Change::Update(key, _) => (Write::Update, Some(key)),
-            Change::Upsert(key, _) => (Write::Upsert, Some(key)),
-            Change::Delete(key) => (Write::Delete, Some(key)),
-        };
-        refuse(write, kind, key.and_then(Key::field))
-    }
-
-    /// Makes the change in a transaction, which is left to be committed. What comes back is the
-    /// entity as clients see it; none if it was deleted.
-    async fn apply<T: Transaction>(
-        self,
-        kinds: &Kinds,
-        transaction: &mut T,
-        name: &str,
-        options: &Options,
-    ) -> Outcome<Option<Arc<Record>>> {
-        let kind = kind_of(kinds, name)?;
-        let mut dao = Dao { kinds, transaction };
-        let record = match self {
-            Change::Insert(input) => dao.insert(kind, input, options).await?,
-            Change::Update(key, input) => dao.update(kind, key, input, options).await?,
-            Change::Upsert(key, input) => dao.upsert(kind, key, input, options).await?,
-            Change::Delete(key) => {
-                dao.delete(kind, key).await?;
-                return Ok(None);
-            }
-        };
-        dao::shown(kind, &record).map(Some)
-    }
-}
-
-/// A change of many entities.
-enum Batch<'a> {
-    /// These are put in.
-    Import(&'a Entities),
-    /// These, by kind and key, are deleted if they have ended by then.
-    Expire(&'a [(String, String)], f64),
-}
-
-impl Batch<'_> {
-    /// Makes the change in a transaction, which is left to be committed.
-    async fn apply<T: Transaction>(self, kinds: &Kinds, transaction: &mut T) -> Outcome<()> {
-        let mut dao = Dao { kinds, transaction };
-        match self {
-            Batch::Import(entities) => {
-                for (kind, records) in entities.iter() {
-                    // There is one already, and what is imported belongs to it.
-                    if kind.schema.name == "workspaces" {
-                        continue;
-                    }
-                    for record in records.iter() {
-                        dao.put(kind, record).await?;
-                    }
-                }
-            }
-            Batch::Expire(ended, now) => {
-                for (kind, key) in ended {
-                    dao.expire(kind_of(kinds, kind)?, key, now).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The entities that have ended at a time: their kinds and keys.
-fn ended(entities: &Entities, now: f64) -> Vec<(String, String)> {
-    let mortal = entities.iter().filter(|(kind, _)| kind.schema.ttl);
-    let ended = mortal.flat_map(|(kind, records)| {
-        let ended = records.iter().filter(|record| ttl::is_over(record, now));
-        ended.map(|record| (kind.schema.name.clone(), kind.key(record)))
-    });
-    ended.collect()
-}
-
 fn kind_of<'a>(kinds: &'a Kinds, name: &str) -> Outcome<&'a Kind> {
     let unknown = || Fault::schema_violation(Errors::of("kind", format!("unknown: '{name}'")));
     kinds.get(name).ok_or_else(unknown)
-}
-
-fn nothing() -> Fault {
-    Fault::database_error("nothing was written")
 }

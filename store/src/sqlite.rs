@@ -13,10 +13,11 @@ use silverback_model::errors::Fault;
 use silverback_model::set::{Entities, Kinds};
 use tokio::sync::Mutex;
 
+use crate::change::{Batch, Change};
 use crate::draft::Draft;
 use crate::feed::Feed;
 use crate::transaction::Kept;
-use crate::{Batch, Change, Options, Outcome};
+use crate::{Options, Outcome};
 
 use file::File;
 pub use file::OpenError;

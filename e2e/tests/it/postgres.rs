@@ -1,5 +1,10 @@
 //! Entities in PostgreSQL.
 
+mod kit;
+
+mod cluster;
 mod counters;
+mod faults;
+mod last_good;
 mod layout;
 mod serving;

@@ -226,6 +226,7 @@ mod tests {
         "database",
         "host_ports",
         "kong_env",
+        "last_good_credentials",
         "nginx_main_user",
         "nginx_pid",
         "nginx_user",

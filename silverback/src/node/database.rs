@@ -1,26 +1,22 @@
 //! From kong.conf to what the store needs to know of its database.
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use silverback_model::set::{Entities, Kinds};
+use silverback_model::set::Kinds;
 use silverback_pdk::LogLevel;
+use silverback_store::Store;
 use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls};
-use silverback_store::{Changes, Store, last_good};
 
+use super::last_good;
 use crate::{
     conf::{Conf, Material},
     prefix::Prefix,
 };
 
 /// Opens the store of `database = postgres`. Where the database can't be reached, the node begins
-/// with what is known: from the generation before, or else from the disk.
+/// with what is known of it: from the generation before, or else from the disk.
 ///
 /// # Errors
 /// If the tables are not ready, or the database can't be reached and nothing is known.
@@ -28,49 +24,29 @@ pub(crate) async fn open_postgres(
     conf: &Conf,
     prefix: &Prefix,
     kinds: &Arc<Kinds>,
-    known: Option<&Entities>,
+    generation: Option<&Store>,
 ) -> Result<Store> {
     let settings = postgres(conf, &prefix.node_id(conf.node_id.as_deref())?)?;
-    let known = match known {
-        Some(known) => Some(known.renewed(kinds)),
-        None => last_good::read(&last_good_file(prefix), kinds),
+    let address = settings.primary.address();
+    let generation = generation.filter(|store| store.address().as_ref() == Some(&address));
+    let (before, notice) = match generation {
+        Some(store) => (Some(last_good::of_store(store, kinds)), None),
+        None => last_good::read(conf, prefix, &address, kinds),
     };
-    let store = Store::postgres(settings, keeping(conf), Arc::clone(kinds), known).await;
+    let store = Store::postgres(settings, keeping(conf), Arc::clone(kinds), before).await;
     let store = store.map_err(|error| match error.is_unreachable() {
-        true => anyhow!("{error}; there is no last good configuration to start with"),
+        true => anyhow!(
+            "{error}; {}",
+            notice.as_deref().unwrap_or("there is no last good configuration to start with")
+        ),
         false => error.into(),
     })?;
     if let Some(trouble) = store.trouble() {
-        let text = format!("starting with the last good configuration: {trouble}");
+        let notice = notice.map(|notice| format!(" ({notice})")).unwrap_or_default();
+        let text = format!("starting with the last good configuration: {trouble}{notice}");
         silverback_pdk::log(LogLevel::Err, "", &text);
     }
     Ok(store)
-}
-
-/// Keeps what is held in memory on the disk as well, for a start without the database; ends with
-/// the store. At first, the disk has what the store begins with.
-pub(crate) fn keep_last_good(mut changes: Changes, prefix: &Prefix) {
-    let file = last_good_file(prefix);
-    tokio::task::spawn_local(async move {
-        let mut state = changes.newest();
-        loop {
-            let (began, file) = (Instant::now(), file.clone());
-            let write = move || last_good::write(&file, &state.entities);
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
-                let text = format!("can't keep the last good configuration: {error}");
-                silverback_pdk::log(LogLevel::Warn, "", &text);
-            }
-            // However much there is to write, it is seldom what this machine does.
-            tokio::time::sleep((began.elapsed() * 20).max(Duration::from_secs(1))).await;
-            let Some(next) = changes.next().await else { return };
-            state = next;
-        }
-    });
-}
-
-/// Where the last good configuration is kept.
-fn last_good_file(prefix: &Prefix) -> PathBuf {
-    prefix.path().join("last-good.json")
 }
 
 /// How long answers to look-ups are kept, and how many.

@@ -28,7 +28,7 @@ use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
 use tokio::task::JoinHandle;
 
-use super::database;
+use super::{database, last_good};
 use crate::{
     conf::{Conf, Database, RouterFlavor},
     prefix::Prefix,
@@ -87,7 +87,7 @@ impl Configuration {
         let store = open(conf, prefix, &kinds, before.map(|before| &before.store)).await?;
         store.set_strict(conf.worker_consistency_strict);
         if conf.database == Database::Postgres {
-            database::keep_last_good(store.changes(), prefix);
+            last_good::keep(&store, conf, prefix);
         }
         let configuration = Configuration {
             store,
@@ -320,8 +320,8 @@ pub(crate) async fn open(
     match &conf.database {
         Database::Off => Ok(Arc::new(Store::memory(Arc::clone(kinds)))),
         Database::Postgres => {
-            let known = before.map(|store| store.entities());
-            Ok(Arc::new(database::open_postgres(conf, prefix, kinds, known.as_deref()).await?))
+            let before = before.map(|store| &**store);
+            Ok(Arc::new(database::open_postgres(conf, prefix, kinds, before).await?))
         }
         Database::Sqlite(file) => {
             if let Some(store) = before.filter(|store| store.file() == Some(file)) {

@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, Shared};
 use silverback_model::errors::Fault;
 
 use super::hint::{Hint, Lookup};
+use crate::last_good::{Answers, Remembered};
 use crate::transaction::Kept;
 use crate::ttl;
 
@@ -52,6 +53,7 @@ const OVERHEAD: usize = 160;
 pub(crate) struct Cache {
     keeping: Keeping,
     shards: Vec<Shard>,
+    news: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -94,7 +96,7 @@ pub(crate) enum Known {
 impl Cache {
     pub(crate) fn new(keeping: Keeping) -> Cache {
         let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
-        Cache { keeping, shards }
+        Cache { keeping, shards, news: AtomicU64::new(0) }
     }
 
     /// What is known of a look-up.
@@ -164,10 +166,46 @@ impl Cache {
         let bytes = OVERHEAD + answer.iter().map(|record| size(record)).sum::<usize>();
         let entry = Entry { kind: Arc::clone(kind), answer: Arc::clone(answer), until, bytes };
         entries.put(lookup, entry, self.keeping.bytes / SHARDS / 2);
+        self.news.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often something came or went.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.load(Ordering::Relaxed)
+    }
+
+    /// The kept answers that are not nothing, up to about so many bytes; what was used lately comes
+    /// first.
+    pub(crate) fn answers(&self, bytes: usize) -> Answers {
+        let mut answers = Vec::new();
+        let mut room = bytes;
+        for old in [false, true] {
+            for shard in &self.shards {
+                let entries = shard.entries();
+                let entries = if old { &entries.old } else { &entries.young };
+                for (lookup, entry) in entries.iter().filter(|(_, e)| !e.answer.is_empty()) {
+                    let Some(left) = room.checked_sub(entry.bytes) else { return Answers(answers) };
+                    room = left;
+                    let (kind, records) = (entry.kind.to_string(), Arc::clone(&entry.answer));
+                    answers.push(Remembered { kind, lookup: *lookup, records });
+                }
+            }
+        }
+        Answers(answers)
+    }
+
+    /// Goes on from answers of before.
+    pub(crate) fn recall(&self, answers: &Answers) {
+        let until = self.keeping.found.and_then(|life| Instant::now().checked_add(life));
+        for Remembered { kind, lookup, records } in &answers.0 {
+            let seen = self.shard(*lookup).staled.load(Ordering::Acquire);
+            self.keep(&Arc::from(kind.as_str()), *lookup, seen, records, until);
+        }
     }
 
     /// Forgets what may have changed.
     pub(crate) fn forget(&self, hint: &Hint) {
+        self.news.fetch_add(1, Ordering::Relaxed);
         match hint {
             Hint::Entity { lookups, .. } => {
                 for lookup in lookups {
@@ -338,6 +376,22 @@ mod tests {
         let gone = || Err(Fault::database_unreachable("gone"));
         check(&cache, "a", gone(), &["1"]).await;
         check(&cache, "a", Ok(&["2"]), &["1"]).await;
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn another_goes_on_from_what_was_found() {
+        let cache = Arc::new(Cache::new(Keeping::default()));
+        check(&cache, "a", Ok(&["1"]), &["1"]).await;
+        check(&cache, "b", NOTHING, &[]).await;
+        check(&cache, "c", Ok(&["2"]), &["2"]).await;
+        assert_eq!(cache.answers(usize::MAX).len(), 2);
+        assert_eq!(cache.answers(OVERHEAD * 3).len(), 1);
+        let other = Arc::new(Cache::new(Keeping::default()));
+        other.recall(&cache.answers(usize::MAX));
+        check(&other, "a", NOTHING, &["1"]).await;
+        check(&other, "b", Ok(&["3"]), &["3"]).await;
+        other.forget(&Hint::All);
+        check(&other, "c", NOTHING, &[]).await;
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use silverback_model::counters::{Count, Tally};
 use silverback_model::declarative::EMPTY_HASH;
@@ -12,24 +11,27 @@ use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use uuid::Uuid;
 
-use super::cache::{Cache, Keeping, Known};
+use super::cache::{Cache, Keeping};
 use super::counters::Counters;
 use super::error::DatabaseError;
 use super::events::{self, Author};
 use super::faults;
-use super::hint::{self, Hint};
+use super::hint::Hint;
 use super::io::Io;
 use super::migrations::{self, MigrationError};
 use super::pool::Pool;
+use super::replica::Replica;
 use super::settings::Settings;
 use super::sync::ear::Ear;
 use super::sync::{ASKED_FOR, Follower, Health, Order, Shared, load};
 use super::tables::Tables;
 use super::transaction::{Done, PgTransaction};
+use crate::change::Change;
 use crate::dao::Dao;
 use crate::feed::Feed;
+use crate::last_good::Answers;
 use crate::transaction::{Kept, Transaction};
-use crate::{Change, Key, Options, Outcome, Sought, Told, dao};
+use crate::{Key, Options, Outcome, Told, dao};
 
 /// How often a change is tried that loses against others.
 const TRIES: usize = 20;
@@ -56,16 +58,24 @@ impl OpenError {
     }
 }
 
+/// What is known of a database from before, for a start without it.
+#[derive(Debug)]
+pub struct Before {
+    /// What was held in memory.
+    pub entities: Entities,
+    /// What was looked up.
+    pub answers: Answers,
+}
+
 /// A store in PostgreSQL.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    shared: Arc<Shared>,
-    replica: Arc<Pool>,
+    pub(super) shared: Arc<Shared>,
     author: Author,
     orders: mpsc::UnboundedSender<Order>,
     counters: Counters,
     /// The last to go: connections need its thread.
-    io: Io,
+    pub(super) io: Io,
 }
 
 impl Postgres {
@@ -75,28 +85,36 @@ impl Postgres {
         settings: Settings,
         keeping: Keeping,
         kinds: Arc<Kinds>,
-        before: Option<Entities>,
+        before: Option<Before>,
     ) -> Result<(Arc<Feed>, Postgres), OpenError> {
         let io = Io::start()?;
         let settings = Arc::new(settings);
         let primary = Pool::new(settings.primary.clone(), io.handle());
         let instance = Uuid::new_v4().to_string();
         // It listens before it reads, so that it misses nothing.
-        let mut ear = Ear::new(Arc::clone(&settings), instance.clone());
+        let mut ear = Ear::new(Arc::clone(&settings), Arc::clone(&primary), instance.clone());
         let read = match ear.open(&io.handle()).await {
             Ok(()) => read(&primary, &settings.plugins, &kinds).await,
             Err(error) => Err(error.into()),
         };
+        let cache = Arc::new(Cache::new(keeping));
         let (tables, entities) = match (read.map_err(OpenError::from), before) {
             (Ok((tables, entities)), _) => (Some(Arc::new(tables)), entities),
-            (Err(error), Some(before)) if error.is_unreachable() => (None, before),
+            (Err(error), Some(before)) if error.is_unreachable() => {
+                cache.recall(&before.answers);
+                (None, before.entities)
+            }
             (Err(error), _) => return Err(error),
         };
         let feed = Arc::new(Feed::new(Arc::new(entities.clone()), EMPTY_HASH.to_owned()));
+        let replica = settings.replica.clone().map(|server| {
+            Replica::new(Pool::new(server, io.handle()), settings.update_propagation)
+        });
         let shared = Arc::new(Shared {
             primary,
+            replica,
             feed: Arc::clone(&feed),
-            cache: Arc::new(Cache::new(keeping)),
+            cache,
             health: Health::new(tables.is_some()),
             told: broadcast::Sender::new(TOLD),
             tables: std::sync::Mutex::new(tables),
@@ -106,12 +124,10 @@ impl Postgres {
         let follower = Follower::new(Arc::clone(&shared), inbox, io.handle(), entities, ear);
         io.handle().spawn(follower.run());
         io.handle().spawn(super::expiry::run(Arc::downgrade(&shared)));
-        let replica = settings.replica.clone().map(|server| Pool::new(server, io.handle()));
-        let replica = replica.unwrap_or_else(|| Arc::clone(&shared.primary));
         let delay = settings.update_propagation.as_secs();
         let author = Author { node: settings.node_id.clone(), instance, delay };
         let counters = Counters::start(&shared.primary, &io.handle());
-        Ok((feed, Postgres { shared, replica, author, orders, counters, io }))
+        Ok((feed, Postgres { shared, author, orders, counters, io }))
     }
 
     /// Whether all entities of a kind are held in memory.
@@ -126,6 +142,16 @@ impl Postgres {
             return None;
         }
         Some(health.error.lock().map(|error| error.clone()).unwrap_or_default())
+    }
+
+    /// Where the database is.
+    pub(crate) fn address(&self) -> String {
+        self.shared.settings.primary.address()
+    }
+
+    /// The kept answers to look-ups.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.shared.cache
     }
 
     async fn tables(&self) -> Result<Arc<Tables>, DatabaseError> {
@@ -220,7 +246,7 @@ impl Postgres {
 
     async fn follow(&self, hints: Vec<Hint>) -> Option<u64> {
         // Before the answer, whatever the task has to do first.
-        hints.iter().for_each(|hint| self.shared.cache.forget(hint));
+        hints.iter().for_each(|hint| self.shared.forget(hint));
         let (done, version) = oneshot::channel();
         self.orders.send(Order { hints, kinds: None, done: Some(done) }).ok()?;
         version.await.ok()
@@ -271,66 +297,6 @@ impl Postgres {
         count: Count,
     ) -> BoxFuture<'static, Result<Vec<u64>, String>> {
         self.counters.count(tally, count)
-    }
-
-    /// The entity of a kind with this value in a unique field, or in `id`.
-    pub(crate) fn find(&self, kind: &str, field: &str, value: &str) -> Sought {
-        let by_id = field == "id";
-        let (name, value) = (field.to_owned(), value.to_owned());
-        let lookup = hint::lookup(kind, field, &value);
-        self.seek(kind, lookup, move |mut reader, kind| {
-            async move {
-                let found = match by_id {
-                    true => reader.get(&kind, &value).await?,
-                    false => reader.by(&kind, &name, &value).await?,
-                };
-                Ok(found.into_iter().collect())
-            }
-            .boxed()
-        })
-    }
-
-    /// The entities of a kind whose field refers to the entity of this id.
-    pub(crate) fn children(&self, kind: &str, field: &str, parent: &str) -> Sought {
-        let (name, parent) = (field.to_owned(), parent.to_owned());
-        let lookup = hint::lookup(kind, field, &parent);
-        self.seek(kind, lookup, move |mut reader, kind| {
-            async move { Ok(reader.children(&kind, &name, &parent).await?.into()) }.boxed()
-        })
-    }
-
-    fn seek(
-        &self,
-        name: &str,
-        lookup: hint::Lookup,
-        ask: impl FnOnce(PgTransaction, Kind) -> BoxFuture<'static, Outcome<Arc<[Kept]>>>
-        + Send
-        + 'static,
-    ) -> Sought {
-        let (seen, stale) = match self.shared.cache.get(lookup) {
-            Known::Answer(answer) => return Sought::Now(answer),
-            Known::Coming(coming) => return Sought::Later(coming.boxed()),
-            Known::Unknown { seen, stale } => (seen, stale),
-        };
-        let kinds = Arc::clone(self.shared.feed.state().entities.kinds());
-        let Some(kind) = kinds.get(name).cloned() else { return Sought::Now([].into()) };
-        let (shared, replica) = (Arc::clone(&self.shared), Arc::clone(&self.replica));
-        let asking = async move {
-            let reader = async {
-                let mut lease = replica.get().await?;
-                let tables = match shared.known_tables() {
-                    Some(tables) => tables,
-                    None => Arc::new(Tables::read(&mut lease, &kinds).await?),
-                };
-                Ok(PgTransaction::to_read(lease, tables))
-            };
-            let reader = reader.await.map_err(|error: DatabaseError| faults::of_database(&error));
-            ask(reader?, kind).await
-        };
-        let coming = self.shared.cache.ask(name, lookup, (seen, stale), asking.boxed());
-        // It comes whether or not the one that asked is still there: others may wait for it.
-        self.io.handle().spawn(coming.clone().map(drop));
-        Sought::Later(coming.boxed())
     }
 }
 

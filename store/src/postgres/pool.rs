@@ -79,7 +79,9 @@ impl Pool {
         idle.pop().map(|(connection, _)| connection)
     }
 
-    fn push(&self, connection: Connection) {
+    fn push(&self, mut connection: Connection) {
+        // Behind a pooler, it may be told what another connection listens to.
+        while connection.notifications.try_recv().is_ok() {}
         let Ok(mut idle) = self.idle.lock() else { return };
         if !connection.client.is_closed() && idle.len() < self.server.pool.idle {
             idle.push((connection, Instant::now()));

@@ -87,6 +87,14 @@ impl Default for Bounds {
     }
 }
 
+impl Server {
+    /// Where the database is: what tells it from others.
+    pub fn address(&self) -> String {
+        let Server { host, port, database, schema, .. } = self;
+        format!("postgres://{host}:{port}/{database}?schema={schema}")
+    }
+}
+
 /// The password stays unsaid.
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

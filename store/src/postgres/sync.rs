@@ -21,6 +21,7 @@ use super::cache::Cache;
 use super::error::DatabaseError;
 use super::hint::Hint;
 use super::pool::Pool;
+use super::replica::Replica;
 use super::settings::Settings;
 use super::tables::Tables;
 use crate::Told;
@@ -90,6 +91,7 @@ impl Health {
 pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
     pub(crate) primary: Arc<Pool>,
+    pub(crate) replica: Option<Replica>,
     pub(crate) feed: Arc<Feed>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) health: Health,
@@ -100,6 +102,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Forgets what may have changed.
+    pub(crate) fn forget(&self, hint: &Hint) {
+        // First: who looks it up from now on asks the primary.
+        if let Some(replica) = &self.replica {
+            replica.note(hint);
+        }
+        self.cache.forget(hint);
+    }
+
     /// The tables, if they are known.
     pub(crate) fn known_tables(&self) -> Option<Arc<Tables>> {
         self.tables.lock().ok()?.clone()
@@ -216,7 +227,7 @@ impl Follower {
                 let _ = self.shared.told.send(Told { channel, data });
                 continue;
             }
-            self.shared.cache.forget(&hint);
+            self.shared.forget(&hint);
             self.pending.insert(hint);
         }
     }

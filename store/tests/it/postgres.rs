@@ -343,6 +343,47 @@ async fn writers_do_not_undo_each_other() {
     assert!(row.iter().all(|value| value.parse::<u32>().unwrap() >= 1000), "{row:?}");
 }
 
+/// A service and its first route: one node deletes it while another makes the route. One of both
+/// goes well, and nothing refers to what is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn references_hold_between_nodes() {
+    let (database, stores) = stores::<2>().await;
+    let stores = Arc::new(stores);
+    let mut tasks = Vec::new();
+    for n in 0..20_usize {
+        let service = json!({"host": "h", "name": format!("s{n}")});
+        let service = id(&insert(&stores[0], "services", service).await.unwrap());
+        let (here, there, of) = (Arc::clone(&stores), Arc::clone(&stores), service.clone());
+        let delete =
+            tokio::spawn(async move { here[n % 2].delete("services", Key::Id(&service)).await });
+        let make = tokio::spawn(async move {
+            let route = json!({"paths": ["/"], "service": {"id": of}});
+            insert(&there[(n + 1) % 2], "routes", route).await
+        });
+        tasks.push((delete, make));
+    }
+    let mut made = Vec::new();
+    for (delete, make) in tasks {
+        match (delete.await.unwrap(), make.await.unwrap()) {
+            (Ok(()), Err(fault)) | (Err(fault), Ok(_)) if fault.status() != 400 => {
+                panic!("{fault}")
+            }
+            (Ok(()), Err(_)) => {}
+            (Err(_), Ok(route)) => made.push(id(&route)),
+            both => panic!("{both:?}"),
+        }
+    }
+    let kept = database.sql("SELECT r.id FROM routes r JOIN services s ON s.id = r.service_id");
+    let mut kept: Vec<String> = kept.into_iter().flatten().collect();
+    kept.sort();
+    made.sort();
+    assert_eq!(kept, made);
+    for store in stores.iter() {
+        let held = async || store.entities().of("routes").len() == made.len();
+        until("the routes", Duration::from_secs(10), held).await;
+    }
+}
+
 #[tokio::test]
 async fn what_has_ended_is_gone() {
     let (database, [store]) = stores().await;

@@ -9,7 +9,7 @@ use silverback_e2e::postgres::{Database, Postgres};
 use silverback_e2e::upstream::Upstream;
 use silverback_e2e::wait::{PATIENCE, wait_until};
 
-use super::serving::bootstrapped;
+use super::kit::bootstrapped;
 
 /// A route `/NAME` with one plugin; waits until it is served.
 fn route(gateway: &Gateway, upstream: &Upstream, name: &str, plugin: &str, config: &str) {

@@ -50,6 +50,9 @@ pub(super) static DATASTORE: &[Key] = &[
     k("pg_ro_keepalive_timeout", Number(&FROM_0), "", Used, "As `pg_keepalive_timeout`."),
     k("pg_ro_pool_size", Number(&FROM_0), "", Used, "As `pg_pool_size`."),
     k("pg_ro_backlog", Number(&FROM_0), "", Used, "As `pg_backlog`."),
+    k("last_good_credentials", Boolean, "on", Used,
+      "Whether consumers and credentials that were used last are kept in a file under the prefix, \
+       for a start without the database."),
     k("declarative_config", Path, "", Used,
       "Declarative configuration (YAML or JSON) that `database = off` starts with."),
     k("declarative_config_string", Text, "", Used, "The same, as text."),

@@ -9,11 +9,13 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio_postgres::Notification;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::postgres::connection::Connection;
 use crate::postgres::error::DatabaseError;
 use crate::postgres::events::{CACHE, CHANNEL, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
 use crate::postgres::hint::Hint;
+use crate::postgres::pool::Pool;
 use crate::postgres::settings::Settings;
 use crate::postgres::value::Param;
 
@@ -27,6 +29,7 @@ const ECHO: Duration = Duration::from_secs(2);
 /// Hears of other nodes' changes.
 pub(crate) struct Ear {
     settings: Arc<Settings>,
+    primary: Arc<Pool>,
     /// The id of this store, so that it does not hear itself.
     instance: String,
     connection: Option<Connection>,
@@ -39,9 +42,10 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    pub(crate) fn new(settings: Arc<Settings>, instance: String) -> Ear {
+    pub(crate) fn new(settings: Arc<Settings>, primary: Arc<Pool>, instance: String) -> Ear {
         Ear {
             settings,
+            primary,
             instance,
             connection: None,
             deaf: false,
@@ -58,15 +62,31 @@ impl Ear {
     pub(crate) async fn open(&mut self, io: &Handle) -> Result<(), DatabaseError> {
         let server = &self.settings.primary;
         let mut connection = Connection::open(server, io).await?;
-        let greeting = format!("LISTEN {CHANNEL}; NOTIFY {CHANNEL}, 'hello';");
-        within(server.timeout, connection.client.batch_execute(&greeting)).await?;
-        let echo = tokio::time::timeout(ECHO, connection.notifications.recv()).await;
-        self.deaf = !matches!(echo, Ok(Some(_)));
+        let listen = format!("LISTEN {CHANNEL}");
+        within(server.timeout, connection.client.batch_execute(&listen)).await?;
+        self.deaf = !self.hears(&mut connection).await?;
         if self.read_to.is_none() {
             self.read_to = Some(time(&connection, server.timeout).await?);
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Whether a connection hears what another says. A pooler that shares connections lets one hear
+    /// itself at the most.
+    async fn hears(&self, connection: &mut Connection) -> Result<bool, DatabaseError> {
+        let greeting = format!("hello {}", Uuid::new_v4());
+        let notify = format!("NOTIFY {CHANNEL}, '{greeting}'");
+        self.primary.get().await?.batch(&notify).await?;
+        let echo = async {
+            while let Some(notification) = connection.notifications.recv().await {
+                if notification.payload() == greeting {
+                    return true;
+                }
+            }
+            false
+        };
+        Ok(tokio::time::timeout(ECHO, echo).await.unwrap_or(false))
     }
 
     /// Waits for the next word; none when the connection is lost. Never without a connection.

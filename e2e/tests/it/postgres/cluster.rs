@@ -1,0 +1,90 @@
+//! More than one server, or something in between: replicas and poolers.
+
+use silverback_e2e::gateway::Gateway;
+use silverback_e2e::http::Request;
+use silverback_e2e::pooler::Pooler;
+use silverback_e2e::postgres::{Database, PASSWORD, Postgres};
+use silverback_e2e::upstream::Upstream;
+use silverback_e2e::wait::{PATIENCE, wait_until};
+
+use super::kit::{add_route, bootstrapped, fill, make_key, say_routes_changed, with_key};
+
+/// Look-ups for traffic go to the replica, where it can know the answer: what has just changed is
+/// asked of the primary, and so is all when the replica is gone.
+#[test]
+fn a_read_only_replica() {
+    let server = Postgres::alone(&[]);
+    let database = bootstrapped(&server);
+    let upstream = Upstream::start();
+    fill(&database, &upstream);
+    let replica = server.replica();
+    let gateway = database.gateway().set("pg_ro_host", "127.0.0.1");
+    let gateway = gateway.set("pg_ro_port", &replica.port().to_string());
+    let gateway = gateway.set("pg_timeout", "2000").start();
+    assert_eq!(with_key(&gateway, "good").status, 200);
+    let asked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'silverback'";
+    assert_eq!(database.at(&replica).sql_as_superuser(asked), [["t"]]);
+    replica.follow(false);
+    assert_eq!(with_key(&gateway, "fresh").status, 401);
+    assert_eq!(make_key(&gateway, "someone", "fresh").status, 201);
+    assert_eq!(with_key(&gateway, "fresh").status, 200);
+    replica.stop();
+    assert_eq!(with_key(&gateway, "nobody's").status, 401);
+    assert_eq!(make_key(&gateway, "someone", "later").status, 201);
+    assert_eq!(with_key(&gateway, "later").status, 200);
+    server.stop();
+    assert_eq!(with_key(&gateway, "good").status, 200);
+    assert_eq!(with_key(&gateway, "elsewhere").status, 500);
+}
+
+/// Behind a pooler that shares connections nobody hears a NOTIFY: nodes read what others wrote.
+#[test]
+fn a_pooler_in_transaction_mode() {
+    let server = Postgres::shared();
+    let database = bootstrapped(&server);
+    let upstream = Upstream::start();
+    fill(&database, &upstream);
+    let pooler = Pooler::before(&server);
+    let port = pooler.port().to_string();
+    let pooled = || database.gateway().set("pg_port", &port).start();
+    let (one, two) = (pooled(), pooled());
+    let direct = database.gateway().start();
+    for (from, to, name) in
+        [(&one, &two, "a"), (&two, &one, "b"), (&direct, &one, "c"), (&one, &direct, "d")]
+    {
+        assert_change_is_heard(from, to, name);
+    }
+    add_route(&database, "kongs");
+    say_routes_changed(&database);
+    one.wait_status("/kongs", 200);
+    assert!(!pooler.log().contains(PASSWORD));
+    // Several at a time, on fewer connections.
+    std::thread::scope(|scope| {
+        for n in 0..12 {
+            let gateway = [&one, &two][n % 2];
+            scope.spawn(move || {
+                assert_eq!(with_key(gateway, &format!("nobody's {n}")).status, 401);
+                assert_eq!(make_key(gateway, "someone", &format!("key {n}")).status, 201);
+                assert_eq!(with_key(gateway, &format!("key {n}")).status, 200);
+            });
+        }
+    });
+    assert_eq!(count(&database, "keyauth_credentials"), 1 + 4 + 12);
+}
+
+fn count(database: &Database, table: &str) -> usize {
+    database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
+}
+
+/// A route and a key that are made on one node are known to the other, which knew that there were
+/// none.
+fn assert_change_is_heard(from: &Gateway, to: &Gateway, name: &str) {
+    assert_eq!(with_key(to, name).status, 401);
+    let body = format!("{{\"paths\": [\"/{name}\"]}}");
+    let route = Request::new("POST", "/services/s/routes").body(body);
+    let route = route.header("Content-Type", "application/json");
+    assert_eq!(from.ask_admin(&route).status, 201);
+    assert_eq!(make_key(from, "someone", name).status, 201);
+    to.wait_status(&format!("/{name}"), 200);
+    wait_until("the key to be known", PATIENCE, || with_key(to, name).status == 200);
+}

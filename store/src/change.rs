@@ -1,0 +1,105 @@
+//! A change, made by the rules of `dao` on a transaction of any database.
+
+use std::sync::Arc;
+
+use silverback_model::Record;
+use silverback_model::errors::Fault;
+use silverback_model::set::{Entities, Kinds};
+
+use crate::dao::{self, Dao};
+use crate::memory::{Write, refuse};
+use crate::transaction::Transaction;
+use crate::{Key, Options, Outcome, kind_of, ttl};
+
+/// A change of one entity.
+#[derive(Debug, Clone)]
+pub(crate) enum Change<'a> {
+    Insert(Record),
+    Update(Key<'a>, Record),
+    Upsert(Key<'a>, Record),
+    Delete(Key<'a>),
+}
+
+impl Change<'_> {
+    /// What is said of it where nothing can be written.
+    pub(crate) fn refusal(&self, kind: &str) -> Fault {
+        let (write, key) = match self {
+            Change::Insert(_) => (Write::Create, None),
+            Change::Update(key, _) => (Write::Update, Some(key)),
+            Change::Upsert(key, _) => (Write::Upsert, Some(key)),
+            Change::Delete(key) => (Write::Delete, Some(key)),
+        };
+        refuse(write, kind, key.and_then(Key::field))
+    }
+
+    /// Makes the change in a transaction, which is left to be committed. What comes back is the
+    /// entity as clients see it; none if it was deleted.
+    pub(crate) async fn apply<T: Transaction>(
+        self,
+        kinds: &Kinds,
+        transaction: &mut T,
+        name: &str,
+        options: &Options,
+    ) -> Outcome<Option<Arc<Record>>> {
+        let kind = kind_of(kinds, name)?;
+        let mut dao = Dao { kinds, transaction };
+        let record = match self {
+            Change::Insert(input) => dao.insert(kind, input, options).await?,
+            Change::Update(key, input) => dao.update(kind, key, input, options).await?,
+            Change::Upsert(key, input) => dao.upsert(kind, key, input, options).await?,
+            Change::Delete(key) => {
+                dao.delete(kind, key).await?;
+                return Ok(None);
+            }
+        };
+        dao::shown(kind, &record).map(Some)
+    }
+}
+
+/// A change of many entities.
+pub(crate) enum Batch<'a> {
+    /// These are put in.
+    Import(&'a Entities),
+    /// These, by kind and key, are deleted if they have ended by then.
+    Expire(&'a [(String, String)], f64),
+}
+
+impl Batch<'_> {
+    /// Makes the change in a transaction, which is left to be committed.
+    pub(crate) async fn apply<T: Transaction>(
+        self,
+        kinds: &Kinds,
+        transaction: &mut T,
+    ) -> Outcome<()> {
+        let mut dao = Dao { kinds, transaction };
+        match self {
+            Batch::Import(entities) => {
+                for (kind, records) in entities.iter() {
+                    // There is one already, and what is imported belongs to it.
+                    if kind.schema.name == "workspaces" {
+                        continue;
+                    }
+                    for record in records.iter() {
+                        dao.put(kind, record).await?;
+                    }
+                }
+            }
+            Batch::Expire(ended, now) => {
+                for (kind, key) in ended {
+                    dao.expire(kind_of(kinds, kind)?, key, now).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The entities that have ended at a time: their kinds and keys.
+pub(crate) fn ended(entities: &Entities, now: f64) -> Vec<(String, String)> {
+    let mortal = entities.iter().filter(|(kind, _)| kind.schema.ttl);
+    let ended = mortal.flat_map(|(kind, records)| {
+        let ended = records.iter().filter(|record| ttl::is_over(record, now));
+        ended.map(|record| (kind.schema.name.clone(), kind.key(record)))
+    });
+    ended.collect()
+}
