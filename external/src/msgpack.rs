@@ -455,7 +455,7 @@ impl<'a> Writer<'a> {
     /// JSON; where nil means absent, whoever made the map has left it out.
     pub fn value(&mut self, value: &Value) {
         match value {
-            Value::Nil => self.nil(),
+            Value::Nil | Value::Foreign(_) => self.nil(),
             Value::Bool(b) => self.out.put_u8(if *b { 0xc3 } else { 0xc2 }),
             Value::Int(n) => self.int(*n),
             Value::Number(n) => self.number(*n),

@@ -252,7 +252,7 @@ fn structure(message: Part<'_>, budget: &mut Budget, depth: usize) -> Result<Val
 fn put_value(out: &mut Vec<u8>, value: &Value) {
     #[expect(clippy::cast_precision_loss, reason = "google.protobuf.Value has doubles only")]
     match value {
-        Value::Nil => {}
+        Value::Nil | Value::Foreign(_) => {}
         Value::Bool(b) => wire::put_present_int(out, 4, u64::from(*b)),
         Value::Int(n) => wire::put_present_double(out, 2, *n as f64),
         Value::Number(n) => wire::put_present_double(out, 2, *n),

@@ -23,7 +23,7 @@ use silverback_pdk::{
 use thiserror::Error;
 
 use crate::{
-    Config,
+    Config, expression,
     kong::{self, tables},
     ngx,
     plugins::Class,
@@ -80,7 +80,8 @@ static LAST_HOST: AtomicU64 = AtomicU64::new(0);
 static LAST_INSTANCE: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
-    fn new(config: Config) -> Arc<Shared> {
+    /// A host that has no plugins yet.
+    pub(crate) fn new(config: Config) -> Arc<Shared> {
         let id = LAST_HOST.fetch_add(1, Ordering::Relaxed);
         Arc::new(Shared { id, config: Arc::new(config), instances: Mutex::default() })
     }
@@ -148,6 +149,7 @@ pub fn load(
     names: &[&str],
 ) -> Result<(Vec<Plugin>, Arc<dyn WorkerHook>), Vec<LoadError>> {
     let shared = Shared::new(config);
+    expression::serve(&shared);
     let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
     let mut plugins = Vec::new();
     let mut errors = Vec::new();

@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt;
 use mlua::{Function, Table};
 use silverback_pdk::{
-    Flow, Found, LogLevel, Record, Value,
+    Exchange, Flow, Found, LogLevel, Record, Value,
     kong::{self, Call, Stop},
 };
 
@@ -27,6 +27,8 @@ const PARTS: &[(&str, &str)] = &[
     ("log", include_str!("kong/log.lua")),
     ("ctx", include_str!("kong/ctx.lua")),
     ("parts", include_str!("kong/parts.lua")),
+    ("body", include_str!("kong/body.lua")),
+    ("node", include_str!("kong/node.lua")),
     ("db", include_str!("kong/db.lua")),
     ("cache", include_str!("kong/cache.lua")),
 ];
@@ -166,7 +168,13 @@ fn workspace() -> Out {
 
 /// The document that logging plugins send, as a table.
 fn serialize() -> Outcome {
-    match current::with(|exchange| kong::serialize(exchange)) {
+    let work = |exchange: &mut Exchange| {
+        if let Some(function) = kong::find("kong.log.serialize") {
+            function.check(exchange).map_err(|stop| stop.to_string())?;
+        }
+        kong::serialize(exchange)
+    };
+    match current::with(work) {
         Some(Ok(document)) => Outcome::One(Value::Entity(Arc::new(document)).into()),
         Some(Err(text)) => Outcome::Raise(text),
         None => Outcome::Raise("no request found".to_owned()),

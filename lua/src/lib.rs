@@ -5,7 +5,8 @@
 //! Lua, on [`raw`], LuaJIT's own interface; [`current`] is how they reach the exchange;
 //! [`modules`] says where `require` looks. On these stand [`kong`], which binds the table of the
 //! PDK, and [`ngx`]. [`host`] finds the plugins and makes handlers of their configurations:
-//! [`schema`] reads what those may hold, [`plugins`] keeps what a state has loaded.
+//! [`schema`] reads what those may hold, [`plugins`] keeps what a state has loaded, and
+//! [`expression`] runs the Lua in configurations of native plugins.
 
 mod config;
 
@@ -24,12 +25,14 @@ mod kong;
 mod ngx;
 
 mod convert;
+mod expression;
 mod host;
 mod plugins;
 mod schema;
 
 pub use bundled::BUNDLED;
 pub use config::{Config, Untrusted};
+pub use expression::serve_expressions;
 pub use host::{LoadError, load};
 
 #[cfg(test)]

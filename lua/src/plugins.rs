@@ -40,7 +40,11 @@ pub(crate) struct Loaded {
     classes: HashMap<String, Rc<Class>>,
     functions: HashMap<String, Vec<Function>>,
     confs: HashMap<u64, (Weak<Instance>, Value), BuildHasherDefault<Number>>,
+    expressions: HashMap<u64, (Weak<Code>, Function), BuildHasherDefault<Number>>,
 }
+
+/// An expression: a number that no other has, and its text.
+type Code = (u64, String);
 
 /// Hashes numbers that are counted up: they are their own hash.
 #[derive(Default)]
@@ -142,6 +146,28 @@ impl State {
     /// A function of a plugin's schema.
     pub(crate) fn function(&self, plugin: &str, number: usize) -> Option<Function> {
         self.loaded.borrow().functions.get(plugin)?.get(number).cloned()
+    }
+
+    /// The function of an expression, made once.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn expression(
+        &self,
+        code: &Arc<Code>,
+        make: impl FnOnce(&str) -> mlua::Result<Function>,
+    ) -> mlua::Result<Function> {
+        let (id, text) = &**code;
+        if let Some((_, function)) = self.loaded.borrow().expressions.get(id) {
+            return Ok(function.clone());
+        }
+        let function = make(text)?;
+        let known = &mut self.loaded.borrow_mut().expressions;
+        if known.len() == known.capacity() {
+            known.retain(|_, (code, _)| code.strong_count() > 0);
+        }
+        known.insert(*id, (Arc::downgrade(code), function.clone()));
+        Ok(function)
     }
 
     /// The configuration that handlers of an instance are given.

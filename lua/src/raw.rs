@@ -188,7 +188,7 @@ impl<'a> Args<'a> {
         self.index(position).is_some_and(|i| unsafe { ffi::lua_toboolean(self.state, i) } != 0)
     }
 
-    /// The argument, tables included. Functions and the like are nil; so is `ngx.null`.
+    /// The argument, tables included. `ngx.null` is nil; functions and the like are foreign.
     ///
     /// # Errors
     /// If a table is nested too deep, or contains itself.
@@ -243,8 +243,22 @@ unsafe fn value(state: *mut ffi::lua_State, index: c_int, depth: usize) -> Resul
             Kind::Number => number(ffi::lua_tonumber(state, index)),
             Kind::Text => bytes(state, index).map_or(Value::Nil, Value::text),
             Kind::Table => table(state, index, depth)?,
-            Kind::None | Kind::Nil | Kind::Function | Kind::Other => Value::Nil,
+            Kind::Function => Value::Foreign("function"),
+            Kind::Other => foreign(state, index),
+            Kind::None | Kind::Nil => Value::Nil,
         })
+    }
+}
+
+/// A value that JSON does not know. Of light userdata `ngx.null` stands for nothing; so do the
+/// others, which are marks.
+unsafe fn foreign(state: *mut ffi::lua_State, index: c_int) -> Value {
+    // SAFETY: the caller's index is valid.
+    match unsafe { ffi::lua_type(state, index) } {
+        ffi::LUA_TLIGHTUSERDATA => Value::Nil,
+        ffi::LUA_TTHREAD => Value::Foreign("thread"),
+        ffi::LUA_TUSERDATA => Value::Foreign("userdata"),
+        _ => Value::Foreign("cdata"),
     }
 }
 
@@ -339,7 +353,7 @@ unsafe fn push_value(state: *mut ffi::lua_State, value: &Value) {
     unsafe {
         ffi::luaL_checkstack(state, 4, c"the value is nested too deep".as_ptr());
         match value {
-            Value::Nil => ffi::lua_pushnil(state),
+            Value::Nil | Value::Foreign(_) => ffi::lua_pushnil(state),
             Value::Bool(b) => ffi::lua_pushboolean(state, (*b).into()),
             #[expect(clippy::cast_precision_loss, reason = "Lua numbers are doubles")]
             Value::Int(n) => ffi::lua_pushnumber(state, *n as f64),
@@ -469,6 +483,26 @@ unsafe fn push_outcome(state: *mut ffi::lua_State, outcome: &Outcome) -> Next {
     }
 }
 
+/// A value of Lua's and everything in it.
+///
+/// # Errors
+/// As [`Args::value`].
+pub(crate) fn read(lua: &Lua, given: &mlua::Value) -> Result<Value, String> {
+    lua.exec_raw_lua(|raw| {
+        let state = raw.state();
+        // SAFETY: there is room for one value more, which is taken off again.
+        unsafe {
+            if ffi::lua_checkstack(state, 2) == 0 {
+                return Err("no room on the stack".to_owned());
+            }
+            raw.push_value(given).map_err(|error| error.to_string())?;
+            let value = value(state, -1, 0);
+            ffi::lua_settop(state, -2);
+            value
+        }
+    })
+}
+
 /// A table of a state that Rust holds on to.
 pub(crate) struct Anchor {
     lua: WeakLua,
@@ -496,20 +530,7 @@ impl Anchor {
     /// # Errors
     /// As [`Args::value`].
     pub(crate) fn read(lua: &Lua, table: &Table) -> Result<Value, String> {
-        lua.exec_raw_lua(|raw| {
-            let state = raw.state();
-            // SAFETY: there is room for one value more, which is taken off again.
-            unsafe {
-                if ffi::lua_checkstack(state, 2) == 0 {
-                    return Err("no room on the stack".to_owned());
-                }
-                let table = mlua::Value::Table(table.clone());
-                raw.push_value(&table).map_err(|error| error.to_string())?;
-                let value = value(state, -1, 0);
-                ffi::lua_settop(state, -2);
-                value
-            }
-        })
+        read(lua, &mlua::Value::Table(table.clone()))
     }
 
     /// The table.

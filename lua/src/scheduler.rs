@@ -50,7 +50,7 @@ type MakeValues = Box<dyn FnOnce(&Lua) -> Result<MultiValue, String>>;
 /// How a run ended.
 pub(crate) enum Ending {
     /// All its threads returned. What the first one returned, where that was asked for.
-    Done(#[cfg_attr(not(test), expect(dead_code, reason = "only tests look"))] MultiValue),
+    Done(MultiValue),
     /// A function ended it: what becomes of the request.
     Flow(Flow),
     /// The first thread failed: the error and its traceback.

@@ -73,6 +73,8 @@ pub(crate) fn exchange() -> Exchange {
         tls: None,
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let request = Request {

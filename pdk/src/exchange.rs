@@ -139,6 +139,10 @@ pub struct Client {
     pub consumer: Option<Arc<Record>>,
     /// With what: an entity such as a key, or what a plugin made up.
     pub credential: Option<Arc<Record>>,
+    /// The connection's number: no other of this process has it.
+    pub connection: u64,
+    /// How many requests have come on the connection, this one among them.
+    pub requests: u64,
     /// `kong.client.set_authenticated_consumer_groups`: none until a plugin sets them.
     pub consumer_groups: Option<Vec<Value>>,
 }

@@ -32,6 +32,6 @@ pub fn set_expressions(compile: CompileExpression) {
 pub fn compile_expression(code: &str) -> Result<Box<dyn Expression>, String> {
     match COMPILE.get() {
         Some(compile) => compile(code),
-        None => Err("expressions of Lua are not available yet".to_owned()),
+        None => Err("nobody runs Lua here".to_owned()),
     }
 }

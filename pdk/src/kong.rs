@@ -27,6 +27,7 @@ mod vault;
 mod answers;
 mod args;
 mod body;
+mod client_certificate;
 mod headers;
 pub mod nginx_vars;
 mod phases;
@@ -202,7 +203,10 @@ impl Function {
     }
 
     /// Whether it may be called now: in this phase, and if the exchange is a stream, for that.
-    fn check(&self, exchange: &Exchange) -> Result<(), Stop> {
+    ///
+    /// # Errors
+    /// [`Stop::Raise`] if it may not.
+    pub fn check(&self, exchange: &Exchange) -> Result<(), Stop> {
         match &exchange.session {
             None => self.check_phase(exchange.phase),
             Some(_) => self.check_stream(exchange.phase),

@@ -167,6 +167,9 @@ pub enum Flow {
     Next,
     /// This answer, and no further handler in this phase.
     Exit(Answer),
+    /// This answer, and in no phase any more a plugin whose turn would have come after this one:
+    /// what Lua's `ngx.exit` does, and `ngx.say`, which has sent its answer by then.
+    Send(Answer),
     /// The plugin could not do its work: the request is refused with a 500 and the text logged.
     /// Later plugins still see the response phases, as in Kong.
     Fail(String),

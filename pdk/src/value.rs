@@ -30,6 +30,9 @@ pub enum Value {
     Map(Vec<(Value, Value)>),
     /// A whole entity, shared rather than copied.
     Entity(Arc<Record>),
+    /// What only the plugin's language knows: "function", "thread", "userdata". It stands in
+    /// arguments alone, so that they are refused by name; as JSON it is null.
+    Foreign(&'static str),
 }
 
 impl Value {
@@ -102,13 +105,24 @@ impl Value {
             Value::Int(_) | Value::Number(_) => "number",
             Value::Text(_) | Value::Binary(_) => "string",
             Value::Array(_) | Value::Map(_) | Value::Entity(_) => "table",
+            Value::Foreign(kind) => kind,
+        }
+    }
+
+    /// What is in it that has no form outside of the plugin's language.
+    pub fn foreign(&self) -> Option<&'static str> {
+        match self {
+            Value::Foreign(kind) => Some(kind),
+            Value::Array(items) => items.iter().find_map(Value::foreign),
+            Value::Map(pairs) => pairs.iter().find_map(|(_, value)| value.foreign()),
+            _ => None,
         }
     }
 
     /// As JSON. Bytes that are not UTF-8 are replaced by U+FFFD, keys are made text.
     pub fn to_json(&self) -> Json {
         match self {
-            Value::Nil => Json::Null,
+            Value::Nil | Value::Foreign(_) => Json::Null,
             Value::Bool(b) => Json::Bool(*b),
             Value::Int(n) => Json::from(*n),
             // As Lua writes numbers: a whole one has no fraction.

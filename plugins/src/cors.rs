@@ -13,7 +13,7 @@ use http::{
 };
 use serde::Deserialize;
 use silverback_macros::Config;
-use silverback_pdk::{Answer, Exchange, Flow, Plugin, Source, Value};
+use silverback_pdk::{Answer, Exchange, Flow, Plugin, Value};
 
 use self::origin::Origin;
 use crate::native::native;
@@ -83,7 +83,7 @@ impl Cors {
         let mut headers = HeaderMap::new();
         self.allow(Some(&origin), &mut headers);
         self.allow_request(&exchange.request.headers, &mut headers);
-        Flow::Exit(Answer { status: StatusCode::OK, headers, body: None, source: Source::Exit })
+        Flow::Exit(Answer { headers, ..Answer::bare(StatusCode::OK) })
     }
 
     fn header_filter(&self, exchange: &mut Exchange) -> Flow {

@@ -34,6 +34,14 @@ pub(crate) fn plugins(trust: &Trust) -> [Plugin; 5] {
 /// Fields that expressions of Lua make.
 type CustomFields = Option<BTreeMap<String, String>>;
 
+/// Whether a field's expression is Lua that may run (kong/db/schema/typedefs.lua, `lua_code`).
+fn check_code(code: &str) -> Result<(), String> {
+    match silverback_pdk::compile_expression(code) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("Error parsing function: {error}")),
+    }
+}
+
 /// What all of them do in the log phase.
 struct Logger {
     plugin: &'static str,

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use silverback_macros::Config;
 use silverback_model::schema::{CustomCheck, Schema};
-use silverback_pdk::{Answer, Exchange, Flow, Plugin, Source, Value};
+use silverback_pdk::{Answer, Exchange, Flow, Plugin, Value};
 
 use self::{
     directives::{Directives, MediaType},
@@ -141,12 +141,7 @@ impl ProxyCache {
             let now = seconds();
             let Some(kept) = self.memory.get(&key, now) else {
                 if self.settings.cache_control && directives.has("only-if-cached") {
-                    return Flow::Exit(Answer {
-                        status: StatusCode::GATEWAY_TIMEOUT,
-                        headers: HeaderMap::new(),
-                        body: None,
-                        source: Source::Exit,
-                    });
+                    return Flow::Exit(Answer::bare(StatusCode::GATEWAY_TIMEOUT));
                 }
                 self.keep(exchange, key, "Miss").await;
                 return Flow::Next;
@@ -206,12 +201,7 @@ impl ProxyCache {
             ("server_addr", address.into()),
         ]);
         exchange.shared.insert("proxy_cache_hit".to_owned(), hit);
-        Flow::Exit(Answer {
-            status: kept.status,
-            headers,
-            body: Some(kept.body.clone()),
-            source: Source::Exit,
-        })
+        Flow::Exit(Answer { headers, ..Answer::new(kept.status, kept.body.clone()) })
     }
 
     /// Notes that the answer is to be kept.

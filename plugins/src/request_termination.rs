@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 use silverback_macros::Config;
 use silverback_model::schema::Schema;
-use silverback_pdk::{Answer, Exchange, Flow, Plugin, Source, Value, kong};
+use silverback_pdk::{Answer, Exchange, Flow, Plugin, Value, kong};
 
 use crate::native::native;
 
@@ -83,9 +83,7 @@ impl RequestTermination {
         }
         match self.message() {
             Some(message) => Answer::json(status, &json!({ "message": message })),
-            None => {
-                Answer { status, headers: http::HeaderMap::new(), body: None, source: Source::Exit }
-            }
+            None => Answer::bare(status),
         }
     }
 

@@ -375,12 +375,7 @@ impl ResponseRateLimiting {
         if !stops {
             return Flow::Next;
         }
-        Flow::Exit(Answer {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            headers: HeaderMap::new(),
-            body: Some(Bytes::new()),
-            source: Source::Exit,
-        })
+        Flow::Exit(Answer::new(StatusCode::TOO_MANY_REQUESTS, Bytes::new()))
     }
 }
 

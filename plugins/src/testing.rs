@@ -92,7 +92,7 @@ pub(crate) fn run(plugin: &Plugin, case: Case) -> String {
     let flow = phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
     match flow {
         Flow::Next => passed(&exchange),
-        Flow::Exit(answer) => {
+        Flow::Exit(answer) | Flow::Send(answer) => {
             let scheme = answer.headers.get("www-authenticate");
             let scheme = scheme.map(|scheme| format!(" {}", scheme.to_str().unwrap()));
             format!("{}{}", answer.status.as_u16(), scheme.unwrap_or_default())
@@ -141,6 +141,8 @@ fn exchange() -> Exchange {
         tls: None,
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let mut exchange = Exchange::new(Rc::new(Store::new()), client, request);

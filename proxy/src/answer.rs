@@ -36,11 +36,12 @@ pub(crate) fn put(exchange: &mut Exchange, answer: Answer) {
         || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if bodiless {
         response.headers.remove(header::CONTENT_LENGTH);
-    } else if !response.headers.contains_key(header::CONTENT_LENGTH) {
+    } else if !answer.chunked && !response.headers.contains_key(header::CONTENT_LENGTH) {
         response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
     }
     response.status = answer.status;
     response.source = Some(answer.source);
+    response.chunked = answer.chunked;
     response.body = if bodiless { Body::Empty } else { Body::from_bytes(body) };
 }
 

@@ -133,6 +133,8 @@ pub(crate) struct Outgoing {
     logged: Logged,
     silence: Silence,
     filter: Filter,
+    /// Whether a plugin failed while it filtered.
+    broken: bool,
     sent: u64,
 }
 
@@ -158,13 +160,24 @@ impl Outgoing {
             timeout = work.read_timeout;
         }
         let filter = if filters && !silent { Filter::Idle } else { Filter::None };
-        let mut outgoing =
-            Outgoing { body, logged, silence: Silence::new(timeout), filter, sent: 0 };
+        let mut outgoing = Outgoing {
+            body,
+            logged,
+            silence: Silence::new(timeout),
+            filter,
+            broken: false,
+            sent: 0,
+        };
         if silent || (outgoing.body.is_end_stream() && !filters) {
             outgoing.body = Body::Empty;
             outgoing.logged.end();
         }
         outgoing
+    }
+
+    /// Whether a plugin failed while it filtered the body.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     fn poll_source(
@@ -210,7 +223,7 @@ impl Outgoing {
                     let chunk = logged.work().map(|w| std::mem::take(&mut w.exchange.chunk));
                     self.logged = logged;
                     let Some(chunk) = chunk.filter(|_| fine) else {
-                        self.filter = Filter::Ended;
+                        (self.filter, self.broken) = (Filter::Ended, true);
                         self.end();
                         let text = "a plugin failed while it filtered the body".to_owned();
                         return Poll::Ready(Some(Err(BodyError::Failed(text))));

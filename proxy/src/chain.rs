@@ -17,7 +17,7 @@ use silverback_pdk::{Phase, Phases, Registry};
 use uuid::Uuid;
 
 pub(crate) use self::run::{
-    Ran, access, body_filter, certificate, log, preread, rewrite, run_phase,
+    Ran, access, body_filter, certificate, header_filter, log, preread, response, rewrite,
 };
 
 /// A configured plugin.

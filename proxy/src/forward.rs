@@ -103,25 +103,41 @@ impl Forwarded {
         if te.get() && wants_trailers(given) {
             line(out, b"TE: ", b"trailers");
         }
-        line(out, b"X-Forwarded-For: ", self.for_.as_bytes());
-        line(out, b"X-Forwarded-Proto: ", self.proto(exchange));
-        line(out, b"X-Forwarded-Host: ", self.host(exchange));
+        let told = &exchange.upstream.told;
+        tell(out, told, "x-forwarded-for", b"X-Forwarded-For: ", self.for_.as_bytes());
+        tell(out, told, "x-forwarded-proto", b"X-Forwarded-Proto: ", self.proto(exchange));
+        tell(out, told, "x-forwarded-host", b"X-Forwarded-Host: ", self.host(exchange));
         let port = self.said(|said| &said.port).unwrap_or(connection.port.as_bytes());
-        line(out, b"X-Forwarded-Port: ", port);
+        tell(out, told, "x-forwarded-port", b"X-Forwarded-Port: ", port);
         let path = self.said(|said| &said.path);
         let path = path.unwrap_or_else(|| exchange.request.raw_path().as_bytes());
-        line(out, b"X-Forwarded-Path: ", path);
+        tell(out, told, "x-forwarded-path", b"X-Forwarded-Path: ", path);
         let prefix = exchange.matched.as_ref().and_then(|matched| matched.prefix.as_deref());
-        if let Some(prefix) = self.said(|said| &said.prefix).or(prefix.map(str::as_bytes)) {
-            line(out, b"X-Forwarded-Prefix: ", prefix);
-        }
+        let prefix = self.said(|said| &said.prefix).or(prefix.map(str::as_bytes));
+        let prefix = prefix.unwrap_or_default();
+        tell(out, told, "x-forwarded-prefix", b"X-Forwarded-Prefix: ", prefix);
         let client = connection.address_of(exchange.client.forwarded_ip);
         line(out, b"X-Real-IP: ", client.as_bytes());
-        line(out, b"Via: ", self.via.as_bytes());
+        tell(out, told, "via", b"Via: ", self.via.as_bytes());
         if connection.worker.config.request_id_upstream {
             line(out, b"X-Kong-Request-Id: ", exchange.request.id.as_bytes());
         }
         length.get()
+    }
+}
+
+/// Writes what is seen here, or what a plugin has it told in its place; "" is not sent.
+fn tell(
+    out: &mut Vec<u8>,
+    told: &[(&'static str, HeaderValue)],
+    header: &str,
+    name: &[u8],
+    seen: &[u8],
+) {
+    let told = told.iter().find(|(told, _)| *told == header);
+    let value = told.map_or(seen, |(_, value)| value.as_bytes());
+    if !value.is_empty() {
+        line(out, name, value);
     }
 }
 

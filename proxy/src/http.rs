@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, OnceCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -33,12 +34,17 @@ pub(crate) struct Connection {
     pub(crate) tls: Option<Rc<Tls>>,
     /// Whether it is a stream rather than HTTP.
     pub(crate) stream: bool,
+    /// How many requests have been answered.
     pub(crate) requests: Cell<u64>,
+    /// A number that no other connection of this process has.
+    pub(crate) number: u64,
     /// The port that clients see, as a header's value.
     pub(crate) port: HeaderValue,
     /// The other end's address, as a header's value, once somebody has asked for it.
     peer_text: OnceCell<HeaderValue>,
 }
+
+static LAST_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 impl Connection {
     pub(crate) fn new(worker: Rc<Worker>, peer: SocketAddr, local: SocketAddr) -> Connection {
@@ -50,6 +56,7 @@ impl Connection {
             tls: None,
             stream: false,
             requests: Cell::new(0),
+            number: LAST_NUMBER.fetch_add(1, Ordering::Relaxed),
             port: HeaderValue::from_static(""),
             peer_text: OnceCell::new(),
         };
@@ -269,6 +276,8 @@ pub(crate) fn client(connection: &Connection, headers: Option<&HeaderMap>) -> Cl
         tls: connection.tls.clone(),
         consumer: None,
         credential: None,
+        connection: connection.number,
+        requests: connection.requests.get() + 1,
         consumer_groups: None,
     }
 }
@@ -306,15 +315,17 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) names: Names,
+    /// Whether the body is sent in chunks although its length is known.
+    pub(crate) chunked: bool,
     /// Whether the connection ends with this answer, as far as the gateway is concerned.
     pub(crate) closes: bool,
     /// The upstream's connection, where it has agreed on another protocol.
     pub(crate) tunnel: Option<Wire>,
 }
 
-/// The answer that a request has led to. None if the request has been logged already.
+/// The answer that a request has led to. None if it has none, or has been logged already.
 pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
-    let work = logged.work()?;
+    let work = logged.work().filter(|work| !work.broken)?;
     let served = work.connection.requests.get() + 1;
     work.connection.requests.set(served);
     // Handlers of the phases to come read the headers once more.
@@ -336,6 +347,7 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
         closes: worker.is_draining() || enough || closes(&headers),
         headers,
         names: std::mem::take(&mut work.response_names),
+        chunked: answer.chunked,
         // A plugin may have put another answer in its place.
         tunnel: work.tunnel.take().filter(|_| status == StatusCode::SWITCHING_PROTOCOLS),
     };

@@ -46,6 +46,9 @@ pub(crate) struct Work {
     pub(crate) read_timeout: Option<Duration>,
     /// Bytes of the answer's body that were sent.
     pub(crate) sent: u64,
+    /// Whether a plugin failed while it filtered the answer, which nobody gets then: the connection
+    /// closes (kong/init.lua, `header_filter`: an error there ends nginx's work on the request).
+    pub(crate) broken: bool,
     /// The connection to the upstream, once another protocol is spoken on it.
     pub(crate) tunnel: Option<Wire>,
     /// How the client writes the names of its headers.
@@ -73,6 +76,7 @@ impl Work {
             hash_cookie: None,
             read_timeout: None,
             sent: 0,
+            broken: false,
             tunnel: None,
             request_names: Names::default(),
             response_names: Names::default(),
@@ -91,9 +95,7 @@ pub(crate) async fn lead(work: &mut Work) {
     if let Err(answer) = respond(work).await {
         answer::put(&mut work.exchange, *answer);
     }
-    if let Err(answer) = chain::run_phase(work, Phase::HeaderFilter).await {
-        answer::put(&mut work.exchange, *answer);
-    }
+    work.broken = !chain::header_filter(work).await;
     answer::sign(work);
 }
 
@@ -111,7 +113,7 @@ async fn respond(work: &mut Work) -> Result<(), Box<Answer>> {
     answer::arrive(work);
     if work.exchange.upstream.buffered || work.live.has_handlers(&work.ran, Phase::Response) {
         Box::pin(upstream::read_answer(work)).await?;
-        chain::run_phase(work, Phase::Response).await?;
+        chain::response(work).await?;
     }
     Ok(())
 }

@@ -203,6 +203,8 @@ pub(crate) fn exchange(method: &str, target: &str, headers: &[(&'static str, &st
         tls: None,
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let mut exchange = Exchange::new(Rc::new(Fake::new()), client, request);

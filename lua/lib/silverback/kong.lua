@@ -4,19 +4,21 @@ local native = require "silverback.native"
 
 local kong = kong
 
--- Calls a function for one in front of it: errors name the place of that one's caller.
-local function through(ok, ...)
-  if ok then return ... end
-  return error((...), 3)
+-- Calls a function for one in front of it: errors name the place of that one's caller. Tail calls
+-- would hide it.
+local function call(fn, ...)
+  local ok, value, problem = pcall(fn, ...)
+  if not ok then error(value, 3) end
+  return value, problem
 end
-local function call(fn, ...) return through(pcall(fn, ...)) end
 
 -- Modules of plugins ask for the machine's name when they are loaded.
 local get_hostname = kong.node and kong.node.get_hostname
 if get_hostname then
   kong.node.get_hostname = function()
-    if native.exchange() then return call(get_hostname) end
-    return native.hostname
+    local hostname = native.hostname
+    if native.exchange() then hostname = call(get_hostname) end
+    return hostname
   end
 end
 

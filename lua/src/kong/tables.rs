@@ -94,7 +94,8 @@ pub(crate) fn settle(lua: &Lua, exchange: &mut Exchange) {
     };
     exchange.shared.clear();
     for (key, value) in pairs {
-        if let (Some(key), false) = (key.as_str(), value.is_nil()) {
+        if let (Some(key), false) = (key.as_str(), matches!(value, Value::Nil | Value::Foreign(_)))
+        {
             exchange.shared.insert(key.to_owned(), value);
         }
     }

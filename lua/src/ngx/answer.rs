@@ -4,7 +4,7 @@
 use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use mlua::Table;
 use silverback_pdk::{Answer, Exchange, Flow, Source, Value, kong};
 
@@ -226,9 +226,7 @@ fn spoken(kept: &Kept, status: u16) -> Answer {
     let status = kept.status.get().unwrap_or(status);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let body = kept.output.borrow_mut().take().unwrap_or_default();
-    let mut answer = Answer::new(status, body);
-    answer.source = Source::Error;
-    answer
+    Answer { source: Source::Error, chunked: true, ..Answer::new(status, body) }
 }
 
 /// What follows of a handler that has returned: an answer if it has said something.
@@ -238,7 +236,7 @@ pub(crate) fn finish(exchange: &mut Exchange) -> Option<Flow> {
     if kept.output.borrow().is_none() {
         return None;
     }
-    Some(Flow::Exit(spoken(&kept, 200)))
+    Some(Flow::Send(spoken(&kept, 200)))
 }
 
 /// The answer that goes with a status, as nginx and Kong's error pages make it.
@@ -247,7 +245,7 @@ fn page(exchange: &mut Exchange, status: u16) -> Answer {
     if KONG_PAGES.contains(&status) {
         return kong::error_answer(exchange, code, None);
     }
-    Answer { status: code, headers: HeaderMap::new(), body: None, source: Source::Error }
+    Answer { source: Source::Error, ..Answer::bare(code) }
 }
 
 /// (status): ends the request with it, or with 0 this phase's handler alone.
@@ -265,12 +263,12 @@ fn exit(args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
             Context::Timer => Flow::Next,
             Context::Certificate if number >= 0.0 => Flow::Next,
             Context::Certificate => Flow::Fail("the handshake was ended by ngx.exit".to_owned()),
-            _ if kept.output.borrow().is_some() => Flow::Exit(spoken(&kept, 200)),
+            _ if kept.output.borrow().is_some() => Flow::Send(spoken(&kept, 200)),
             // ngx.ERROR
-            _ if number < 0.0 => Flow::Exit(page(exchange, 500)),
+            _ if number < 0.0 => Flow::Send(page(exchange, 500)),
             _ if status < 100 => Flow::Next,
-            _ if (200..300).contains(&status) => Flow::Exit(spoken(&kept, status)),
-            _ => Flow::Exit(page(exchange, status)),
+            _ if (200..300).contains(&status) => Flow::Send(spoken(&kept, status)),
+            _ => Flow::Send(page(exchange, status)),
         }
     });
     match ended {
@@ -304,7 +302,7 @@ fn redirect(args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
         let mut answer = page(exchange, status as u16);
         let place = HeaderValue::from_bytes(&uri).unwrap_or(HeaderValue::from_static("/"));
         answer.headers.insert(header::LOCATION, place);
-        Flow::Exit(answer)
+        Flow::Send(answer)
     });
     match ended {
         Err(text) => Outcome::Raise(text),

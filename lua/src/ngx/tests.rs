@@ -30,7 +30,7 @@ fn state() -> Rc<State> {
 
 fn shown(ending: Ending) -> String {
     match ending {
-        Ending::Flow(Flow::Exit(answer)) => {
+        Ending::Flow(Flow::Exit(answer) | Flow::Send(answer)) => {
             let body = answer.body.map(|body| String::from_utf8_lossy(&body).into_owned());
             let place = answer.headers.get("location").and_then(|place| place.to_str().ok());
             let place = place.map(|place| format!(" to {place}")).unwrap_or_default();

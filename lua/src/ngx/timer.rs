@@ -182,6 +182,8 @@ pub(crate) fn exchange(view: Rc<dyn View>, phase: Phase) -> Exchange {
         tls: None,
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let request = Request {

@@ -2,7 +2,10 @@
 
 use http::HeaderValue;
 use mlua::Table;
-use silverback_pdk::{Exchange, Scheme, Value, kong};
+use silverback_pdk::{
+    Exchange, Scheme, Value,
+    kong::{self, nginx_vars},
+};
 
 use super::{
     codec::own_text,
@@ -91,19 +94,22 @@ fn change(exchange: &mut Exchange, name: &str, text: Option<&str>) -> bool {
         "upstream_host" => {
             exchange.upstream.host_header = text.and_then(|text| HeaderValue::from_str(text).ok());
         }
-        // Headers that nginx makes of Kong's variables.
-        "upstream_x_forwarded_proto"
-        | "upstream_x_forwarded_host"
-        | "upstream_x_forwarded_port"
-        | "upstream_x_forwarded_path"
-        | "upstream_x_forwarded_prefix"
-        | "upstream_x_forwarded_for"
-        | "upstream_te"
-        | "upstream_upgrade"
-        | "upstream_connection" => {}
         // Those that change nothing here.
         "kong_proxy_mode" | "limit_rate" | "ctx_ref" | "upstream_keepalive" => {}
-        _ => return false,
+        _ => return tell(exchange, name, value),
+    }
+    true
+}
+
+/// Has the upstream told something else of the client. False if that is no variable for it.
+fn tell(exchange: &mut Exchange, name: &str, value: &str) -> bool {
+    let Some(header) = nginx_vars::told_header(name) else { return false };
+    // What frames the connection is the gateway's.
+    if !matches!(header, "te" | "upgrade" | "connection")
+        && let Ok(value) = HeaderValue::from_str(value)
+    {
+        exchange.upstream.told.retain(|(told, _)| *told != header);
+        exchange.upstream.told.push((header, value));
     }
     true
 }

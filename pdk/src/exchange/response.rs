@@ -17,6 +17,8 @@ pub struct Response {
     pub body: Body,
     /// Who made it; none as long as there is no answer.
     pub source: Option<Source>,
+    /// Whether it is sent in chunks although its length is known.
+    pub chunked: bool,
     /// Whether a plugin gives an upstream's earlier answer: the gateway signs it as the upstream's.
     pub from_cache: bool,
     /// The upstream's own status, where it answered.
@@ -61,12 +63,20 @@ pub struct Answer {
     pub body: Option<Bytes>,
     /// Who made it.
     pub source: Source,
+    /// Whether it is sent in chunks, as what `ngx.say` has said: its length is not told.
+    pub chunked: bool,
 }
 
 impl Answer {
     /// A plugin's answer with a body.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-        Answer { status, headers: HeaderMap::new(), body: Some(body.into()), source: Source::Exit }
+        Answer { body: Some(body.into()), ..Answer::bare(status) }
+    }
+
+    /// A plugin's answer without a body of its own: the page that goes with the status.
+    pub fn bare(status: StatusCode) -> Answer {
+        let (headers, source) = (HeaderMap::new(), Source::Exit);
+        Answer { status, headers, body: None, source, chunked: false }
     }
 
     /// A plugin's answer of JSON, typed so.

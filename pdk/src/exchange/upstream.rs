@@ -17,6 +17,9 @@ pub struct Upstream {
     pub target: Option<Target>,
     /// The Host header: the client's with preserve_host, a plugin's, or none: the target's.
     pub host_header: Option<HeaderValue>,
+    /// What a plugin has it told of the client in the place of what the gateway would say
+    /// (`ngx.var.upstream_x_forwarded_for` and the like): lower-case names, "" for nothing.
+    pub told: Vec<(&'static str, HeaderValue)>,
     /// Whether the answer is to be read whole before the response phases begin.
     pub buffered: bool,
     /// How often to try again, if a plugin says so.

@@ -103,6 +103,7 @@ pub(super) fn to_text(value: &Value) -> Bytes {
         Value::Int(n) => Bytes::from(n.to_string()),
         Value::Number(n) => Bytes::from(number(*n)),
         Value::Text(bytes) | Value::Binary(bytes) => bytes.clone(),
+        Value::Foreign(kind) => Bytes::from_static(kind.as_bytes()),
         table => Bytes::from(table.to_json().to_string()),
     }
 }

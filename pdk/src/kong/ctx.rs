@@ -24,7 +24,7 @@ pub(super) fn key(args: &[Value]) -> Option<String> {
 fn set(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     let key = key(args).ok_or_else(|| args::raise("table index is nil"))?;
     match args::get(args, 1) {
-        Value::Nil => exchange.shared.remove(&key),
+        Value::Nil | Value::Foreign(_) => exchange.shared.remove(&key),
         value => exchange.shared.insert(key, value.clone()),
     };
     args::done()

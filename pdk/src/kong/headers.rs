@@ -91,7 +91,7 @@ impl Header {
             }
             // An empty table of a language that has but one kind.
             Value::Map(pairs) if pairs.is_empty() => Vec::new(),
-            Value::Nil | Value::Map(_) | Value::Entity(_) => {
+            Value::Nil | Value::Map(_) | Value::Entity(_) | Value::Foreign(_) => {
                 let kind = value.type_name();
                 return Err(args::raise(format!(
                     "invalid header value for \"{shown}\": got {kind}, expected {expected}"

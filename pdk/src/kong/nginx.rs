@@ -46,7 +46,7 @@ fn get_tls1_version_str(exchange: &mut Exchange, _: &[Value]) -> Outcome {
 fn set_ctx(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     let key = ctx::key(args).ok_or_else(|| args::raise("table index is nil"))?;
     match args::get(args, 1) {
-        Value::Nil => exchange.nginx_ctx.remove(&key),
+        Value::Nil | Value::Foreign(_) => exchange.nginx_ctx.remove(&key),
         value => exchange.nginx_ctx.insert(key, value.clone()),
     };
     args::done()

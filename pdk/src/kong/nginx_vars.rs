@@ -9,21 +9,26 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 
-use super::{headers, request, serialize, uri};
+use super::{client_certificate, headers, request, serialize, uri};
 use crate::{Exchange, Phase, Scheme, Session, Target, Value};
 
 /// The beginnings of names that hold the name of something else.
 const FAMILIES: [&str; 5] = ["arg_", "http_", "sent_http_", "upstream_http_", "cookie_"];
 
 /// The other names, of requests and of streams.
-pub(super) const NAMES: [&str; 59] = [
+pub(super) const NAMES: [&str; 91] = [
     "args",
     "binary_remote_addr",
     "body_bytes_sent",
     "bytes_received",
     "bytes_sent",
+    "connection",
+    "connection_requests",
+    "connection_time",
     "content_length",
     "content_type",
+    "ctx_ref",
+    "document_root",
     "document_uri",
     "host",
     "hostname",
@@ -33,20 +38,26 @@ pub(super) const NAMES: [&str; 59] = [
     "kong_proxy_mode",
     "kong_request_id",
     "kong_upstream_name",
+    "limit_rate",
     "msec",
     "nginx_version",
     "pid",
+    "pipe",
     "protocol",
     "proxy_add_x_forwarded_for",
+    "proxy_host",
+    "proxy_port",
     "query_string",
     "realip_remote_addr",
     "realip_remote_port",
+    "realpath_root",
     "remote_addr",
     "remote_port",
     "remote_user",
     "request",
     "request_body",
     "request_completion",
+    "request_filename",
     "request_id",
     "request_length",
     "request_method",
@@ -59,7 +70,18 @@ pub(super) const NAMES: [&str; 59] = [
     "server_protocol",
     "session_time",
     "ssl_cipher",
+    "ssl_client_cert",
+    "ssl_client_escaped_cert",
+    "ssl_client_fingerprint",
+    "ssl_client_i_dn",
+    "ssl_client_raw_cert",
+    "ssl_client_s_dn",
+    "ssl_client_serial",
+    "ssl_client_v_end",
+    "ssl_client_v_remain",
+    "ssl_client_v_start",
     "ssl_client_verify",
+    "ssl_preread_server_name",
     "ssl_protocol",
     "ssl_server_name",
     "status",
@@ -68,13 +90,23 @@ pub(super) const NAMES: [&str; 59] = [
     "upstream_addr",
     "upstream_bytes_received",
     "upstream_bytes_sent",
+    "upstream_cache_status",
+    "upstream_connection",
     "upstream_header_time",
     "upstream_host",
     "upstream_response_time",
     "upstream_scheme",
     "upstream_status",
+    "upstream_te",
+    "upstream_upgrade",
     "upstream_uri",
+    "upstream_via",
+    "upstream_x_forwarded_for",
+    "upstream_x_forwarded_host",
+    "upstream_x_forwarded_path",
+    "upstream_x_forwarded_port",
     "upstream_x_forwarded_prefix",
+    "upstream_x_forwarded_proto",
     "uri",
 ];
 
@@ -175,6 +207,9 @@ fn of_request(exchange: &Exchange, name: &str) -> Option<Value> {
         "request_length" => request.size.to_string().into(),
         "request_id" | "kong_request_id" => request.id.as_str().into(),
         "request_time" => request_time(exchange).into(),
+        "request_filename" => Value::text(
+            [document_root(exchange).as_bytes(), &decoded_path(request.raw_path())].concat(),
+        ),
         "request_completion" => {
             Value::constant(if exchange.phase == Phase::Log { "OK" } else { "" })
         }
@@ -249,6 +284,8 @@ fn of_connection(exchange: &Exchange, name: &str) -> Option<Value> {
         "realip_remote_port" => client.peer.port().to_string().into(),
         "server_addr" => client.local.ip().to_string().into(),
         "server_port" => client.local.port().to_string().into(),
+        "connection" => client.connection.to_string().into(),
+        "connection_requests" => client.requests.to_string().into(),
         "proxy_add_x_forwarded_for" => {
             let ip = client.peer.ip();
             match headers::text(&exchange.request.headers, "x-forwarded-for") {
@@ -258,12 +295,64 @@ fn of_connection(exchange: &Exchange, name: &str) -> Option<Value> {
         }
         "ssl_protocol" => tls.map(|tls| tls.version).into(),
         "ssl_cipher" => tls.map(|tls| tls.cipher.as_str()).into(),
-        "ssl_server_name" => tls.and_then(|tls| tls.server_name.as_deref()).into(),
+        "ssl_server_name" | "ssl_preread_server_name" => {
+            tls.and_then(|tls| tls.server_name.as_deref()).into()
+        }
         "ssl_client_verify" => {
             let verify = exchange.client_verify.as_deref();
             verify.or(tls.map(|tls| tls.client_verify.as_str())).into()
         }
-        _ => return None,
+        _ => return client_certificate::variable(tls, name),
+    })
+}
+
+/// The header of the upstream's request that is made of a variable of Kong's.
+pub fn told_header(name: &str) -> Option<&'static str> {
+    const NAMES: [(&str, &str); 10] = [
+        ("upstream_x_forwarded_for", "x-forwarded-for"),
+        ("upstream_x_forwarded_proto", "x-forwarded-proto"),
+        ("upstream_x_forwarded_host", "x-forwarded-host"),
+        ("upstream_x_forwarded_port", "x-forwarded-port"),
+        ("upstream_x_forwarded_path", "x-forwarded-path"),
+        ("upstream_x_forwarded_prefix", "x-forwarded-prefix"),
+        ("upstream_te", "te"),
+        ("upstream_via", "via"),
+        ("upstream_upgrade", "upgrade"),
+        ("upstream_connection", "connection"),
+    ];
+    NAMES.into_iter().find(|(variable, _)| *variable == name).map(|(_, header)| header)
+}
+
+/// What upstreams are told of the client (kong/runloop/handler.lua, `access.before`), as a plugin
+/// may have changed it; none if that is no such variable.
+fn told(exchange: &Exchange, name: &str) -> Option<Value> {
+    let header = told_header(name)?;
+    let changed = exchange.upstream.told.iter().find(|(told, _)| *told == header);
+    if let Some((_, value)) = changed {
+        return Some(Value::text(value.as_bytes()));
+    }
+    let Exchange { request, client, matched, .. } = exchange;
+    let said = headers::text(&request.headers, header).filter(|said| !said.is_empty());
+    let trusted = said.filter(|_| client.trusted);
+    let upgrades = headers::text(&request.headers, "upgrade") == Some("websocket");
+    Some(match header {
+        "x-forwarded-for" => match said {
+            Some(before) => format!("{before}, {}", client.peer.ip()).into(),
+            None => client.forwarded_ip.to_string().into(),
+        },
+        "x-forwarded-proto" => trusted.unwrap_or(request.scheme.as_str()).into(),
+        "x-forwarded-host" => trusted.unwrap_or(&request.host).into(),
+        "x-forwarded-port" => {
+            trusted.map_or_else(|| client.local.port().to_string(), str::to_owned).into()
+        }
+        "x-forwarded-path" => trusted.unwrap_or(request.raw_path()).into(),
+        "x-forwarded-prefix" => {
+            trusted.or(matched.as_ref().and_then(|matched| matched.prefix.as_deref())).into()
+        }
+        "te" => said.filter(|said| said.contains("trailers")).map(|_| "trailers").into(),
+        "upgrade" => upgrades.then_some("websocket").into(),
+        "connection" => Value::constant(if upgrades { "upgrade" } else { "keep-alive" }),
+        _ => said.into(),
     })
 }
 
@@ -293,14 +382,18 @@ fn of_answer(exchange: &Exchange, name: &str) -> Option<Value> {
         },
         "upstream_header_time" => upstream_times(exchange, exchange.timing.head_at).into(),
         "upstream_response_time" => upstream_times(exchange, exchange.timing.ended).into(),
-        "upstream_x_forwarded_prefix" => {
-            exchange.matched.as_ref().and_then(|matched| matched.prefix.as_deref()).into()
+        // Answers are kept by plugins here, never by the web server.
+        "upstream_cache_status" => Value::Nil,
+        "proxy_host" => Value::constant("kong_upstream"),
+        "proxy_port" => {
+            let secure = upstream.scheme == Scheme::Https;
+            Value::constant(if secure { "443" } else { "80" })
         }
         "kong_upstream_name" => match &upstream.target {
             Some(Target::Upstream(name)) => name.as_str().into(),
             Some(Target::Address { .. }) | None => Value::Nil,
         },
-        _ => return None,
+        _ => return told(exchange, name),
     })
 }
 
@@ -310,6 +403,12 @@ fn of_node(exchange: &Exchange, name: &str) -> Option<Value> {
         "hostname" => exchange.view.node().hostname.as_str().into(),
         "server_name" => Value::constant("kong"),
         "kong_proxy_mode" => Value::constant("http"),
+        "document_root" | "realpath_root" => document_root(exchange).into(),
+        "pipe" => Value::constant("."),
+        "limit_rate" => Value::constant("0"),
+        // What OpenResty's Kong keeps between its phases is not kept there.
+        "ctx_ref" => Value::constant(""),
+        "connection_time" => request_time(exchange).into(),
         // What the web server of Kong 3.10 says: plugins look at it for features.
         "nginx_version" => Value::constant("1.27.1"),
         "pid" => std::process::id().to_string().into(),
@@ -320,18 +419,28 @@ fn of_node(exchange: &Exchange, name: &str) -> Option<Value> {
         }
         "time_local" => {
             let [year, month, day, hour, minute, second] = civil(now().as_secs());
-            let names = "JanFebMarAprMayJunJulAugSepOctNovDec";
-            let at = usize::try_from(month.saturating_sub(1) * 3).unwrap_or_default();
-            let month = names.get(at..at + 3).unwrap_or_default();
+            let month = month_name(month);
             format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000").into()
         }
         _ => return None,
     })
 }
 
+/// The root that nginx is built with, below Kong's prefix.
+fn document_root(exchange: &Exchange) -> String {
+    exchange.view.node().prefix.join("html").to_string_lossy().into_owned()
+}
+
+/// "Jan" for 1.
+pub(super) fn month_name(month: u64) -> &'static str {
+    let names = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let at = usize::try_from(month.saturating_sub(1) * 3).unwrap_or_default();
+    names.get(at..at + 3).unwrap_or_default()
+}
+
 /// Year, month, day, hour, minute and second (UTC) of seconds since 1970. The calendar repeats
 /// every 400 years of 146,097 days; years are counted from March, so that leap days come last.
-fn civil(seconds: u64) -> [u64; 6] {
+pub(super) fn civil(seconds: u64) -> [u64; 6] {
     let days = seconds / 86_400 + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -231,14 +231,25 @@ fn exit(exchange: &mut Exchange, args: &[Value]) -> Outcome {
         Value::Nil => {
             // Where the answer's head is there already it stays as it is, without a body.
             let body = (exchange.phase == Phase::HeaderFilter).then(Bytes::new);
-            Answer { status, headers: HeaderMap::new(), body, source: Source::Exit }
+            Answer { body, ..Answer::bare(status) }
         }
         Value::Text(text) | Value::Binary(text) => Answer::new(status, text.clone()),
-        table => Answer::json(status, &table.to_json()),
+        table => Answer::json(status, &encodable(table)?.to_json()),
     };
     answer.headers.extend(headers);
     cut_to_length(exchange, &mut answer);
     Err(Stop::Exit(Box::new(answer)))
+}
+
+/// A table that JSON can be made of.
+fn encodable(table: &Value) -> Result<&Value, Stop> {
+    match table.foreign() {
+        None => Ok(table),
+        Some(kind) => Err(args::raise(format!(
+            "body encoding failed while flushing response: Cannot serialise {kind}: type not \
+             supported"
+        ))),
+    }
 }
 
 /// An exit from a stream: its connection is closed. Headers have no meaning there.
@@ -260,7 +271,7 @@ fn stream_exit(args: &[Value]) -> Outcome {
         _ => return Err(args::raise("body must be a nil, string or table")),
     };
     let headers = HeaderMap::new();
-    Err(Stop::Exit(Box::new(Answer { status, headers, body, source: Source::Exit })))
+    Err(Stop::Exit(Box::new(Answer { headers, body, ..Answer::bare(status) })))
 }
 
 /// An exit from a gRPC call: text goes into `grpc-message`, unless the plugin typed its body.

@@ -142,6 +142,8 @@ fn exchange(method: &str, target: &str, headers: &[(&str, &str)]) -> Exchange {
         tls: None,
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let mut exchange = Exchange::new(Rc::new(Fake::new()), client, request);

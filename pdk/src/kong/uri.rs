@@ -190,7 +190,7 @@ fn encode_arg(key: &str, value: &Value) -> Result<String, Stop> {
         Value::Array(items) => {
             let mut list = Vec::with_capacity(items.len());
             for item in items {
-                if matches!(item, Value::Array(_) | Value::Map(_) | Value::Entity(_)) {
+                if item.type_name() == "table" {
                     return Err(unusable(item));
                 }
                 list.push(encode_arg(key, item)?);
@@ -199,7 +199,7 @@ fn encode_arg(key: &str, value: &Value) -> Result<String, Stop> {
             list.join("&")
         }
         Value::Map(pairs) if pairs.is_empty() => String::new(),
-        Value::Map(_) | Value::Entity(_) => return Err(unusable(value)),
+        Value::Map(_) | Value::Entity(_) | Value::Foreign(_) => return Err(unusable(value)),
         single => format!("{key}={}", escape_component(&args::to_text(single))),
     })
 }

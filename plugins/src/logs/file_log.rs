@@ -48,7 +48,7 @@ struct FileLog {
     #[field(required, default = false)]
     reopen: bool,
     /// Fields of the line that expressions of Lua make, by their dotted names.
-    #[field(keys(len_min = 1), values(len_min = 1))]
+    #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
 }
 

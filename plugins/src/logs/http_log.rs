@@ -86,7 +86,7 @@ struct HttpLog {
     /// How documents are kept and sent.
     queue: QueueSettings,
     /// Fields of the document that expressions of Lua make, by their dotted names.
-    #[field(keys(len_min = 1), values(len_min = 1))]
+    #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
 }
 

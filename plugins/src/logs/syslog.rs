@@ -87,7 +87,7 @@ struct Syslog {
     )]
     server_errors_severity: String,
     /// Fields of the message that expressions of Lua make, by their dotted names.
-    #[field(keys(len_min = 1), values(len_min = 1))]
+    #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
     /// Which part of the system speaks.
     #[field(

@@ -54,7 +54,7 @@ struct TcpLog {
     /// The name that TLS asks for; none: the host.
     tls_sni: Option<String>,
     /// Fields of the line that expressions of Lua make, by their dotted names.
-    #[field(keys(len_min = 1), values(len_min = 1))]
+    #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
 }
 

@@ -41,7 +41,7 @@ struct UdpLog {
     #[field(default = 10000)]
     timeout: Option<f64>,
     /// Fields of the document that expressions of Lua make, by their dotted names.
-    #[field(keys(len_min = 1), values(len_min = 1))]
+    #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
 }
 

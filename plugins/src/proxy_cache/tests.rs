@@ -16,7 +16,7 @@ fn run(case: Case, answer: &[(&'static str, &str)], body: &str) -> String {
         status.map_or("-", |status| status.to_str().unwrap()).to_owned()
     };
     match flow {
-        Flow::Exit(answer) => {
+        Flow::Exit(answer) | Flow::Send(answer) => {
             let body = answer.body.unwrap_or_default();
             return format!("{} {}", status(&exchange), String::from_utf8_lossy(&body));
         }

@@ -11,7 +11,7 @@ fn run(case: Case) -> String {
     let flow = phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
     let mut words = vec![match flow {
         Flow::Next => "next".to_owned(),
-        Flow::Exit(answer) => answer.status.as_u16().to_string(),
+        Flow::Exit(answer) | Flow::Send(answer) => answer.status.as_u16().to_string(),
         Flow::Fail(text) => text,
     }];
     let headers = exchange.response.headers.iter();

@@ -118,7 +118,12 @@ pub(super) fn check_value(pair: &str) -> Result<(), String> {
     }
     let mut rest = value;
     while let Some((_, code, after)) = next(rest) {
-        if let Err(Trouble::Wrong(error)) = Expression::read(code) {
+        let wrong = match Expression::read(code) {
+            Ok(_) => None,
+            Err(Trouble::Wrong(error)) => Some(error),
+            Err(Trouble::Beyond) => silverback_pdk::compile_expression(&chunk(code)).err(),
+        };
+        if let Some(error) = wrong {
             return Err(format!("value '{value}' is not in supported format, error:{error}"));
         }
         rest = after;

@@ -18,13 +18,36 @@ pub(crate) enum Ran {
     Collected(Vec<u32>),
 }
 
+/// Why a phase came to no end.
+struct Cut {
+    answer: Box<Answer>,
+    why: Why,
+}
+
+/// What has cut a phase short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// A plugin exits.
+    Exit,
+    /// This one does, and those whose turn comes later have none in any phase.
+    Send(u32),
+    /// A plugin failed.
+    Fail,
+}
+
+impl From<Cut> for Box<Answer> {
+    fn from(cut: Cut) -> Box<Answer> {
+        cut.answer
+    }
+}
+
 /// The handlers of the certificate phase.
 ///
 /// # Errors
 /// If a plugin ends the handshake.
 pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Box<Answer>> {
     let list = live.snapshot.chains.certificate(exchange.session.is_some());
-    run_list(live, exchange, list, Phase::Certificate).await
+    Ok(run_list(live, exchange, list, Phase::Certificate).await?)
 }
 
 /// The handlers of the preread phase of a stream. Nobody authenticates there: instances for
@@ -36,7 +59,7 @@ pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     work.ran = Ran::Chain(work.chain);
     let Some(chain) = live.snapshot.chains.get(work.chain) else { return Ok(()) };
-    run_list(&live, &mut work.exchange, &chain.lists.preread, Phase::Preread).await
+    Ok(run_list(&live, &mut work.exchange, &chain.lists.preread, Phase::Preread).await?)
 }
 
 /// The handlers of the rewrite phase: those for all requests, whatever their route will be.
@@ -46,13 +69,14 @@ pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let list = &live.snapshot.chains.globals.rewrite;
-    run_list(&live, &mut work.exchange, list, Phase::Rewrite).await
+    Ok(run_list(&live, &mut work.exchange, list, Phase::Rewrite).await?)
 }
 
 /// The handlers of the access phase, and the choice of what runs later.
 ///
 /// # Errors
-/// With the answer of a plugin that exits or fails. Those after it are chosen all the same.
+/// With the answer of a plugin that exits or fails. Those after it are chosen all the same, unless
+/// the answer has been sent.
 pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let chains = &live.snapshot.chains;
@@ -61,7 +85,13 @@ pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
         return collect(&live, work, chain).await;
     }
     work.ran = Ran::Chain(work.chain);
-    run_list(&live, &mut work.exchange, &chain.access, Phase::Access).await
+    let outcome = run_list(&live, &mut work.exchange, &chain.access, Phase::Access).await;
+    if let Err(Cut { why: Why::Send(last), .. }) = outcome {
+        let all: Vec<_> = chain.slots.iter().filter_map(|slot| slot.plain).collect();
+        let end = all.iter().position(|number| *number == last).map_or(all.len(), |at| at + 1);
+        work.ran = Ran::Collected(all.into_iter().take(end).collect());
+    }
+    Ok(outcome?)
 }
 
 /// Chooses the instance of each plugin at its turn, by the consumer that is known then.
@@ -78,9 +108,12 @@ async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Box<
         if outcome.is_ok() {
             outcome = run_one(live, &mut work.exchange, number, Phase::Access).await;
         }
+        if matches!(outcome, Err(Cut { why: Why::Send(_), .. })) {
+            break;
+        }
     }
     work.exchange.running = None;
-    outcome
+    Ok(outcome?)
 }
 
 impl Chains {
@@ -130,18 +163,37 @@ impl Live {
     }
 }
 
-/// The handlers of the response or header_filter phase.
+/// The handlers of the response phase.
 ///
 /// # Errors
 /// With the answer of a plugin that exits or fails.
-pub(crate) async fn run_phase(work: &mut Work, phase: Phase) -> Result<(), Box<Answer>> {
+pub(crate) async fn response(work: &mut Work) -> Result<(), Box<Answer>> {
     let Work { exchange, live, ran, .. } = work;
-    run_list(live, exchange, live.snapshot.chains.later(ran, phase), phase).await
+    let list = live.snapshot.chains.later(ran, Phase::Response);
+    Ok(run_list(live, exchange, list, Phase::Response).await?)
+}
+
+/// The handlers of the header_filter phase. An exit changes the answer that those after it see.
+/// False if one of them failed.
+pub(crate) async fn header_filter(work: &mut Work) -> bool {
+    let Work { exchange, live, ran, .. } = work;
+    exchange.phase = Phase::HeaderFilter;
+    for &number in live.snapshot.chains.later(ran, Phase::HeaderFilter) {
+        match run_one(live, exchange, number, Phase::HeaderFilter).await {
+            Ok(()) => {}
+            Err(Cut { why: Why::Fail, .. }) => return false,
+            Err(cut) => answer::put(exchange, *cut.answer),
+        }
+    }
+    exchange.running = None;
+    true
 }
 
 /// The handlers of the body_filter phase, for one piece of the body. False if one of them failed.
 pub(crate) async fn body_filter(work: &mut Work) -> bool {
-    run_phase(work, Phase::BodyFilter).await.is_ok()
+    let Work { exchange, live, ran, .. } = work;
+    let list = live.snapshot.chains.later(ran, Phase::BodyFilter);
+    run_list(live, exchange, list, Phase::BodyFilter).await.is_ok()
 }
 
 /// The handlers of the log phase. One that fails does not keep others from their turn.
@@ -159,7 +211,7 @@ async fn run_list(
     exchange: &mut Exchange,
     list: &[u32],
     phase: Phase,
-) -> Result<(), Box<Answer>> {
+) -> Result<(), Cut> {
     exchange.phase = phase;
     for &number in list {
         run_one(live, exchange, number, phase).await?;
@@ -173,18 +225,19 @@ async fn run_one(
     exchange: &mut Exchange,
     number: u32,
     phase: Phase,
-) -> Result<(), Box<Answer>> {
+) -> Result<(), Cut> {
     let Some(instance) = live.snapshot.instances.get(number as usize) else { return Ok(()) };
     let Some(handler) = instance.phases.get(phase) else { return Ok(()) };
     exchange.running = Some(number);
     match handler.run(exchange).await {
         Flow::Next => Ok(()),
-        Flow::Exit(answer) => Err(Box::new(answer)),
+        Flow::Exit(answer) => Err(Cut { answer: Box::new(answer), why: Why::Exit }),
+        Flow::Send(answer) => Err(Cut { answer: Box::new(answer), why: Why::Send(number) }),
         Flow::Fail(text) => {
             let text = format!("{phase}: {text}, request_id: {}", exchange.request.id.as_str());
             silverback_pdk::log(LogLevel::Err, &instance.plugin, &text);
             let status = http::StatusCode::INTERNAL_SERVER_ERROR;
-            Err(answer::error(exchange, status, None))
+            Err(Cut { answer: answer::error(exchange, status, None), why: Why::Fail })
         }
     }
 }

@@ -76,6 +76,8 @@ async fn certificate_phase(
         tls: Some(Rc::new(hello)),
         consumer: None,
         credential: None,
+        connection: 1,
+        requests: 1,
         consumer_groups: None,
     };
     let mut request = empty_request(Scheme::Https);

@@ -45,8 +45,8 @@ pub(crate) struct ServiceTls {
 }
 
 impl ServiceTls {
-    /// The configuration, verifying or not as the service says, or a plugin in its place. None
-    /// where the service does not speak TLS.
+    /// The configuration, verifying or not as the service says, or a plugin in its place. None for
+    /// streams without TLS.
     pub(crate) fn config(&self, verify: Option<bool>) -> Option<&Arc<ClientConfig>> {
         let (verifying, trusting) = self.both.as_ref()?;
         Some(if verify.unwrap_or(self.verifies) { verifying } else { trusting })
@@ -61,6 +61,8 @@ pub(crate) struct Maker<'a> {
     authorities: HashMap<Uuid, &'a str>,
     previous: Option<&'a ClientConfigs>,
     made: ClientConfigs,
+    /// What services without TLS have, should a plugin send their requests by TLS.
+    unasked: Option<Both>,
 }
 
 impl<'a> Maker<'a> {
@@ -80,6 +82,7 @@ impl<'a> Maker<'a> {
             authorities: parts.ca_certificates.iter().map(|c| (c.id, c.cert.as_str())).collect(),
             previous,
             made: ClientConfigs::default(),
+            unasked: None,
         }
     }
 
@@ -91,8 +94,14 @@ impl<'a> Maker<'a> {
         errors: &mut Vec<CompileError>,
     ) -> ServiceTls {
         let settings = &self.config.tls;
-        if !matches!(service.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls) {
-            return ServiceTls::default();
+        let verifies = service.tls_verify.unwrap_or(settings.verify_upstream);
+        match service.protocol {
+            Protocol::Https | Protocol::Grpcs | Protocol::Tls => {}
+            // A plugin may choose https all the same (`kong.service.request.set_scheme`).
+            Protocol::Http | Protocol::Grpc => {
+                return ServiceTls { verifies, both: self.unasked(errors) };
+            }
+            _ => return ServiceTls::default(),
         }
         let of_service = service.client_certificate.map(|c| c.id);
         let of_upstream = upstream.and_then(|u| u.entity.client_certificate).map(|c| c.id);
@@ -108,7 +117,6 @@ impl<'a> Maker<'a> {
                 None => settings.client_certificate.clone(),
             },
         };
-        let verifies = service.tls_verify.unwrap_or(settings.verify_upstream);
         let what = || format!("TLS of service {}", service.id);
         ServiceTls { verifies, both: self.both(wanted, what, errors) }
     }
@@ -135,6 +143,17 @@ impl<'a> Maker<'a> {
         let what = || format!("TLS of upstream {}", upstream.name);
         let (verifying, trusting) = self.both(wanted, what, errors)?;
         Some(if checks.https_verify_certificate { verifying } else { trusting })
+    }
+
+    /// The configurations of the settings, made once.
+    fn unasked(&mut self, errors: &mut Vec<CompileError>) -> Option<Both> {
+        if self.unasked.is_none() {
+            let settings = &self.config.tls;
+            let (trusted, shown) = (settings.trusted.clone(), settings.client_certificate.clone());
+            let what = || "TLS to upstreams".to_owned();
+            self.unasked = self.both(Wanted { trusted, shown }, what, errors);
+        }
+        self.unasked.clone()
     }
 
     /// The configurations that verify and that don't, made once for all who want the same.

@@ -137,6 +137,11 @@ pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Box<Answer>> {
                 let length = HeaderValue::from(bytes.len() as u64);
                 work.exchange.response.headers.insert(header::CONTENT_LENGTH, length);
             }
+            // As it came, so it goes on.
+            let streamed = work.proxied && !bytes.is_empty();
+            let headers = &work.exchange.response.headers;
+            work.exchange.response.chunked |=
+                streamed && !headers.contains_key(header::CONTENT_LENGTH);
             work.exchange.response.buffered = Some(bytes);
             Ok(())
         }

@@ -14,16 +14,21 @@ fn mark(exchange: &mut Exchange, name: &'static str, text: &str) {
     headers.append(HeaderName::from_static(name), HeaderValue::from_str(text).unwrap());
 }
 
-/// Marks every phase that it runs in; `exit` and `fail` name phases where it does that.
+/// Marks every phase that it runs in; `exit`, `send` and `fail` name phases where it does
+/// that.
 fn tracer(config: &Value) -> Phases {
     let name = config["mark"].as_str().unwrap_or("t").to_owned();
-    let (exit, fail) = (config["exit"].clone(), config["fail"].clone());
+    let [exit, send, fail] = ["exit", "send", "fail"].map(|key| config[key].clone());
     let at = |phase: &'static str| {
         let (name, exits, fails) = (name.clone(), exit == phase, fail == phase);
+        let sends = send == phase;
         Some(Handler::now(move |exchange| {
             mark(exchange, "x-trace", &format!("{name}:{phase}"));
             if exits {
                 return Flow::Exit(Answer::new(StatusCode::IM_A_TEAPOT, "stopped"));
+            }
+            if sends {
+                return Flow::Send(Answer::new(StatusCode::IM_A_TEAPOT, "sent"));
             }
             if fails { Flow::Fail("broken".to_owned()) } else { Flow::Next }
         }))
@@ -80,8 +85,11 @@ fn after_an_exit_or_a_failure_the_later_phases_run_all_the_same() {
     check(json!({"exit": "rewrite"}), 418, expect);
     let answer = check(json!({"fail": "rewrite"}), 500, expect);
     assert!(answer.text().starts_with("An unexpected error occurred\nrequest_id: "));
-    let expect = "a:rewrite b:rewrite a:access b:access a:header_filter";
+    let expect = "a:rewrite b:rewrite a:access b:access a:header_filter b:header_filter";
     check(json!({"exit": "header_filter"}), 418, expect);
+    // What a plugin has sent already, those after it don't see.
+    let expect = "a:rewrite b:rewrite a:access a:header_filter";
+    check(json!({"send": "access"}), 418, expect);
     assert_eq!(upstream.take_seen().len(), 1);
 }
 

@@ -114,10 +114,11 @@ fn lua_plugins(conf: &Conf, bundled: &[Plugin], offered: &[Plugin]) -> Result<Lu
     };
     let own = conf.plugins.iter().map(String::as_str).filter(|name| !known(name));
     let names: Vec<&str> = of_lua.iter().copied().chain(own).collect();
+    let config = settings::lua(conf)?;
     if names.is_empty() {
+        silverback_lua::serve_expressions(config);
         return Ok(LuaPlugins::default());
     }
-    let config = settings::lua(conf)?;
     let (plugins, hook) = silverback_lua::load(config, &names).map_err(|errors| {
         anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;

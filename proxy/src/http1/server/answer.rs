@@ -61,6 +61,7 @@ pub(super) async fn send(
         outgoing,
         ended: false,
         failed: false,
+        begun: false,
     };
     sending.write_head(&head);
     connection.worker.keep_spare(head.headers);
@@ -88,7 +89,8 @@ fn frames(head: &Head, outgoing: &Outgoing) -> Frames {
         return Frames::None;
     }
     let said = || head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-    match (outgoing.size_hint().exact().or_else(said), head.version) {
+    let known = outgoing.size_hint().exact().filter(|_| !head.chunked);
+    match (known.or_else(said), head.version) {
         (Some(length), _) => Frames::Length(length),
         (None, Version::HTTP_10) => Frames::Close,
         (None, _) => Frames::Chunks,
@@ -104,6 +106,8 @@ struct Sending {
     outgoing: Outgoing,
     ended: bool,
     failed: bool,
+    /// Whether something of the answer may have been sent.
+    begun: bool,
 }
 
 impl Sending {
@@ -157,6 +161,10 @@ impl Sending {
     fn poll(&mut self, cx: &mut Context<'_>, client: &Shared) -> Poll<bool> {
         loop {
             let waits = self.fill(cx);
+            if self.failed && !self.begun && self.outgoing.is_broken() {
+                return Poll::Ready(false);
+            }
+            self.begun = true;
             let mut client = client.borrow_mut();
             if !self.out.is_empty() || !waits {
                 let client = &mut *client;
