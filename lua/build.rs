@@ -15,8 +15,10 @@ fn main() -> io::Result<()> {
         format!("    ({name:?}, include_str!({:?})),\n", path.display().to_string())
     });
     let text = format!("&[\n{}]\n", lines.collect::<String>());
-    let out = PathBuf::from(env::var("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("library.rs"), text)
+    let out = PathBuf::from(env::var("OUT_DIR").unwrap_or_default()).join("library.rs");
+    // A new file: copies of a target directory may be links to the old one.
+    let _ = fs::remove_file(&out);
+    fs::write(out, text)
 }
 
 /// The modules of a directory, by the names that `require` knows them by.

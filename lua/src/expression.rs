@@ -100,6 +100,9 @@ mod tests {
 
     #[track_caller]
     fn check(code: &str, expect: Result<serde_json::Value, &str>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let _guard = runtime.enter();
         serve_expressions(Config::default());
         let compiled = compile(code);
         let value = compiled.and_then(|compiled| compiled.evaluate(&mut exchange()));

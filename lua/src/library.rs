@@ -5,11 +5,15 @@ static MODULES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/library.rs
 
 /// Modules that users may have in a version of their own, which is theirs to choose then. All
 /// others are part of the gateway's interface.
-const THEIRS: [&str; 12] = [
+const THEIRS: [&str; 19] = [
     "date",
     "inspect",
+    "ltn12",
+    "lyaml",
+    "mime",
     "pl",
     "resty.cookie",
+    "resty.counter",
     "resty.http",
     "resty.ipmatcher",
     "resty.jit-uuid",
@@ -17,7 +21,10 @@ const THEIRS: [&str; 12] = [
     "resty.lrucache",
     "resty.openssl",
     "resty.redis",
+    "resty.upload",
     "resty.url",
+    "resty.websocket",
+    "version",
 ];
 
 /// Whether a module gives way to one of that name in `lua_package_path`.

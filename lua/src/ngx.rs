@@ -25,6 +25,7 @@ mod native;
 mod regex;
 mod socket;
 mod time;
+mod yaml;
 
 use std::{
     rc::Rc,
@@ -66,6 +67,7 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
     log::register(state, &native)?;
     native::register(state, &native)?;
     time::register(state, &ngx, &native)?;
+    yaml::register(state, &native)?;
     let part = |name: &str, register: fn(&State, &Table) -> mlua::Result<()>| {
         let table = lua.create_table()?;
         register(state, &table)?;

@@ -2,6 +2,7 @@
 
 mod modules;
 mod requests;
+mod rocks;
 mod sockets;
 mod waiting;
 
