@@ -1,5 +1,6 @@
 //! What the Admin API answers: a status and JSON.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use silverback_model::errors::Fault;
@@ -46,6 +47,8 @@ pub enum Body {
     Json(Value),
     /// Any other text.
     Text(&'static str, String),
+    /// Bytes, whose type the headers say.
+    Raw(Bytes),
 }
 
 impl Answer {
@@ -85,7 +88,7 @@ impl Answer {
     }
 
     /// A status with a page, as Kong's web server shows it.
-    pub(crate) fn page(status: StatusCode) -> Answer {
+    pub fn page(status: StatusCode) -> Answer {
         match kong::default_page(status) {
             Some(page) => Answer::text(status, "text/html", page),
             None => Answer::empty(status),
@@ -132,6 +135,7 @@ impl Answer {
         let Answer { status, mut headers, body } = self;
         let (media_type, bytes) = match body {
             None => return (status, headers, Vec::new()),
+            Some(Body::Raw(bytes)) => return (status, headers, bytes.to_vec()),
             Some(Body::Json(json)) => ("application/json; charset=utf-8", json.to_string().into()),
             Some(Body::Text(media_type, text)) => (media_type, text.into_bytes()),
         };

@@ -35,7 +35,9 @@ pub(crate) async fn answer(call: &Call<'_>, endpoint: &Endpoint) -> Outcome {
         Endpoint::Nested(relation) => nested(call, relation).await,
         Endpoint::NestedEntity(relation) => nested_entity(call, relation).await,
         Endpoint::Foreign(relation) => foreign(call, relation).await,
-        Endpoint::Own(_) | Endpoint::Closed(..) => Err(Answer::not_found().into()),
+        Endpoint::Own(_) | Endpoint::Added(..) | Endpoint::Closed(..) => {
+            Err(Answer::not_found().into())
+        }
     }
 }
 

@@ -92,7 +92,7 @@ fn operation(path: &Path, method: &Method) -> Value {
         Endpoint::Entity(schema) => of_entity(&mut operation, schema, method),
         Endpoint::NestedEntity(relation) => of_entity(&mut operation, &relation.child, method),
         Endpoint::Foreign(relation) => of_entity(&mut operation, &relation.parent, method),
-        Endpoint::Own(_) | Endpoint::Closed(..) => {
+        Endpoint::Own(_) | Endpoint::Added(..) | Endpoint::Closed(..) => {
             operation["responses"] = json!({ "default": { "description": "What it answers." } });
         }
     }

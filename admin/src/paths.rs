@@ -12,7 +12,10 @@ use http::{
 };
 use silverback_model::schema::Schema;
 
-use crate::{Answer, Request, Service, arguments::ARGUMENTS_MAX, call::Call, collection, routes};
+use crate::{
+    Added, Answer, Request, Service, added, arguments::ARGUMENTS_MAX, call::Call, collection,
+    routes,
+};
 
 /// A path and what stands behind it.
 pub(crate) struct Path {
@@ -43,6 +46,8 @@ pub(crate) enum Endpoint {
     NestedEntity(Relation),
     /// What only this path does.
     Own(&'static routes::Own),
+    /// What a plugin does, by the number of its path.
+    Added(usize, Vec<Method>),
     /// What has the methods of another, and answers all of them alike.
     Closed(Box<Endpoint>, fn() -> Answer),
 }
@@ -97,9 +102,16 @@ impl Path {
 }
 
 /// Every path there is, sorted by pattern; a literal comes before a parameter.
-pub(crate) fn table(schemas: &[Arc<Schema>]) -> Vec<Path> {
+/// What plugins add stands before what is generated.
+pub(crate) fn table(schemas: &[Arc<Schema>], added: &[Added]) -> Vec<Path> {
     let mut paths: Vec<Path> =
         routes::ALL.iter().map(|own| Path::new(own.path.to_owned(), Endpoint::Own(own))).collect();
+    for (number, path) in added.iter().enumerate() {
+        if !paths.iter().any(|known| known.pattern == path.pattern) {
+            let endpoint = Endpoint::Added(number, path.methods.clone());
+            paths.push(Path::new(path.pattern.clone(), endpoint));
+        }
+    }
     for schema in schemas.iter().filter(|s| s.generate_admin_api) {
         for mut path in generated(schema, schemas) {
             if paths.iter().any(|p| p.pattern == path.pattern) {
@@ -166,6 +178,7 @@ impl Endpoint {
                 vec![Method::DELETE, Method::GET, Method::PATCH, Method::PUT]
             }
             Endpoint::Own(own) => own.methods.iter().map(|(method, _)| method.clone()).collect(),
+            Endpoint::Added(_, methods) => methods.clone(),
             Endpoint::Closed(like, _) => return like.methods(),
         };
         if methods.contains(&Method::GET) {
@@ -173,6 +186,7 @@ impl Endpoint {
         }
         methods.push(Method::OPTIONS);
         methods.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        methods.dedup();
         methods
     }
 
@@ -212,6 +226,11 @@ pub(crate) async fn dispatch(service: &Service, paths: &[Path], request: &Reques
     let call = Call { service, request, method, parameters: &parameters };
     let outcome = match &path.endpoint {
         Endpoint::Closed(_, why) => Ok(why()),
+        Endpoint::Added(number, methods)
+            if method != Method::OPTIONS || methods.contains(&Method::OPTIONS) =>
+        {
+            added::answer(&call, *number).await
+        }
         endpoint if method == Method::OPTIONS => Ok(endpoint.options(request)),
         Endpoint::Own(own) => match own.methods.iter().find(|(m, _)| m == method) {
             Some((_, handler)) => handler.answer(&call).await,

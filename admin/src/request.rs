@@ -20,6 +20,8 @@ const MULTIPART: &str = "multipart/form-data";
 pub struct Request {
     /// The method.
     pub method: Method,
+    /// Path and query as they came.
+    pub target: String,
     /// The path as it came.
     pub path: String,
     /// The query's arguments in order.
@@ -34,7 +36,8 @@ impl Request {
     /// Decodes the target.
     pub fn new(method: Method, target: &str, headers: HeaderMap, body: Vec<u8>) -> Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Request { method, path: path.to_owned(), query: arguments::pairs(query), headers, body }
+        let (query, path) = (arguments::pairs(query), path.to_owned());
+        Request { method, target: target.to_owned(), path, query, headers, body }
     }
 
     /// The path's segments, percent-decoded; one slash at the end does not count. None for a

@@ -8,7 +8,7 @@ use silverback_pdk::Registry;
 use silverback_store::Store;
 
 use crate::{
-    Answer, Request,
+    Added, Additions, Answer, Request,
     paths::{self, Path},
 };
 
@@ -87,18 +87,27 @@ pub struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) load: Load,
     pub(crate) schemas: Vec<Arc<Schema>>,
+    pub(crate) additions: Box<dyn Additions>,
+    pub(crate) added: Vec<Added>,
     paths: Vec<Path>,
     status_paths: Vec<Path>,
 }
 
 impl Service {
-    /// A service over a store.
-    pub fn new(facts: Facts, registry: Registry, store: Arc<Store>, load: Load) -> Service {
+    /// A service over a store, with what plugins add.
+    pub fn new(
+        facts: Facts,
+        registry: Registry,
+        store: Arc<Store>,
+        load: Load,
+        additions: Box<dyn Additions>,
+    ) -> Service {
         let schemas: Vec<_> =
             store.entities().kinds().iter().map(|kind| Arc::clone(&kind.schema)).collect();
-        let paths = paths::table(&schemas);
+        let added = additions.paths();
+        let paths = paths::table(&schemas, &added);
         let status_paths = paths::status_table(!store.is_writable());
-        Service { facts, registry, store, load, schemas, paths, status_paths }
+        Service { facts, registry, store, load, schemas, additions, added, paths, status_paths }
     }
 
     /// Answers a request to the Admin API.

@@ -230,7 +230,8 @@ fn plugin(server: &Arc<Server>, info: Info) -> Result<Plugin, String> {
         };
         Ok(slots(&handler))
     });
-    Ok(Plugin { name, priority, version, origin, phases, schema, configure })
+    let keeps = silverback_pdk::Keeps::default();
+    Ok(Plugin { name, priority, version, origin, phases, schema, keeps, configure })
 }
 
 /// A handler for each phase that has one. The protocols know no header_filter and body_filter.

@@ -16,7 +16,7 @@ pub(crate) const NULL: Value = Value::NULL;
 /// # Errors
 /// If there is no memory.
 pub(crate) fn to_lua(lua: &Lua, json: &Json) -> mlua::Result<Value> {
-    make(lua, json, &Value::Nil)
+    make(lua, json, &Value::Nil, None)
 }
 
 /// JSON as Lua, with [`NULL`] where it has null.
@@ -24,10 +24,23 @@ pub(crate) fn to_lua(lua: &Lua, json: &Json) -> mlua::Result<Value> {
 /// # Errors
 /// If there is no memory.
 pub(crate) fn to_lua_with_nulls(lua: &Lua, json: &Json) -> mlua::Result<Value> {
-    make(lua, json, &NULL)
+    make(lua, json, &NULL, None)
 }
 
-fn make(lua: &Lua, json: &Json, null: &Value) -> mlua::Result<Value> {
+/// JSON as Lua, with lists that stay lists however empty they are: `lists` is their metatable.
+///
+/// # Errors
+/// If there is no memory.
+pub(crate) fn to_lua_with_lists(
+    lua: &Lua,
+    json: &Json,
+    nulls: bool,
+    lists: &Table,
+) -> mlua::Result<Value> {
+    make(lua, json, if nulls { &NULL } else { &Value::Nil }, Some(lists))
+}
+
+fn make(lua: &Lua, json: &Json, null: &Value, lists: Option<&Table>) -> mlua::Result<Value> {
     Ok(match json {
         Json::Null => null.clone(),
         Json::Bool(b) => Value::Boolean(*b),
@@ -36,14 +49,17 @@ fn make(lua: &Lua, json: &Json, null: &Value) -> mlua::Result<Value> {
         Json::Array(items) => {
             let table = lua.create_table_with_capacity(items.len(), 0)?;
             for item in items {
-                table.raw_push(make(lua, item, null)?)?;
+                table.raw_push(make(lua, item, null, lists)?)?;
+            }
+            if let Some(lists) = lists {
+                table.set_metatable(Some(lists.clone()))?;
             }
             Value::Table(table)
         }
         Json::Object(map) => {
             let table = lua.create_table_with_capacity(0, map.len())?;
             for (key, item) in map {
-                table.raw_set(key.as_str(), make(lua, item, null)?)?;
+                table.raw_set(key.as_str(), make(lua, item, null, lists)?)?;
             }
             Value::Table(table)
         }

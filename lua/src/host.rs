@@ -17,15 +17,18 @@ use futures_util::future::LocalBoxFuture;
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Configuration, Exchange, Flow, Handler, LogLevel, Origin, Phase, PhaseSet, Phases, Plugin,
-    View, Wait, WorkerHook, log,
+    Configuration, Exchange, Flow, Handler, Keeps, LogLevel, Origin, Phase, PhaseSet, Phases,
+    Plugin, View, Wait, WorkerHook, log,
 };
+use silverback_store::Store;
 use thiserror::Error;
 
 use crate::{
-    Config, expression,
+    Config,
+    db::Database,
+    expression,
     kong::{self, tables},
-    ngx,
+    migrations, ngx,
     plugins::Class,
     raw::plain,
     scheduler::{self, Ending},
@@ -67,6 +70,8 @@ pub(crate) struct Shared {
     id: u64,
     /// What the host was told.
     pub(crate) config: Arc<Config>,
+    /// Where entities live.
+    pub(crate) database: Arc<Database>,
     /// The configured plugins by the ids of their entities, the newest of each.
     instances: Mutex<HashMap<String, Weak<Instance>>>,
 }
@@ -83,7 +88,8 @@ impl Shared {
     /// A host that has no plugins yet.
     pub(crate) fn new(config: Config) -> Arc<Shared> {
         let id = LAST_HOST.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Shared { id, config: Arc::new(config), instances: Mutex::default() })
+        let (config, database) = (Arc::new(config), Arc::default());
+        Arc::new(Shared { id, config, database, instances: Mutex::default() })
     }
 
     /// Notes a configured plugin.
@@ -127,7 +133,7 @@ impl Shared {
         if let Some(state) = known {
             return Ok(state);
         }
-        let state = State::new(&self.config).map_err(|error| plain(&error))?;
+        let state = State::new(&self.config, &self.database).map_err(|error| plain(&error))?;
         STATES.with_borrow_mut(|states| {
             // The host before this one has ended, or will not be asked on this thread again.
             if states.len() > 1 {
@@ -139,20 +145,37 @@ impl Shared {
     }
 }
 
+/// The plugins that are written in Lua, and what belongs to their host.
+pub struct Host {
+    /// The plugins.
+    pub plugins: Vec<Plugin>,
+    /// What they do on workers beside handling requests.
+    pub hook: Arc<dyn WorkerHook>,
+    pub(crate) shared: Arc<Shared>,
+    /// The names of the plugins, in the order in which they are loaded.
+    pub(crate) names: Vec<String>,
+}
+
+impl Host {
+    /// Says where entities live: from now on `kong.db` reads and writes them. Only the first call
+    /// counts.
+    pub fn connect(&self, store: Arc<Store>) {
+        self.shared.database.connect(store);
+    }
+}
+
 /// The plugins of these names that are written in Lua. Names that no Lua plugin has are left out.
 ///
 /// # Errors
 /// If one that is there has a fault.
-#[expect(clippy::type_complexity, reason = "the plugins and the hook of their host")]
-pub fn load(
-    config: Config,
-    names: &[&str],
-) -> Result<(Vec<Plugin>, Arc<dyn WorkerHook>), Vec<LoadError>> {
+pub fn load(config: Config, names: &[&str]) -> Result<Host, Vec<LoadError>> {
     let shared = Shared::new(config);
     expression::serve(&shared);
     let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
+    // Handlers may ask for kinds as soon as they are loaded.
+    let (own, mut errors) = kinds(&shared, &state, names);
+    shared.database.add(own.clone());
     let mut plugins = Vec::new();
-    let mut errors = Vec::new();
     for name in names {
         match find(&shared, &state, name) {
             Ok(Some(plugin)) => plugins.push(plugin),
@@ -163,11 +186,42 @@ pub fn load(
     if !errors.is_empty() {
         return Err(errors);
     }
+    for (name, schema) in own {
+        let plugin = plugins.iter_mut().find(|plugin| plugin.name == name);
+        plugin.into_iter().for_each(|plugin| plugin.keeps.entities.push(schema.clone()));
+    }
+    let loaded = plugins.iter().map(|plugin| plugin.name.clone()).collect();
     let mut order: Vec<(i32, String)> =
         plugins.iter().map(|plugin| (plugin.priority, plugin.name.clone())).collect();
     order.sort_by(|a, b| b.cmp(a));
     let names = order.into_iter().map(|(_, name)| name).collect();
-    Ok((plugins, Arc::new(Hook { shared, names })))
+    let hook = Arc::new(Hook { shared: shared.clone(), names });
+    Ok(Host { plugins, hook, shared, names: loaded })
+}
+
+/// The kinds of entities that plugins add, each with its plugin, and what is wrong with them.
+fn kinds(
+    shared: &Arc<Shared>,
+    state: &State,
+    names: &[&str],
+) -> (Vec<(String, Arc<Schema>)>, Vec<LoadError>) {
+    let (mut own, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        let module = format!("kong.plugins.{name}.daos");
+        let read = match state.has_module(&module) {
+            Ok(false) => continue,
+            Ok(true) => schema::entities(shared, state, name),
+            Err(error) => Err(plain(&error)),
+        };
+        match read.and_then(|schemas| schema::check_new(&own, schemas)) {
+            Ok(schemas) => own.extend(schemas.into_iter().map(|s| ((*name).to_owned(), s))),
+            Err(fault) => {
+                let fault = format!("daos.lua: {fault}");
+                errors.push(LoadError::Plugin { plugin: (*name).to_owned(), fault });
+            }
+        }
+    }
+    (own, errors)
 }
 
 /// init_worker and configure: what plugins do on a worker beside handling requests.
@@ -262,7 +316,7 @@ fn find(shared: &Arc<Shared>, state: &Rc<State>, name: &str) -> Result<Option<Pl
         .map_err(|error| format!("schema.lua: {error}"))?;
     let phases = phases(&class);
     check_phases(phases)?;
-    warn_of_parts(state, name)?;
+    let migrations = migrations::of(shared, state, name)?;
     let known =
         Arc::new(Known { shared: shared.clone(), name: name.to_owned(), schema: schema.clone() });
     Ok(Some(Plugin {
@@ -272,28 +326,9 @@ fn find(shared: &Arc<Shared>, state: &Rc<State>, name: &str) -> Result<Option<Pl
         origin: Origin::Lua(class.file.clone()),
         phases,
         schema,
+        keeps: Keeps { entities: Vec::new(), migrations },
         configure: Box::new(move |configuration| Ok(configure(&known, configuration, phases))),
     }))
-}
-
-/// Files that a plugin of Kong's may have, and what it does without here.
-const PARTS: [(&str, &str); 3] = [
-    ("daos", "its own entities"),
-    ("api", "its own paths of the Admin API"),
-    ("migrations.init", "its own tables"),
-];
-
-/// Says which files of a plugin have no effect. Its handlers run all the same; one that needs what
-/// is missing fails its requests.
-fn warn_of_parts(state: &State, name: &str) -> Result<(), String> {
-    for (part, what) in PARTS {
-        let module = format!("kong.plugins.{name}.{part}");
-        if let Some(file) = state.module_file(&module).map_err(|error| plain(&error))? {
-            let text = format!("{file} is not read: {what} are not available yet");
-            log(LogLevel::Warn, name, &text);
-        }
-    }
-    Ok(())
 }
 
 /// The phases that a handler has functions for.

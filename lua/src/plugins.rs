@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use silverback_model::schema::{Field, Flag, Kind, Schema};
 use silverback_pdk::{LogLevel, Phase, Record, SecretRef, View};
 
-use crate::{convert, host::Instance, modules, state::State};
+use crate::{convert, host::Instance, modules, schema::Source, state::State};
 
 /// What a plugin's `handler.lua` has given.
 pub(crate) struct Class {
@@ -38,7 +38,7 @@ impl Class {
 #[derive(Default)]
 pub(crate) struct Loaded {
     classes: HashMap<String, Rc<Class>>,
-    functions: HashMap<String, Vec<Function>>,
+    functions: HashMap<Source, Vec<Function>>,
     confs: HashMap<u64, (Weak<Instance>, Value), BuildHasherDefault<Number>>,
     expressions: HashMap<u64, (Weak<Code>, Function), BuildHasherDefault<Number>>,
 }
@@ -138,14 +138,14 @@ impl State {
         loaded.get("kong.plugins.base_plugin").ok()
     }
 
-    /// Keeps the functions of a plugin's schema.
-    pub(crate) fn keep_functions(&self, plugin: &str, functions: Vec<Function>) {
-        self.loaded.borrow_mut().functions.insert(plugin.to_owned(), functions);
+    /// Keeps the functions of a schema.
+    pub(crate) fn keep_functions(&self, source: Source, functions: Vec<Function>) {
+        self.loaded.borrow_mut().functions.insert(source, functions);
     }
 
-    /// A function of a plugin's schema.
-    pub(crate) fn function(&self, plugin: &str, number: usize) -> Option<Function> {
-        self.loaded.borrow().functions.get(plugin)?.get(number).cloned()
+    /// A function of a schema.
+    pub(crate) fn function(&self, source: &Source, number: usize) -> Option<Function> {
+        self.loaded.borrow().functions.get(source)?.get(number).cloned()
     }
 
     /// The function of an expression, made once.

@@ -1,13 +1,16 @@
-//! The schema of a Lua plugin: `schema.lua` becomes a [`Schema`] like any other's. What it says by
+//! The schemas of a Lua plugin: what `schema.lua` and `daos.lua` say becomes a [`Schema`] like any
+//! other. What it says by
 //! functions is called back on the state of the thread that validates.
 
 use std::sync::Arc;
 
-use mlua::{Function, Table, Value};
+use mlua::{Function, MultiValue, Table, Value};
 use serde_json::Value as Json;
 use silverback_model::{
-    Record,
-    schema::{CustomCheck, EntityCheck, Field, Kind, Rule, Schema, Shorthand, Validator},
+    Record, entities as built_in,
+    schema::{
+        CustomCheck, EntityCheck, Field, Kind, Rule, Schema, Shorthand, Transformation, Validator,
+    },
 };
 
 use crate::{convert, host::Shared, state::State};
@@ -29,20 +32,118 @@ pub(crate) fn plugin(
     let json = convert::to_json(&Value::Table(table.clone()))?;
     let mut schema =
         Schema::for_plugin(name, &json).map_err(|error| format!("bad schema: {error}"))?;
-    let mut owner = Owner { shared, name, functions: Vec::new() };
-    owner.schema(&table, &mut schema)?;
-    state.keep_functions(name, owner.functions);
+    let source = Source { plugin: name.to_owned(), entity: None };
+    Owner::new(shared, source).read(state, &table, &mut schema)?;
     Ok(schema)
 }
 
-/// The functions of a plugin's schema, in the order in which they stand there.
+/// The kinds of entities that a plugin's `daos.lua` says: a list of schemas, or schemas by name.
 ///
 /// # Errors
-/// If the schema can't be loaded.
-pub(crate) fn functions(shared: &Arc<Shared>, state: &State, name: &str) -> Result<(), String> {
-    let module = format!("kong.plugins.{name}.schema");
-    let table: Table = state.require(&module).map_err(|error| error.to_string())?;
-    plugin(shared, state, name, &table).map(|_| ())
+/// What is wrong with it.
+pub(crate) fn entities(
+    shared: &Arc<Shared>,
+    state: &State,
+    plugin: &str,
+) -> Result<Vec<Schema>, String> {
+    let mut schemas = Vec::new();
+    for (name, table) in definitions(state, plugin)? {
+        let schema = entity(shared, state, plugin, &name, &table);
+        schemas.push(schema.map_err(|error| format!("entity '{name}': {error}"))?);
+    }
+    Ok(schemas)
+}
+
+/// These kinds, if they can be beside the built-in ones and those that others have added.
+///
+/// # Errors
+/// If a name is taken, or a field refers to what can't be referred to.
+pub(crate) fn check_new(
+    others: &[(String, Arc<Schema>)],
+    schemas: Vec<Schema>,
+) -> Result<Vec<Arc<Schema>>, String> {
+    let mut new: Vec<Arc<Schema>> = Vec::new();
+    for schema in schemas {
+        let name = &schema.name;
+        let known = |name: &str| {
+            let added = others.iter().map(|(_, schema)| schema).chain(&new);
+            added.chain(built_in::schemas()).find(|schema| schema.name == name).cloned()
+        };
+        if known(name).is_some() {
+            return Err(format!("entity '{name}': there is one of that name already"));
+        }
+        for (field, reference, _) in schema.foreign_fields().filter(|(_, r, _)| r != name) {
+            let other = known(reference).ok_or_else(|| {
+                format!("entity '{name}': {field}: there are no '{reference}' to refer to")
+            })?;
+            if other.primary_key != ["id"] {
+                let text = "only entities whose primary key is 'id' can be referred to";
+                return Err(format!("entity '{name}': {field}: {text}"));
+            }
+        }
+        new.push(Arc::new(schema));
+    }
+    Ok(new)
+}
+
+fn entity(
+    shared: &Arc<Shared>,
+    state: &State,
+    plugin: &str,
+    name: &str,
+    table: &Table,
+) -> Result<Schema, String> {
+    let json = convert::to_json(&Value::Table(table.clone()))?;
+    let mut schema = Schema::for_entity(name, &json).map_err(|error| error.to_string())?;
+    let source = Source { plugin: plugin.to_owned(), entity: Some(name.to_owned()) };
+    Owner::new(shared, source).read(state, table, &mut schema)?;
+    Ok(schema)
+}
+
+/// The schemas of `daos.lua` with their names.
+fn definitions(state: &State, plugin: &str) -> Result<Vec<(String, Table)>, String> {
+    let all: Value = state
+        .require(&format!("kong.plugins.{plugin}.daos"))
+        .map_err(|error| crate::raw::plain(&error))?;
+    let Value::Table(all) = all else { return Err("it does not return a table".to_owned()) };
+    let mut found = Vec::new();
+    for pair in all.pairs::<Value, Table>() {
+        let (key, table) = pair.map_err(|_| "expected a list of schemas".to_owned())?;
+        let own: Option<String> = table.get("name").unwrap_or_default();
+        let name = own.or_else(|| key.as_string().map(|key| key.to_string_lossy()));
+        let place = key.as_f64().unwrap_or(f64::MAX);
+        found.push((place, name.ok_or("a schema has no name")?, table));
+    }
+    // Lua gives tables in no order.
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    Ok(found.into_iter().map(|(_, name, table)| (name, table)).collect())
+}
+
+/// Whose schema it is: a plugin's, or that of one of its entities.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    plugin: String,
+    entity: Option<String>,
+}
+
+impl Source {
+    /// Notes the functions of the schema in a state that has not read it yet.
+    fn read(&self, shared: &Arc<Shared>, state: &State) -> Result<(), String> {
+        match &self.entity {
+            None => {
+                let module = format!("kong.plugins.{}.schema", self.plugin);
+                let table: Table = state.require(&module).map_err(|error| error.to_string())?;
+                plugin(shared, state, &self.plugin, &table).map(drop)
+            }
+            Some(name) => {
+                let all = definitions(state, &self.plugin)?;
+                let found = all.iter().find(|(other, _)| other == name);
+                let (_, table) =
+                    found.ok_or_else(|| format!("daos.lua has no '{name}' any more"))?;
+                entity(shared, state, &self.plugin, name, table).map(drop)
+            }
+        }
+    }
 }
 
 /// A schema in today's form.
@@ -62,17 +163,57 @@ fn modern(state: &State, table: &Table) -> Result<Table, String> {
 /// Whose functions are noted.
 struct Owner<'a> {
     shared: &'a Arc<Shared>,
-    name: &'a str,
+    source: Source,
     functions: Vec<Function>,
 }
 
 impl Owner<'_> {
+    fn new(shared: &Arc<Shared>, source: Source) -> Owner<'_> {
+        Owner { shared, source, functions: Vec::new() }
+    }
+
+    /// Gives a schema its functions, and keeps them in the state.
+    fn read(mut self, state: &State, table: &Table, schema: &mut Schema) -> Result<(), String> {
+        self.schema(table, schema)?;
+        self.transformations(table, schema)?;
+        state.keep_functions(self.source, self.functions);
+        Ok(())
+    }
+
+    fn transformations(&mut self, table: &Table, schema: &mut Schema) -> Result<(), String> {
+        let Ok(list) = table.get::<Table>("transformations") else { return Ok(()) };
+        for item in list.sequence_values::<Table>() {
+            let item = item.map_err(|error| format!("transformations: {error}"))?;
+            let names = |name: &str| match item.get::<Option<Vec<String>>>(name) {
+                Ok(names) => Ok(names.unwrap_or_default()),
+                Err(_) => Err(format!("transformations: {name}: expected a list of field names")),
+            };
+            let (input, needs) = (names("input")?, names("needs")?);
+            if let Some(name) =
+                input.iter().chain(&needs).find(|name| !has_field(schema, name.as_str()))
+            {
+                return Err(format!("transformations: there is no field '{name}'"));
+            }
+            let mut transformation = Transformation::of(input, needs);
+            if let Ok(function) = item.get::<Function>("on_write") {
+                let callback = self.note(function);
+                transformation = transformation.writing(move |args| callback.transform(args));
+            }
+            if let Ok(function) = item.get::<Function>("on_read") {
+                let callback = self.note(function);
+                transformation = transformation.reading(move |args| callback.transform(args));
+            }
+            schema.transformations.push(transformation);
+        }
+        Ok(())
+    }
+
     /// Notes a function: how it is called from any thread.
     fn note(&mut self, function: Function) -> Callback {
         self.functions.push(function);
         Callback {
             shared: self.shared.clone(),
-            plugin: self.name.to_owned(),
+            source: self.source.clone(),
             number: self.functions.len() - 1,
         }
     }
@@ -144,6 +285,13 @@ impl Owner<'_> {
     }
 }
 
+/// Whether a field is there; what is inside of a reference is the other entity's to say.
+fn has_field(schema: &Schema, path: &str) -> bool {
+    let head = path.split('.').next().unwrap_or_default();
+    let foreign = schema.fields.get(head).is_some_and(|f| matches!(f.kind, Kind::Foreign { .. }));
+    foreign || schema.field(path).is_some()
+}
+
 /// The entries of `{ { a = {…} }, { b = {…} } }`; those that are no tables have nothing to say.
 fn entries(table: &Table, name: &str) -> Result<Vec<(String, Table)>, String> {
     let Ok(list) = table.get::<Table>(name) else { return Ok(Vec::new()) };
@@ -162,27 +310,28 @@ fn entries(table: &Table, name: &str) -> Result<Vec<(String, Table)>, String> {
 /// A function of a schema, called on whatever thread validates.
 struct Callback {
     shared: Arc<Shared>,
-    plugin: String,
+    source: Source,
     number: usize,
 }
 
 impl Callback {
-    fn call(&self, value: &Json) -> Result<(Value, Value), String> {
+    fn call(&self, args: &[Json]) -> Result<(Value, Value), String> {
         let state = self.shared.state()?;
-        let function = match state.function(&self.plugin, self.number) {
+        let function = match state.function(&self.source, self.number) {
             Some(function) => function,
             None => {
-                functions(&self.shared, &state, &self.plugin)?;
-                let function = state.function(&self.plugin, self.number);
+                self.source.read(&self.shared, &state)?;
+                let function = state.function(&self.source, self.number);
                 function.ok_or_else(|| "the schema has changed since it was loaded".to_owned())?
             }
         };
-        let value = convert::to_lua_with_nulls(&state.lua, value).map_err(|e| e.to_string())?;
-        function.call(value).map_err(|error| crate::raw::plain(&error))
+        let args = args.iter().map(|arg| convert::to_lua_with_nulls(&state.lua, arg));
+        let args: MultiValue = args.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+        function.call(args).map_err(|error| crate::raw::plain(&error))
     }
 
     fn check(&self, value: &Json) -> Result<(), String> {
-        let (ok, error) = self.call(value)?;
+        let (ok, error) = self.call(std::slice::from_ref(value))?;
         match ok {
             Value::Nil | Value::Boolean(false) => Err(match error {
                 Value::String(text) => text.to_string_lossy(),
@@ -198,7 +347,22 @@ impl Callback {
     }
 
     fn expand(&self, value: &Json) -> Option<Record> {
-        let (fields, _) = self.call(value).ok()?;
+        let (fields, _) = self.call(std::slice::from_ref(value)).ok()?;
         convert::to_json(&fields).ok()?.as_object().cloned()
+    }
+
+    /// The fields that a transformation sets.
+    fn transform(&self, args: &[Json]) -> Result<Record, String> {
+        let (fields, error) = self.call(args)?;
+        match (&fields, error) {
+            (Value::Nil | Value::Boolean(false), Value::Nil) => Ok(Record::new()),
+            (Value::Nil | Value::Boolean(false), error) => {
+                Err(error.to_string().unwrap_or_default())
+            }
+            _ => match convert::to_json(&fields)? {
+                Json::Object(fields) => Ok(fields),
+                _ => Err("it did not give a table of fields".to_owned()),
+            },
+        }
     }
 }

@@ -14,6 +14,7 @@ use mlua::{Function, Lua, LuaOptions, StdLib, Table};
 use crate::{
     bind::Glue,
     config::Config,
+    db::{self, Database},
     kong, modules, ngx,
     plugins::Loaded,
     raw::{self, Coroutine},
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) lua: Lua,
     /// What the host was told.
     pub(crate) config: Arc<Config>,
+    /// Where entities live.
+    pub(crate) database: Arc<Database>,
     /// What goes between functions and the scheduler.
     pub(crate) inbox: Rc<Inbox>,
     /// The timers that its code has set.
@@ -76,12 +79,13 @@ impl State {
     ///
     /// # Errors
     /// If a module of our own can't be loaded, which tests rule out, or there is no memory.
-    pub(crate) fn new(config: &Arc<Config>) -> mlua::Result<Rc<State>> {
+    pub(crate) fn new(config: &Arc<Config>, database: &Arc<Database>) -> mlua::Result<Rc<State>> {
         let lua = plain_lua()?;
         let nothing = lua.load("return").set_name("=[silverback]").into_function()?;
         let state = Rc::new(State {
             lua,
             config: config.clone(),
+            database: database.clone(),
             inbox: Rc::default(),
             timers: Rc::default(),
             glue: OnceCell::new(),
@@ -95,6 +99,7 @@ impl State {
         let _ = state.glue.set(glue);
         modules::register(&state)?;
         ngx::register(&state)?;
+        db::register(&state)?;
         kong::register(&state)?;
         Ok(state)
     }

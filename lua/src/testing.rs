@@ -14,6 +14,7 @@ use silverback_pdk::{
 
 use crate::{
     Config,
+    db::Database,
     scheduler::{self, Ending},
     state::State,
 };
@@ -97,7 +98,12 @@ pub(crate) fn exchange() -> Exchange {
 
 /// A fresh state.
 pub(crate) fn state() -> Rc<State> {
-    State::new(&Arc::new(Config::default())).expect("a state")
+    state_with(&Arc::default())
+}
+
+/// A fresh state with a way to entities.
+pub(crate) fn state_with(database: &Arc<Database>) -> Rc<State> {
+    State::new(&Arc::new(Config::default()), database).expect("a state")
 }
 
 /// Runs a chunk of Lua as a handler in a state: what it returned, or how else it ended.

@@ -11,5 +11,6 @@ pub mod counters;
 pub mod declarative;
 pub mod entities;
 pub mod errors;
+pub mod migration;
 pub mod schema;
 pub mod set;

@@ -7,6 +7,7 @@
 
 mod check;
 mod defaults;
+mod entity;
 mod field;
 mod foreign;
 mod json;
@@ -133,7 +134,10 @@ impl Schema {
     /// Everything that is wrong with it, by field.
     pub fn process(&self, input: Record, mode: Mode<'_>) -> Result<Record, Errors> {
         match mode {
-            Mode::Select => self.auto_fields(input, defaults::Context::Select),
+            Mode::Select => {
+                let entity = self.transform_read(input)?;
+                self.auto_fields(entity, defaults::Context::Select)
+            }
             Mode::Insert | Mode::Upsert => {
                 let entity = self.auto_fields(input.clone(), defaults::Context::Insert)?;
                 self.validate_change(&entity, true, Some(&input), None)?;
@@ -165,6 +169,15 @@ impl Schema {
     /// If a shorthand field is wrong.
     pub fn defaults(&self, input: Record) -> Result<Record, Errors> {
         self.auto_fields(input, defaults::Context::Insert)
+    }
+
+    /// Fills in what the gateway fills in of changes: the time of the change, and what is absent
+    /// inside of what is sent.
+    ///
+    /// # Errors
+    /// If a shorthand field is wrong.
+    pub fn changes(&self, input: Record) -> Result<Record, Errors> {
+        self.auto_fields(input, defaults::Context::Update)
     }
 
     /// Validates a whole entity, without changing it.
@@ -374,17 +387,18 @@ impl Shorthand {
     }
 }
 
-/// A field that is made of others when an entity is written.
+/// Fields that are made of others when an entity is written, or when it is read.
 #[derive(Clone)]
 pub struct Transformation {
     /// The fields whose being sent causes it.
     pub input: Vec<String>,
     /// The fields that it needs besides.
     pub needs: Vec<String>,
-    on_write: Arc<OnWrite>,
+    on_write: Option<Arc<Transform>>,
+    on_read: Option<Arc<Transform>>,
 }
 
-type OnWrite = dyn Fn(&[Value]) -> Result<Record, String> + Send + Sync;
+type Transform = dyn Fn(&[Value]) -> Result<Record, String> + Send + Sync;
 
 impl fmt::Debug for Transformation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -402,11 +416,34 @@ impl Transformation {
         needs: &[&str],
         on_write: impl Fn(&[Value]) -> Result<Record, String> + Send + Sync + 'static,
     ) -> Transformation {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Transformation {
-            input: input.iter().map(|name| (*name).to_owned()).collect(),
-            needs: needs.iter().map(|name| (*name).to_owned()).collect(),
-            on_write: Arc::new(on_write),
+            on_write: Some(Arc::new(on_write)),
+            ..Transformation::of(owned(input), owned(needs))
         }
+    }
+
+    /// One that does nothing yet.
+    pub fn of(input: Vec<String>, needs: Vec<String>) -> Transformation {
+        Transformation { input, needs, on_write: None, on_read: None }
+    }
+
+    /// The same with what is done when an entity is written.
+    #[must_use]
+    pub fn writing(
+        self,
+        on_write: impl Fn(&[Value]) -> Result<Record, String> + Send + Sync + 'static,
+    ) -> Transformation {
+        Transformation { on_write: Some(Arc::new(on_write)), ..self }
+    }
+
+    /// The same with what is done when an entity is read.
+    #[must_use]
+    pub fn reading(
+        self,
+        on_read: impl Fn(&[Value]) -> Result<Record, String> + Send + Sync + 'static,
+    ) -> Transformation {
+        Transformation { on_read: Some(Arc::new(on_read)), ..self }
     }
 }
 

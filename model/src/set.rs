@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::schema::EntityName;
 use crate::{Entity, Record};
 
-pub use collection::{Collection, OffsetError, Page, PageQuery};
+pub use collection::{Collection, OffsetError, Page, PageQuery, unique_text};
 pub use kinds::{Child, Kind, Kinds};
 pub use tags::{TagFilter, TagFilterError};
 

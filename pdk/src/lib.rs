@@ -27,7 +27,7 @@ pub use logging::{
 };
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{
-    Configuration, Flow, Handler, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,
+    Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,
 };
 pub use registry::{Registry, RegistryError};
 pub use silverback_model::Record;

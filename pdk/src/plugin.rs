@@ -1,9 +1,9 @@
 //! A plugin: one value, whatever language it is written in.
 
-use std::{fmt, rc::Rc};
+use std::{fmt, rc::Rc, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
-use silverback_model::schema::Schema;
+use silverback_model::{migration::Migration, schema::Schema};
 
 use crate::{Answer, Exchange, Phase, PhaseSet, Record, View};
 
@@ -21,9 +21,20 @@ pub struct Plugin {
     pub phases: PhaseSet,
     /// What its configuration may hold: the whole `plugins` subschema, `config` included.
     pub schema: Schema,
+    /// The kinds of entities that it adds, and the tables that they need.
+    pub keeps: Keeps,
     /// Makes handlers of one validated configuration.
     #[expect(clippy::type_complexity, reason = "the type says what it takes and gives")]
     pub configure: Box<dyn Fn(&Configuration<'_>) -> Result<Phases, PluginFault> + Send + Sync>,
+}
+
+/// What a plugin keeps beside its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Keeps {
+    /// The kinds of entities.
+    pub entities: Vec<Arc<Schema>>,
+    /// What makes their tables in PostgreSQL, in order.
+    pub migrations: Vec<Migration>,
 }
 
 /// One instance of a plugin: a `plugins` entity, validated.

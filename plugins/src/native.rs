@@ -140,6 +140,7 @@ where
             origin: Origin::Bundled,
             phases: methods.iter().fold(PhaseSet::NONE, |set, entry| set.with(entry.phase)),
             schema,
+            keeps: silverback_pdk::Keeps::default(),
             configure: Box::new(move |configuration| {
                 let config = serde_json::from_value(configuration.config())
                     .map_err(|error| PluginFault(error.to_string()))?;

@@ -88,11 +88,14 @@ impl Node {
     async fn start(conf: Conf, prefix: &Prefix, before: Option<&Node>) -> Result<Node> {
         let plugins = Plugins::find(&conf).await?;
         let mut settings = settings::proxy(&conf, prefix)?;
-        settings.hooks.extend(plugins.lua.clone());
+        settings.hooks.extend(plugins.lua.iter().map(|lua| Arc::clone(&lua.hook)));
         let known = before.map(|before| &*before.configuration);
         let configuration = Configuration::load(&conf, prefix, &plugins.registry, &settings, known);
         let configuration = Rc::new(configuration.await?);
         plugins::follow_others(&configuration.store);
+        if let Some(lua) = &plugins.lua {
+            lua.connect(Arc::clone(&configuration.store));
+        }
         // Workers ask for plugins as soon as they listen: their servers are started first.
         plugins.start();
         let proxy = proxy::start_after(

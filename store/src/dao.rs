@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use silverback_model::declarative::{DEFAULT_WORKSPACE_ID, WITH_WORKSPACE};
 use silverback_model::errors::{Errors, Fault};
-use silverback_model::schema::{Flag, Mode, Schema};
+use silverback_model::schema::{Field, Flag, Kind as FieldKind, Mode, Schema};
 use silverback_model::set::{Kind, Kinds};
 use silverback_model::{Record, WORKSPACE};
 use uuid::Uuid;
@@ -208,7 +208,9 @@ impl<T: Transaction> Dao<'_, T> {
             }
             // What the key says goes before what the input says.
             Key::Unique(field, value) => {
-                input.insert(field.to_owned(), value.into());
+                let of_key = kind.schema.fields.get(field);
+                let value = of_key.map_or_else(|| value.into(), |field| value_of(field, value));
+                input.insert(field.to_owned(), value);
                 if let Some(old) = &old {
                     keep_key(kind, &mut input, old);
                 }
@@ -229,7 +231,7 @@ impl<T: Transaction> Dao<'_, T> {
     /// Puts ids in the place of references by other unique fields (`resolve_foreign`).
     async fn resolve(&mut self, kind: &Kind, input: &mut Record) -> Result<(), Fault> {
         let mut errors = Errors::new();
-        for reference in kind.schema.named_references(input) {
+        for reference in kind.schema.named_references(input, self.kinds) {
             let Some(other) = self.kinds.get(&reference.schema.name) else { continue };
             let mut found = None;
             for (field, value) in &reference.keys {
@@ -317,13 +319,23 @@ fn unique_key(schema: &Schema, name: &str, value: &str) -> Result<(), Fault> {
     let Some(field) = field.filter(|field| field.is(Flag::Unique) || unique(name)) else {
         return Err(Fault::invalid_unique(name, format!("'{name}' is not unique")));
     };
-    if matches!(field.kind, silverback_model::schema::Kind::Foreign { .. }) {
+    if matches!(field.kind, FieldKind::Foreign { .. }) {
         return Ok(());
     }
-    field.check(&Value::from(value)).map_err(|error| {
+    field.check(&value_of(field, value)).map_err(|error| {
         let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
         Fault::invalid_unique(name, text)
     })
+}
+
+/// The value that a text of a key stands for.
+fn value_of(field: &Field, text: &str) -> Value {
+    match field.kind {
+        FieldKind::Integer | FieldKind::Number => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.into())
+        }
+        _ => text.into(),
+    }
 }
 
 fn missing(kind: &Kind, key: Key<'_>) -> Fault {

@@ -11,6 +11,7 @@ mod deck;
 mod docs;
 mod faults;
 mod logging;
+mod lua_entities;
 mod phases;
 mod postgres;
 mod queues;

@@ -112,6 +112,5 @@ rawset(configuration, "remove_sensitive", function()
 end)
 kong.configuration = setmetatable({}, readonly)
 
-kong.default_workspace = "0dfbb7ed-0000-4000-8000-000000000000"
 kong.licensing = { can_proxy = function() return true end }
 kong.null = null

@@ -11,7 +11,7 @@ use super::tree::{List, Node};
 use crate::Record;
 use crate::errors::Errors;
 use crate::schema::Flag;
-use crate::set::Kind;
+use crate::set::{Kind, unique_text};
 
 /// Entities of one kind by their keys, in the order of the file.
 pub(crate) type Flat<'a> = IndexMap<&'a str, (&'a Kind, IndexMap<String, Record>)>;
@@ -176,13 +176,13 @@ fn check_unique(flat: &Flat<'_>) -> Record {
         for field in kind.unique_fields().filter(|field| Some(*field) != endpoint_key) {
             let mut seen = HashSet::with_capacity(records.len());
             for (key, record) in records {
-                let Some(value) = record.get(field).and_then(Value::as_str) else { continue };
-                if seen.insert(value) {
+                let Some(value) = record.get(field).and_then(unique_text) else { continue };
+                if seen.insert(value.clone()) {
                     continue;
                 }
                 let at = endpoint_key.and_then(|field| record.get(field)?.as_str()).unwrap_or(key);
                 within(&mut errors, name, |errors| {
-                    errors.insert(at.to_owned(), declared_already(name, field, value).into());
+                    errors.insert(at.to_owned(), declared_already(name, field, &value).into());
                 });
             }
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Flag, Kind, Schema};
 use crate::Record;
 use crate::errors::pretty_line;
+use crate::set::Kinds;
 
 /// A reference such as `{"name": "echo"}`, which has to become `{"id": …}` before the entity is
 /// processed.
@@ -38,12 +39,12 @@ impl NamedReference {
 }
 
 impl Schema {
-    /// The references of an input that are by unique fields. Others, be they right or wrong, are
-    /// left to [`process`](Schema::process).
-    pub fn named_references(&self, input: &Record) -> Vec<NamedReference> {
+    /// The references of an input that are by unique fields, among these kinds. Others, be they
+    /// right or wrong, are left to [`process`](Schema::process).
+    pub fn named_references(&self, input: &Record, kinds: &Kinds) -> Vec<NamedReference> {
         let fields = self.foreign_fields().filter_map(|(field, reference, _)| {
             let value = input.get(field)?.as_object()?;
-            let schema = crate::entities::schema(reference)?;
+            let schema = Arc::clone(&kinds.get(reference)?.schema);
             if schema.validate_primary_key(value).is_ok() {
                 return None;
             }
@@ -71,9 +72,11 @@ mod tests {
 
     #[test]
     fn references_by_name_are_found() {
-        let routes = crate::entities::schema("routes").expect("routes");
+        let kinds = Kinds::bundled([]);
+        let routes = &kinds.get("routes").expect("routes").schema;
         let named = |service: Value| {
-            routes.named_references(&Record::from_iter([("service".to_owned(), service)]))
+            let input = Record::from_iter([("service".to_owned(), service)]);
+            routes.named_references(&input, &kinds)
         };
         let found = named(json!({"name": "none"}));
         assert_eq!(found.len(), 1);

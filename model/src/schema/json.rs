@@ -111,7 +111,7 @@ fn entries(list: &Value) -> Result<Vec<(&String, &Value)>, SchemaError> {
 }
 
 /// Words that say what kind a field is, and are read with it.
-const STRUCTURE: [&str; 11] = [
+const STRUCTURE: [&str; 10] = [
     "type",
     "elements",
     "keys",
@@ -122,7 +122,6 @@ const STRUCTURE: [&str; 11] = [
     "reference",
     "on_delete",
     "schema",
-    "description",
 ];
 
 fn field(json: &Value, depth: usize) -> Result<Field, SchemaError> {

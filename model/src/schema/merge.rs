@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::validate::table;
-use super::{Flag, Kind, Schema, Transformation, get_path, is_nonempty};
+use super::{Flag, Kind, Schema, Transform, Transformation, get_path, is_nonempty};
 use crate::Record;
 use crate::errors::Errors;
 
@@ -32,12 +32,31 @@ impl Schema {
 
     /// Sets the fields that are made of others, where the client sent those.
     pub(crate) fn transform(&self, entity: Record, input: &Record) -> Result<Record, Errors> {
+        self.transform_by(entity, Some(input), |transformation| transformation.on_write.as_deref())
+    }
+
+    /// Sets the fields that are made of others when an entity is read.
+    pub(crate) fn transform_read(&self, entity: Record) -> Result<Record, Errors> {
+        // Few schemas have any.
+        if self.transformations.is_empty() && self.subschemas.is_empty() {
+            return Ok(entity);
+        }
+        self.transform_by(entity, None, |transformation| transformation.on_read.as_deref())
+    }
+
+    fn transform_by(
+        &self,
+        entity: Record,
+        input: Option<&Record>,
+        which: fn(&Transformation) -> Option<&Transform>,
+    ) -> Result<Record, Errors> {
         let subschema = self.subschema(&entity).cloned();
         let special = subschema.iter().flat_map(|schema| &schema.transformations);
         let mut out = entity;
         for transformation in self.transformations.iter().chain(special) {
-            let Some(args) = transformation.args(&out, input) else { continue };
-            let changes = (transformation.on_write)(&args)
+            let Some(transform) = which(transformation) else { continue };
+            let Some(args) = transformation.args(&out, input.unwrap_or(&out)) else { continue };
+            let changes = transform(&args)
                 .map_err(|error| failed(&format!("transformation failed: {error}")))?;
             out = self.merge(changes, &out);
         }

@@ -1,5 +1,6 @@
 //! The entities of one kind, with their indexes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ impl Collection {
     fn index(&mut self, kind: &Kind) {
         for field in kind.unique_fields() {
             let values = self.entries.iter().filter_map(|(_, record)| {
-                Some((record.get(field).and_then(text)?.into(), Arc::clone(record)))
+                Some((record.get(field).and_then(unique_text)?.into(), Arc::clone(record)))
             });
             let values = Sorted::of(values.collect());
             self.unique.insert(field.to_owned(), values);
@@ -97,7 +98,7 @@ impl Collection {
         let old = self.remove(kind, &key);
         self.endpoint_key.clone_from(&kind.schema.endpoint_key);
         for field in kind.unique_fields() {
-            if let Some(value) = record.get(field).and_then(text) {
+            if let Some(value) = record.get(field).and_then(unique_text) {
                 let values = self.unique.entry(field.to_owned()).or_default();
                 values.insert(value.into(), Arc::clone(&record));
             }
@@ -119,8 +120,8 @@ impl Collection {
     pub(super) fn remove(&mut self, kind: &Kind, key: &str) -> Option<Arc<Record>> {
         let record = self.entries.remove(key)?;
         for (field, values) in &mut self.unique {
-            if let Some(value) = record.get(field).and_then(text) {
-                values.remove(value);
+            if let Some(value) = record.get(field).and_then(unique_text) {
+                values.remove(&value);
             }
         }
         for (field, children) in &mut self.children {
@@ -251,9 +252,13 @@ fn decode(offset: &str) -> Result<String, OffsetError> {
         .ok_or_else(|| OffsetError(offset.to_owned()))
 }
 
-/// The value of a unique field, as it is looked up.
-fn text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| reference(value))
+/// The value of a unique field, as it is looked up: a text, the id of what it refers to, or a
+/// number as JSON writes it. Null is none.
+pub fn unique_text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Number(number) => Some(number.to_string().into()),
+        value => value.as_str().or_else(|| reference(value)).map(Cow::Borrowed),
+    }
 }
 
 /// The id that a reference holds.

@@ -62,8 +62,13 @@ impl Kinds {
 
     /// These kinds with another, or with another schema of the same name.
     pub fn with(self, schema: impl Into<Arc<Schema>>) -> Kinds {
+        self.and([schema.into()])
+    }
+
+    /// These kinds with others.
+    pub fn and(self, others: impl IntoIterator<Item = Arc<Schema>>) -> Kinds {
         let schemas = self.kinds.into_values().map(|kind| kind.schema);
-        Kinds::new(schemas.chain([schema.into()]))
+        Kinds::new(schemas.chain(others))
     }
 
     /// These kinds, one of them with subschemas: the plugins of `plugins`, the vaults of `vaults`.

@@ -176,6 +176,7 @@ impl Setup {
             origin: Origin::Bundled,
             phases: silverback_pdk::PhaseSet::ANY,
             schema: Schema::default(),
+            keeps: silverback_pdk::Keeps::default(),
             configure: Box::new(move |configuration| Ok(make(&configuration.config()))),
         };
         self.registry.add(plugin).unwrap();

@@ -8,6 +8,8 @@ use silverback_model::{
     set::{Entities, Kinds},
 };
 
+use silverback_pdk::Registry;
+
 use super::{Args, CONF, Command, PREFIX};
 use crate::{
     conf::{Conf, Database, commented_file},
@@ -67,12 +69,12 @@ fn import(args: &Args, file: &Path) -> Result<()> {
              without a database, name it by 'declarative_config' in kong.conf"
         );
     }
-    let (kinds, loaded) = load(&conf, file)?;
+    let (registry, kinds, loaded) = load(&conf, file)?;
     println!("parse successful, beginning import");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let prefix = Prefix::new(conf.prefix.clone());
-        let store = node::entities::open(&conf, &prefix, &kinds, None).await?;
+        let store = node::entities::open(&conf, &prefix, &kinds, &registry, None).await?;
         store.import(&loaded.entities).await.map_err(|fault| anyhow!("Failed importing: {fault}"))
     })?;
     println!("import successful");
@@ -86,7 +88,7 @@ fn export(args: &Args, file: &Path) -> Result<()> {
     let kinds = node::entities::kinds(&conf, &registry);
     let entities = match &conf.database {
         Database::Off => bail!("'config db_export' only works with a database."),
-        Database::Postgres => all_of_postgres(&conf, &kinds)?,
+        Database::Postgres => all_of_postgres(&conf, &kinds, &registry)?,
         // Read beside the node that has it open.
         Database::Sqlite(file) => silverback_store::sqlite::read(file, &kinds)?,
     };
@@ -102,11 +104,11 @@ fn export(args: &Args, file: &Path) -> Result<()> {
 }
 
 /// All entities of a PostgreSQL database.
-fn all_of_postgres(conf: &Conf, kinds: &Arc<Kinds>) -> Result<Entities> {
+fn all_of_postgres(conf: &Conf, kinds: &Arc<Kinds>, registry: &Registry) -> Result<Entities> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let prefix = Prefix::new(conf.prefix.clone());
-        let store = node::entities::open(conf, &prefix, kinds, None).await?;
+        let store = node::entities::open(conf, &prefix, kinds, registry, None).await?;
         let mut entities = Entities::empty(Arc::clone(kinds));
         for kind in kinds.iter().filter(|kind| kind.schema.db_export) {
             let name = &kind.schema.name;
@@ -119,7 +121,7 @@ fn all_of_postgres(conf: &Conf, kinds: &Arc<Kinds>) -> Result<Entities> {
 }
 
 /// Reads and checks a file.
-fn load(conf: &Conf, file: &Path) -> Result<(Arc<Kinds>, Loaded)> {
+fn load(conf: &Conf, file: &Path) -> Result<(Registry, Arc<Kinds>, Loaded)> {
     let text =
         fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
     let registry = node::plugins::registry_of(conf)?;
@@ -128,7 +130,7 @@ fn load(conf: &Conf, file: &Path) -> Result<(Arc<Kinds>, Loaded)> {
     let format = Format::of_file(&name).unwrap_or(Format::Any);
     let loaded = declarative::load(&text, format, &kinds)
         .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(&name).join("\n")))?;
-    Ok((kinds, loaded))
+    Ok((registry, kinds, loaded))
 }
 
 const EXAMPLE: &str = r#"# A declarative configuration: what the gateway serves, in one file.

@@ -5,7 +5,7 @@ use std::process::exit;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use silverback_store::postgres::migrations::{MigrationError, Migrations, State};
+use silverback_store::postgres::migrations::{MigrationError, Migrations, Own, State};
 
 use super::{Args, CONF, Command, Flag, PREFIX};
 use crate::{conf::Conf, node};
@@ -62,11 +62,12 @@ fn run(args: &Args) -> Result<()> {
         }
         _ => bail!("there are no migrations without a database"),
     }
+    let own = node::plugins::own_migrations(&conf)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run_verb(args, verb, &conf))
+    runtime.block_on(run_verb(args, verb, &conf, &own))
 }
 
-async fn run_verb(args: &Args, verb: &str, conf: &Conf) -> Result<()> {
+async fn run_verb(args: &Args, verb: &str, conf: &Conf, own: &[Own]) -> Result<()> {
     let mut server = node::database::server(conf)?;
     if let Some(limit) = seconds(args, "db-timeout")? {
         server.timeout = limit;
@@ -74,7 +75,7 @@ async fn run_verb(args: &Args, verb: &str, conf: &Conf) -> Result<()> {
     let lock = seconds(args, "lock-timeout")?.unwrap_or(Duration::from_secs(60));
     let say =
         if args.get("quiet").is_some() { |_: &str| () } else { |text: &str| println!("{text}") };
-    let migrations = Migrations::new(server, &conf.plugins, say)?;
+    let migrations = Migrations::new(server, &conf.plugins, own, say)?;
     let force = args.get("force").is_some();
     let done = match verb {
         "list" => return list(&migrations.state().await?, say),
@@ -89,7 +90,7 @@ async fn run_verb(args: &Args, verb: &str, conf: &Conf) -> Result<()> {
             migrations.bootstrap(lock).await
         }
         "up" => migrations.up(lock, force).await,
-        "finish" => migrations.finish().await,
+        "finish" => migrations.finish(lock).await,
         _ => return reset(args, &migrations, lock).await,
     };
     match done {
@@ -116,7 +117,7 @@ fn list(state: &State, say: fn(&str)) -> Result<()> {
     let shown: Vec<String> = shown.map(|(title, names)| format!("{title}\n{names}")).collect();
     say(&shown.join("\n\n"));
     if state.pending.is_some() {
-        say("\nRun 'kong migrations finish' of the Kong that began them when ready");
+        say("\nRun 'silverback migrations finish' when ready");
         exit(HAS_PENDING);
     }
     if state.new.is_some() {

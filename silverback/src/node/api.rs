@@ -1,5 +1,6 @@
 //! The Admin and Status APIs of this node: listeners, and what they know.
 
+mod additions;
 mod listen;
 
 use std::{rc::Rc, sync::Arc};
@@ -42,7 +43,8 @@ impl Api {
         };
         let registry = plugins.registry.clone();
         let store = Arc::clone(&configuration.store);
-        let service = Rc::new(Service::new(facts, registry, store, load));
+        let additions = additions::of(plugins.lua.as_ref(), conf, prefix)?;
+        let service = Rc::new(Service::new(facts, registry, store, load, additions));
         let mut api = Api { tasks: Vec::new() };
         for scope in [Scope::Admin, Scope::Status] {
             for listener in listen::listeners(conf, scope) {

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use silverback_model::set::Kinds;
 use silverback_pdk::LogLevel;
 use silverback_store::Store;
-use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls};
+use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls, migrations::Own};
 
 use super::last_good;
 use crate::{
@@ -24,9 +24,11 @@ pub(crate) async fn open_postgres(
     conf: &Conf,
     prefix: &Prefix,
     kinds: &Arc<Kinds>,
+    own_migrations: Vec<Own>,
     generation: Option<&Store>,
 ) -> Result<Store> {
-    let settings = postgres(conf, &prefix.node_id(conf.node_id.as_deref())?)?;
+    let mut settings = postgres(conf, &prefix.node_id(conf.node_id.as_deref())?)?;
+    settings.own_migrations = own_migrations;
     let address = settings.primary.address();
     let generation = generation.filter(|store| store.address().as_ref() == Some(&address));
     let (before, notice) = match generation {
@@ -77,6 +79,7 @@ pub(crate) fn postgres(conf: &Conf, node_id: &str) -> Result<Settings> {
         update_frequency: seconds("db_update_frequency"),
         update_propagation: seconds("db_update_propagation"),
         plugins: conf.plugins.clone(),
+        own_migrations: Vec::new(),
         node_id: node_id.to_owned(),
     })
 }

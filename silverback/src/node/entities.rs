@@ -28,7 +28,7 @@ use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
 use tokio::task::JoinHandle;
 
-use super::{database, last_good};
+use super::{database, last_good, plugins::migrations_of};
 use crate::{
     conf::{Conf, Database, RouterFlavor},
     prefix::Prefix,
@@ -84,7 +84,7 @@ impl Configuration {
         before: Option<&Configuration>,
     ) -> Result<Self> {
         let kinds = kinds(conf, registry);
-        let store = open(conf, prefix, &kinds, before.map(|before| &before.store)).await?;
+        let store = open(conf, prefix, &kinds, registry, before.map(|b| &b.store)).await?;
         store.set_strict(conf.worker_consistency_strict);
         if conf.database == Database::Postgres {
             last_good::keep(&store, conf, prefix);
@@ -296,7 +296,8 @@ pub(crate) enum Refusal {
 pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
     let plugins = registry.in_order().into_iter();
     let schemas = plugins.map(|plugin| (plugin.name.clone(), Arc::new(plugin.schema.clone())));
-    let kinds = Kinds::bundled(schemas);
+    let own = registry.in_order().into_iter().flat_map(|plugin| plugin.keeps.entities.clone());
+    let kinds = Kinds::bundled(schemas).and(own);
     let routes = kinds.get("routes").map(|kind| Schema::clone(&kind.schema));
     Arc::new(match routes {
         Some(routes) if conf.router_flavor == RouterFlavor::Expressions => {
@@ -315,13 +316,16 @@ pub(crate) async fn open(
     conf: &Conf,
     prefix: &Prefix,
     kinds: &Arc<Kinds>,
+    registry: &Registry,
     before: Option<&Arc<Store>>,
 ) -> Result<Arc<Store>> {
     match &conf.database {
         Database::Off => Ok(Arc::new(Store::memory(Arc::clone(kinds)))),
         Database::Postgres => {
             let before = before.map(|store| &**store);
-            Ok(Arc::new(database::open_postgres(conf, prefix, kinds, before).await?))
+            let plugins = registry.in_order().into_iter();
+            let own = plugins.filter_map(|plugin| migrations_of(plugin)).collect();
+            Ok(Arc::new(database::open_postgres(conf, prefix, kinds, own, before).await?))
         }
         Database::Sqlite(file) => {
             if let Some(store) = before.filter(|store| store.file() == Some(file)) {

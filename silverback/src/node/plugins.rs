@@ -6,7 +6,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail};
 use silverback_external::{Config as ServerConfig, Servers};
 use silverback_model::set::Entities;
-use silverback_pdk::{Plugin, Registry, WorkerHook};
+use silverback_pdk::{Plugin, Registry};
+use silverback_store::postgres::migrations::Own;
 use silverback_store::{PROXY_CACHE_PURGE, Store};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -24,7 +25,7 @@ pub(crate) struct Plugins {
     /// Every plugin server.
     pub(crate) servers: Arc<Servers>,
     /// The host of Lua plugins, where there are any.
-    pub(crate) lua: Option<Arc<dyn WorkerHook>>,
+    pub(crate) lua: Option<silverback_lua::Host>,
 }
 
 impl Plugins {
@@ -44,7 +45,7 @@ impl Plugins {
         bundled.extend(lua.bundled);
         offered.extend(lua.own);
         let registry = registry(&conf.plugins, bundled, offered)?;
-        Ok(Plugins { registry, servers: Arc::new(servers), lua: lua.hook })
+        Ok(Plugins { registry, servers: Arc::new(servers), lua: lua.host })
     }
 
     /// Starts the servers and watches over them.
@@ -119,12 +120,13 @@ fn lua_plugins(conf: &Conf, bundled: &[Plugin], offered: &[Plugin]) -> Result<Lu
         silverback_lua::serve_expressions(config);
         return Ok(LuaPlugins::default());
     }
-    let (plugins, hook) = silverback_lua::load(config, &names).map_err(|errors| {
+    let mut host = silverback_lua::load(config, &names).map_err(|errors| {
         anyhow!(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     })?;
     let is_bundled = |plugin: &Plugin| of_lua.contains(&plugin.name.as_str());
+    let plugins = std::mem::take(&mut host.plugins);
     let (bundled, own) = plugins.into_iter().partition(is_bundled);
-    Ok(LuaPlugins { bundled, own, hook: Some(hook) })
+    Ok(LuaPlugins { bundled, own, host: Some(host) })
 }
 
 /// The plugins in Lua, and their host.
@@ -132,7 +134,7 @@ fn lua_plugins(conf: &Conf, bundled: &[Plugin], offered: &[Plugin]) -> Result<Lu
 struct LuaPlugins {
     bundled: Vec<Plugin>,
     own: Vec<Plugin>,
-    hook: Option<Arc<dyn WorkerHook>>,
+    host: Option<silverback_lua::Host>,
 }
 
 /// The enabled ones of all there are.
@@ -156,6 +158,22 @@ fn registry(enabled: &[String], bundled: Vec<Plugin>, offered: Vec<Plugin>) -> R
          server (pluginserver_names), nor found as kong/plugins/NAME/handler.lua \
          (lua_package_path)"
     )
+}
+
+/// The migrations of enabled plugins in Lua, by the plugins' names.
+///
+/// # Errors
+/// If a plugin has a fault.
+pub(crate) fn own_migrations(conf: &Conf) -> Result<Vec<Own>> {
+    let bundled = silverback_plugins::bundled(&silverback_plugins::Config::default());
+    let lua = lua_plugins(conf, &bundled, &[])?;
+    Ok(lua.own.iter().filter_map(migrations_of).collect())
+}
+
+/// The migrations of a plugin, if it has any.
+pub(crate) fn migrations_of(plugin: &Plugin) -> Option<Own> {
+    let migrations = &plugin.keeps.migrations;
+    (!migrations.is_empty()).then(|| (plugin.name.clone(), migrations.clone()))
 }
 
 /// The registry alone, for commands that only check a file.

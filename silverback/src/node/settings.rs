@@ -107,7 +107,11 @@ fn log_format(conf: &Conf, key: &str, log: &Log) -> Result<Option<LogFormat>> {
     Ok(Some(named))
 }
 
-fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
+/// The facts about this node that plugins see.
+///
+/// # Errors
+/// If the node's id can't be kept, or the system does not say how many cores there are.
+pub(super) fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     let workers = match conf.workers {
         Some(workers) => workers,
         None => cores()?,

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use silverback_model::Record;
 use silverback_model::errors::Fault;
-use silverback_model::set::Kind;
+use silverback_model::set::{Kind, unique_text};
 
 use super::Dao;
 use crate::transaction::{Kept, Transaction};
@@ -26,8 +26,8 @@ impl<T: Transaction> Dao<'_, T> {
         }
         for field in kind.unique_fields() {
             let value = record.get(field).unwrap_or(&Value::Null);
-            let Some(text) = text(value) else { continue };
-            let other = self.transaction.by(kind, field, text).await?;
+            let Some(text) = unique_text(value) else { continue };
+            let other = self.transaction.by(kind, field, &text).await?;
             if other.is_some_and(|other| kind.key(&other) != key) {
                 let values = Record::from_iter([(field.to_owned(), value.clone())]);
                 return Err(Fault::unique_violation(values));
@@ -67,7 +67,7 @@ impl<T: Transaction> Dao<'_, T> {
     ) -> Result<(), Fault> {
         for (field, other, _) in kind.schema.foreign_fields() {
             let value = record.get(field);
-            let Some(id) = value.and_then(text) else { continue };
+            let Some(id) = value.and_then(|value| value.get("id")?.as_str()) else { continue };
             if old.is_some_and(|old| old.get(field) == value) {
                 continue;
             }
@@ -79,9 +79,4 @@ impl<T: Transaction> Dao<'_, T> {
         }
         Ok(())
     }
-}
-
-/// The text of a unique value: itself, or the id of what it refers to.
-fn text(value: &Value) -> Option<&str> {
-    value.as_str().or_else(|| value.get("id")?.as_str())
 }

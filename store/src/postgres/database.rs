@@ -23,7 +23,7 @@ use super::pool::Pool;
 use super::replica::Replica;
 use super::settings::Settings;
 use super::sync::ear::Ear;
-use super::sync::{ASKED_FOR, Follower, Health, Order, Shared, load};
+use super::sync::{Follower, Health, Order, Shared, is_held, load};
 use super::tables::Tables;
 use super::transaction::{Done, PgTransaction};
 use crate::change::Change;
@@ -94,7 +94,7 @@ impl Postgres {
         // It listens before it reads, so that it misses nothing.
         let mut ear = Ear::new(Arc::clone(&settings), Arc::clone(&primary), instance.clone());
         let read = match ear.open(&io.handle()).await {
-            Ok(()) => read(&primary, &settings.plugins, &kinds).await,
+            Ok(()) => read(&primary, &settings, &kinds).await,
             Err(error) => Err(error.into()),
         };
         let cache = Arc::new(Cache::new(keeping));
@@ -132,7 +132,7 @@ impl Postgres {
 
     /// Whether all entities of a kind are held in memory.
     pub(crate) fn holds(kind: &str) -> bool {
-        !ASKED_FOR.contains(&kind)
+        is_held(kind)
     }
 
     /// What is wrong with the database; nothing if it can be asked.
@@ -310,11 +310,11 @@ async fn pause(attempt: usize) {
 /// What is held, by a database whose tables are ready.
 async fn read(
     primary: &Arc<Pool>,
-    plugins: &[String],
+    settings: &Settings,
     kinds: &Arc<Kinds>,
 ) -> Result<(Tables, Entities), MigrationError> {
     let mut lease = primary.get().await?;
-    migrations::check(&mut lease, plugins).await?;
+    migrations::check(&mut lease, &settings.plugins, &settings.own_migrations).await?;
     let tables = Tables::read(&mut lease, kinds).await?;
     let entities = load::all(&mut lease, &tables, kinds).await?;
     Ok((tables, entities))

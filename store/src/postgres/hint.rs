@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use silverback_model::Record;
 use silverback_model::schema::Flag;
-use silverback_model::set::Kind;
+use silverback_model::set::{Kind, unique_text};
 use uuid::Uuid;
 
 use super::events::{CACHE, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
@@ -104,9 +104,8 @@ fn add_lookups(lookups: &mut Vec<Lookup>, kind: &Kind, record: &Record) {
             || references.contains(&field.as_str())
             || kind.schema.endpoint_key.as_ref() == Some(field);
         let value = record.get(field).filter(|_| of_interest);
-        let value = value.and_then(|value| value.as_str().or_else(|| value.get("id")?.as_str()));
-        if let Some(value) = value {
-            lookups.push(lookup(name, field, value));
+        if let Some(value) = value.and_then(unique_text) {
+            lookups.push(lookup(name, field, &value));
         }
     }
 }

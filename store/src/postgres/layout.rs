@@ -1,15 +1,55 @@
 //! The tables of Kong 3.10, by the subsystem that brings them, with the records of the migrations
-//! that made them there (kong/db/migrations, kong/plugins/*/migrations).
+//! that made them there (kong/db/migrations, kong/plugins/*/migrations), and those of other
+//! plugins.
+
+use silverback_model::migration::Migration;
 
 /// A part of the layout: Kong's core, or a plugin that keeps something.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Subsystem {
     /// `core`, or the plugin's name.
-    pub(super) name: &'static str,
+    pub(super) name: String,
+    /// The names of its migrations, in order.
+    pub(super) migrations: Vec<String>,
+    /// How its tables are made.
+    pub(super) making: Making,
+}
+
+/// How the tables of a subsystem are made.
+#[derive(Debug, Clone)]
+pub(super) enum Making {
+    /// At once, as they are after the last migration.
+    Whole(&'static Known),
+    /// Step by step: a plugin's own migrations.
+    Steps(Vec<Migration>),
+}
+
+impl Subsystem {
+    /// What Kong 3.10 has.
+    pub(super) fn known() -> impl Iterator<Item = Subsystem> {
+        SUBSYSTEMS.iter().map(|known| Subsystem {
+            name: known.name.to_owned(),
+            migrations: known.migrations.iter().map(|name| (*name).to_owned()).collect(),
+            making: Making::Whole(known),
+        })
+    }
+
+    /// That of a plugin of somebody else's.
+    pub(super) fn of(name: &str, steps: Vec<Migration>) -> Subsystem {
+        let migrations = steps.iter().map(|step| step.name.clone()).collect();
+        Subsystem { name: name.to_owned(), migrations, making: Making::Steps(steps) }
+    }
+}
+
+/// A part of the layout that Kong 3.10 has.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// `core`, or the plugin's name.
+    name: &'static str,
     /// What makes its tables as they are after the last migration. Run again it changes nothing.
     pub(super) tables: &'static str,
     /// The names of its migrations, in order.
-    pub(super) migrations: &'static [&'static str],
+    migrations: &'static [&'static str],
     /// Whether one of them had to be finished, which leaves a trace in the records.
     pub(super) finished: bool,
 }
@@ -19,10 +59,10 @@ pub(super) const META: &str = include_str!("layout/meta.sql");
 
 macro_rules! plugin {
     ($name:literal, [$($migration:literal),*]) => {
-        Subsystem { name: $name, tables: "", migrations: &[$($migration),*], finished: true }
+        Known { name: $name, tables: "", migrations: &[$($migration),*], finished: true }
     };
     ($name:literal, tables, [$($migration:literal),*]) => {
-        Subsystem {
+        Known {
             tables: include_str!(concat!("layout/", $name, ".sql")),
             ..plugin!($name, [$($migration),*])
         }
@@ -30,8 +70,8 @@ macro_rules! plugin {
 }
 
 /// Every subsystem, in the order in which they are made.
-pub(super) static SUBSYSTEMS: &[Subsystem] = &[
-    Subsystem {
+static SUBSYSTEMS: &[Known] = &[
+    Known {
         name: "core",
         tables: include_str!("layout/core.sql"),
         migrations: &[
@@ -107,7 +147,7 @@ pub(super) static SUBSYSTEMS: &[Subsystem] = &[
         ]
     ),
     plugin!("response-ratelimiting", tables, ["000_base_response_rate_limiting", "001_350_to_360"]),
-    Subsystem {
+    Known {
         finished: false,
         ..plugin!(
             "session",

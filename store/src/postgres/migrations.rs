@@ -4,17 +4,19 @@
 //! gets the same tables and the same records, so that Kong takes it for its own.
 
 mod state;
+mod steps;
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use silverback_model::migration::Migration;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::connection::identifier;
 use super::error::DatabaseError;
 use super::io::Io;
-use super::layout::{META, SUBSYSTEMS, Subsystem};
+use super::layout::{Known, META, Making, Subsystem};
 use super::pool::{Lease, Pool};
 use super::settings::Server;
 use super::value::Param;
@@ -48,6 +50,19 @@ pub enum MigrationError {
          Kong that began them"
     )]
     Pending(String),
+    /// Migrations of plugins have begun and are to be finished first.
+    #[error("Database has pending migrations ({0}): run 'silverback migrations finish' first")]
+    NeedsFinish(String),
+    /// A plugin's migration fails.
+    #[error("migration '{migration}' of plugin '{plugin}': {fault}")]
+    Step {
+        /// The plugin.
+        plugin: String,
+        /// The migration.
+        migration: String,
+        /// What is wrong.
+        fault: String,
+    },
     /// Another node changes the tables right now.
     #[error("aborted: another node is performing database changes")]
     Locked,
@@ -56,22 +71,30 @@ pub enum MigrationError {
     Database(#[from] DatabaseError),
 }
 
+/// A plugin's name, and its own migrations.
+pub type Own = (String, Vec<Migration>);
+
 /// The layout of a database, for the command line and the start of a node.
 pub struct Migrations {
     io: Io,
     server: Server,
-    subsystems: Vec<&'static Subsystem>,
+    subsystems: Vec<Subsystem>,
     say: fn(&str),
 }
 
 impl Migrations {
     /// The layout of a database for a node that uses these plugins, where `bundled` is all that
-    /// Kong has. `say` is told of progress.
+    /// Kong has; `own` are the migrations of others. `say` is told of progress.
     ///
     /// # Errors
     /// If there is no thread for it.
-    pub fn new(server: Server, plugins: &[String], say: fn(&str)) -> std::io::Result<Migrations> {
-        Ok(Migrations { io: Io::start()?, server, subsystems: subsystems(plugins), say })
+    pub fn new(
+        server: Server,
+        plugins: &[String],
+        own: &[Own],
+        say: fn(&str),
+    ) -> std::io::Result<Migrations> {
+        Ok(Migrations { io: Io::start()?, server, subsystems: subsystems(plugins, own), say })
     }
 
     /// What has been run and what not.
@@ -97,7 +120,7 @@ impl Migrations {
         if !self.take_lock(&mut lease, lock).await? {
             return Err(MigrationError::Locked);
         }
-        let made = self.make_missing(&mut lease).await;
+        let made = self.make_missing(&mut lease, true).await;
         self.leave_lock(&mut lease).await;
         made?;
         (self.say)("Database is up-to-date");
@@ -115,8 +138,11 @@ impl Migrations {
         if state.needs_bootstrap {
             return self.bootstrap(lock).await;
         }
-        if let Some(pending) = state.pending.filter(|_| !force) {
-            return Err(MigrationError::Pending(pending.to_string()));
+        if !force {
+            self.refuse_foreign(&state)?;
+            if let Some(pending) = state.pending {
+                return Err(MigrationError::NeedsFinish(pending.to_string()));
+            }
         }
         if !self.take_lock(&mut lease, lock).await? {
             self.await_lock(&mut lease, lock).await?;
@@ -130,7 +156,12 @@ impl Migrations {
     async fn update(&self, lease: &mut Lease, force: bool) -> Result<(), MigrationError> {
         if force {
             for subsystem in &self.subsystems {
-                lease.batch(&format!("BEGIN; {} COMMIT;", subsystem.tables)).await?;
+                match &subsystem.making {
+                    Making::Whole(known) => {
+                        lease.batch(&format!("BEGIN; {} COMMIT;", known.tables)).await?;
+                    }
+                    Making::Steps(steps) => self.run_again(lease, subsystem, steps).await?,
+                }
             }
         }
         if State::read(lease, &self.subsystems).await?.new.is_none() {
@@ -139,25 +170,45 @@ impl Migrations {
             }
             return Ok(());
         }
-        self.make_missing(lease).await
+        self.make_missing(lease, false).await
     }
 
-    /// Ends what `up` has begun. Nothing of ours takes two steps.
+    /// Ends what `up` has begun: migrations of plugins that take two steps.
     ///
     /// # Errors
-    /// If an older Kong has begun something, or the database is not ready for it.
-    pub async fn finish(&self) -> Result<(), MigrationError> {
-        let state = self.state().await?;
+    /// If an older Kong has begun something, the database is not ready for it, or a migration
+    /// fails.
+    pub async fn finish(&self, lock: Duration) -> Result<(), MigrationError> {
+        let mut lease = self.connect().await?;
+        let state = State::read(&mut lease, &self.subsystems).await?;
         if state.needs_bootstrap {
             return Err(MigrationError::NeedsBootstrap);
         }
-        if let Some(pending) = state.pending {
-            return Err(MigrationError::Pending(pending.to_string()));
+        self.refuse_foreign(&state)?;
+        if let Some(pending) = &state.pending {
+            if !self.take_lock(&mut lease, lock).await? {
+                return Err(MigrationError::Locked);
+            }
+            let finished = self.finish_steps(&mut lease, pending).await;
+            self.leave_lock(&mut lease).await;
+            return finished;
         }
         (self.say)(match state.new {
             Some(_) => "\nNew migrations available; run 'silverback migrations up' to proceed",
             None => "No pending migrations to finish",
         });
+        Ok(())
+    }
+
+    /// What Kong has begun is Kong's to finish.
+    fn refuse_foreign(&self, state: &State) -> Result<(), MigrationError> {
+        for subsystem in self.subsystems.iter().filter(|s| matches!(s.making, Making::Whole(_))) {
+            let pending = State::of_subsystem(&state.pending, &subsystem.name);
+            if !pending.is_empty() {
+                let text = format!("{}: {}", subsystem.name, pending.join(", "));
+                return Err(MigrationError::Pending(text));
+            }
+        }
         Ok(())
     }
 
@@ -184,44 +235,66 @@ impl Migrations {
         Pool::new(self.server.clone(), self.io.handle()).get().await
     }
 
-    /// Makes the tables of what has not run at all, and records it: all of it or nothing.
-    async fn make_missing(&self, lease: &mut Lease) -> Result<(), MigrationError> {
+    /// Makes the tables of what has not run at all, and records it: all of it or nothing. Plugins'
+    /// own migrations follow, one by one; with `whole` to their end.
+    async fn make_missing(&self, lease: &mut Lease, whole: bool) -> Result<(), MigrationError> {
         let state = State::read(lease, &self.subsystems).await?;
         let mut count = 0;
         lease.batch("BEGIN").await?;
         for subsystem in &self.subsystems {
-            if !state.has_run(subsystem.name) {
-                self.make(lease, subsystem).await?;
+            let Making::Whole(known) = &subsystem.making else { continue };
+            if !state.has_run(&subsystem.name) {
+                self.make(lease, subsystem, known).await?;
                 count += subsystem.migrations.len();
-            } else if let Some(name) = state.first_new(subsystem.name) {
+            } else if let Some(name) = state.first_new(&subsystem.name) {
                 lease.batch("ROLLBACK").await?;
                 return Err(MigrationError::Older(name));
             }
         }
         lease.batch("COMMIT").await?;
+        let mut pending = 0;
+        for subsystem in &self.subsystems {
+            let Making::Steps(steps) = &subsystem.making else { continue };
+            let new = State::of_subsystem(&state.new, &subsystem.name);
+            for step in steps.iter().filter(|step| new.contains(&step.name)) {
+                count += 1;
+                pending += usize::from(!self.run_step(lease, subsystem, step, whole).await?);
+            }
+        }
         let plural = if count == 1 { "" } else { "s" };
-        (self.say)(&format!("{count} migration{plural} processed\n{count} executed"));
+        (self.say)(&format!("{count} migration{plural} processed\n{} executed", count - pending));
+        if pending > 0 {
+            (self.say)(&format!(
+                "{pending} pending\n\nDatabase has pending migrations; run 'silverback migrations \
+                 finish' when ready"
+            ));
+        }
         Ok(())
     }
 
-    async fn make(&self, lease: &mut Lease, subsystem: &Subsystem) -> Result<(), MigrationError> {
-        let name = subsystem.name;
+    async fn make(
+        &self,
+        lease: &mut Lease,
+        subsystem: &Subsystem,
+        known: &Known,
+    ) -> Result<(), MigrationError> {
+        let name = &subsystem.name;
         (self.say)(&format!("migrating {name} on database '{}'...", self.server.database));
-        lease.batch(subsystem.tables).await?;
+        lease.batch(known.tables).await?;
         if name == "core" {
             make_first_rows(lease).await?;
         }
-        let pending = if subsystem.finished { json!([]) } else { Value::Null };
+        let pending = if known.finished { json!([]) } else { Value::Null };
         let parameters = [
             Param::text(name),
-            Param::text(subsystem.migrations.last().copied().unwrap_or_default()),
+            Param::text(subsystem.migrations.last().map_or("", String::as_str)),
             Param::new(&json!(subsystem.migrations), &Type::TEXT_ARRAY)?,
             Param::new(&pending, &Type::TEXT_ARRAY)?,
         ];
         let record = "INSERT INTO schema_meta (key, subsystem, last_executed, executed, pending) \
                       VALUES ('schema_meta', $1, $2, $3, $4)";
         lease.query(record, &parameters).await?;
-        for migration in subsystem.migrations {
+        for migration in &subsystem.migrations {
             (self.say)(&format!("{name} migrated up to: {migration} (executed)"));
         }
         Ok(())
@@ -262,17 +335,23 @@ impl Migrations {
 }
 
 /// The parts of the layout that a node with these plugins needs.
-fn subsystems(plugins: &[String]) -> Vec<&'static Subsystem> {
+fn subsystems(plugins: &[String], own: &[Own]) -> Vec<Subsystem> {
     let used = |name: &str| plugins.iter().any(|used| used == "bundled" || used == name);
-    SUBSYSTEMS.iter().filter(|s| s.name == "core" || used(s.name)).collect()
+    let known = Subsystem::known().filter(|s| s.name == "core" || used(&s.name));
+    let own = own.iter().filter(|(_, steps)| !steps.is_empty());
+    known.chain(own.map(|(name, steps)| Subsystem::of(name, steps.clone()))).collect()
 }
 
 /// That a node with these plugins can work with the database.
 ///
 /// # Errors
 /// What has to be done first.
-pub(super) async fn check(lease: &mut Lease, plugins: &[String]) -> Result<(), MigrationError> {
-    let state = State::read(lease, &subsystems(plugins)).await?;
+pub(super) async fn check(
+    lease: &mut Lease,
+    plugins: &[String],
+    own: &[Own],
+) -> Result<(), MigrationError> {
+    let state = State::read(lease, &subsystems(plugins, own)).await?;
     if state.needs_bootstrap {
         return Err(MigrationError::NeedsBootstrap);
     }

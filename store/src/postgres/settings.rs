@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+use super::migrations::Own;
+
 /// What kong.conf says in `pg_*`.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -21,6 +23,8 @@ pub struct Settings {
     pub update_propagation: Duration,
     /// `plugins`: whose tables have to be there.
     pub plugins: Vec<String>,
+    /// The migrations of plugins that are not Kong's own.
+    pub own_migrations: Vec<Own>,
     /// The id of this node, a UUID: the author of its events.
     pub node_id: String,
 }

@@ -28,26 +28,28 @@ use crate::Told;
 use crate::feed::Feed;
 use ear::Ear;
 
-/// Kinds that are not held in memory: there may be more of them than fit, and nothing is compiled
-/// of them.
-pub(crate) const ASKED_FOR: [&str; 16] = [
-    "consumers",
-    "keyauth_credentials",
-    "basicauth_credentials",
-    "hmacauth_credentials",
-    "jwt_secrets",
-    "acls",
-    "oauth2_credentials",
-    "oauth2_authorization_codes",
-    "oauth2_tokens",
-    "sessions",
-    "session_metadatas",
-    "acme_storage",
-    "ratelimiting_metrics",
-    "clustering_data_planes",
-    "parameters",
-    "tags",
+/// Kinds that are held in memory: what snapshots are compiled of, and what is as few. Of others,
+/// those of plugins among them, there may be more than fit.
+const HELD: [&str; 13] = [
+    "workspaces",
+    "services",
+    "routes",
+    "plugins",
+    "filter_chains",
+    "upstreams",
+    "targets",
+    "certificates",
+    "ca_certificates",
+    "snis",
+    "vaults",
+    "key_sets",
+    "keys",
 ];
+
+/// Whether all entities of a kind are held in memory.
+pub(crate) fn is_held(kind: &str) -> bool {
+    HELD.contains(&kind)
+}
 
 /// Waits between tries to reach the database: the first, and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));

@@ -200,7 +200,12 @@ impl Transaction for PgTransaction {
         let tables = Arc::clone(&self.tables);
         let column = tables.of(kind).and_then(|table| table.column(field));
         let Some((column, typ)) = column else { return Ok(None) };
-        let Ok(value) = Param::new(&value.into(), typ) else { return Ok(None) };
+        let value = match *typ {
+            Type::INT2 | Type::INT4 | Type::INT8 | Type::FLOAT8 => serde_json::from_str(value),
+            _ => Ok(value.into()),
+        };
+        let value = value.ok().and_then(|value: Value| Param::new(&value, typ).ok());
+        let Some(value) = value else { return Ok(None) };
         Ok(self.rows(kind, &format!("{column} = $1"), vec![value]).await?.pop())
     }
 

@@ -45,6 +45,7 @@ async fn open(database: &Database) -> Store {
         update_frequency: Duration::from_millis(200),
         update_propagation: Duration::ZERO,
         plugins: vec!["bundled".to_owned()],
+        own_migrations: Vec::new(),
         node_id: uuid::Uuid::new_v4().to_string(),
     };
     Store::postgres(settings, Keeping::default(), kinds(), None).await.unwrap()
@@ -53,7 +54,7 @@ async fn open(database: &Database) -> Store {
 /// A database with Kong's tables, and so many stores on it.
 async fn stores<const N: usize>() -> (Database, [Store; N]) {
     let database = Postgres::shared().database();
-    let migrations = Migrations::new(server(&database), &["bundled".to_owned()], |_| ());
+    let migrations = Migrations::new(server(&database), &["bundled".to_owned()], &[], |_| ());
     migrations.unwrap().bootstrap(Duration::from_secs(10)).await.unwrap();
     let mut all = Vec::new();
     for _ in 0..N {

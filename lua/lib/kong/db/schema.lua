@@ -1,9 +1,12 @@
--- The part of Kong's schema library that schemas themselves lean on (kong/db/schema): definitions
--- that can be called to add to them, and checks. Validation is the gateway's own.
+-- Kong's schema library as far as plugins use it (kong/db/schema): definitions that can be called
+-- to add to them, and schemas of kinds. Validation is the gateway's own.
 
 local tables = require "kong.tools.table"
 
+local error, ipairs, next, pairs, type = error, ipairs, next, pairs, type
+
 local Schema = {}
+Schema.__index = Schema
 
 local DEFINITION = {
   __call = function(definition, more)
@@ -25,14 +28,103 @@ Schema.validators = {
   end,
 }
 
--- The fields of a schema, by name.
-function Schema.each_field(schema)
+-- The fields of a schema: name and field.
+function Schema:each_field()
   local i = 0
   return function()
     i = i + 1
-    local field = schema.fields[i]
-    if field then return next(field) end
+    local entry = self.fields[i]
+    if entry then return next(entry) end
   end
+end
+
+-- The fields that name an entity, out of it.
+function Schema:extract_pk_values(entity)
+  local key = {}
+  for _, name in ipairs(self.primary_key) do key[name] = entity[name] end
+  return key
+end
+
+-- What knows the schemas of kinds; required late, since schemas are read before there is a store.
+local function native() return require "silverback.database" end
+
+local function owned(self)
+  if not self.name then error("only schemas of kinds validate", 3) end
+  return self.name
+end
+
+-- Whether a whole entity is right; or nil, what is wrong by field, and in words.
+function Schema:validate(entity) return native().validate(owned(self), entity) end
+Schema.validate_insert = Schema.validate
+Schema.validate_upsert = Schema.validate
+
+function Schema:validate_primary_key(key, ignore_others)
+  if not ignore_others then
+    for name in pairs(key) do
+      local own = false
+      for _, other in ipairs(self.primary_key) do own = own or other == name end
+      if not own then return nil, { [name] = "not part of the primary key" } end
+    end
+  end
+  return native().validate_key(owned(self), key)
+end
+
+-- Whether a field can have a value; `field` is one of the schema's.
+function Schema:validate_field(field, value)
+  for name, other in self:each_field() do
+    if other == field then return native().validate_field(owned(self), name, value) end
+  end
+  error("the field is none of the schema's", 2)
+end
+
+-- Fills in what the gateway fills in: ids, times, defaults.
+function Schema:process_auto_fields(entity, context, nulls)
+  local filled, problems, words = native().process(owned(self), entity, context, nulls == true)
+  return filled, problems, words
+end
+
+-- Errors by field in words.
+function Schema:errors_to_string(problems)
+  local fault = require("kong.db.errors").new():schema_violation(problems)
+  return (fault.message:match "^[^(]*%((.*)%)$") or fault.message
+end
+
+local kinds = {}
+
+-- What a plugin's daos.lua says of a kind.
+local function definition(plugin, name)
+  local all = require("kong.plugins." .. plugin .. ".daos")
+  if all[name] then return all[name] end
+  for _, candidate in ipairs(all) do
+    if candidate.name == name then return candidate end
+  end
+end
+
+-- The schema of a kind of entity; nil if there is none.
+function Schema.of(name)
+  if kinds[name] then return kinds[name] end
+  local plugin = native().owner(name)
+  local words = plugin and definition(plugin, name) or native().schema(name)
+  if not words then return nil end
+  local schema = { fields = {} }
+  for key, value in pairs(words) do
+    if key ~= "fields" then schema[key] = value end
+  end
+  schema.name, schema.primary_key = name, schema.primary_key or { "id" }
+  -- Known before its fields are, so that circles end.
+  kinds[name] = setmetatable(schema, Schema)
+  for i, entry in ipairs(words.fields) do
+    local field_name, field = next(entry)
+    if type(field) == "table" and field.type == "foreign" then
+      local copy = {}
+      for key, value in pairs(field) do copy[key] = value end
+      copy.schema = Schema.of(field.reference)
+      field = copy
+    end
+    schema.fields[i] = { [field_name] = field }
+    schema.fields[field_name] = field
+  end
+  return schema
 end
 
 return Schema

@@ -28,7 +28,7 @@ pub struct State {
 
 /// Names of migrations by subsystem.
 #[derive(Debug, Default)]
-pub struct Names(Vec<(&'static str, Vec<&'static str>)>);
+pub struct Names(Vec<(String, Vec<String>)>);
 
 /// One line for each subsystem, their names right-aligned.
 impl fmt::Display for Names {
@@ -52,7 +52,7 @@ struct Record {
 impl State {
     pub(super) async fn read(
         lease: &mut Lease,
-        subsystems: &[&'static Subsystem],
+        subsystems: &[Subsystem],
     ) -> Result<State, DatabaseError> {
         let exists = "SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'schema_meta'";
         let schema = Param::new(&json!(lease.schema()), &Type::NAME)?;
@@ -73,13 +73,13 @@ impl State {
 
     fn of(
         records: &HashMap<String, Record>,
-        subsystems: &[&'static Subsystem],
+        subsystems: &[Subsystem],
         needs_bootstrap: bool,
     ) -> State {
         let mut state = State { needs_bootstrap, ..State::default() };
         for subsystem in subsystems {
-            for name in subsystem.migrations.iter().copied() {
-                let record = records.get(subsystem.name);
+            for name in &subsystem.migrations {
+                let record = records.get(&subsystem.name);
                 let has = |list: fn(&Record) -> &Vec<String>| {
                     record.is_some_and(|record| list(record).iter().any(|other| other == name))
                 };
@@ -92,7 +92,7 @@ impl State {
                 } else {
                     &mut state.new
                 };
-                names.get_or_insert_default().add(subsystem.name, name);
+                names.get_or_insert_default().add(&subsystem.name, name);
             }
         }
         state
@@ -101,6 +101,17 @@ impl State {
     /// Whether anything of a subsystem has run.
     pub(super) fn has_run(&self, subsystem: &str) -> bool {
         [&self.executed, &self.pending].into_iter().flatten().any(|names| names.has(subsystem))
+    }
+
+    /// The names of a subsystem's migrations that are in a list.
+    pub(super) fn of_subsystem<'a>(names: &'a Option<Names>, subsystem: &str) -> &'a [String] {
+        names.as_ref().map_or(&[], |names| State::names_of(names, subsystem))
+    }
+
+    /// The same of a list that is there.
+    pub(super) fn names_of<'a>(names: &'a Names, subsystem: &str) -> &'a [String] {
+        let found = names.0.iter().find(|(name, _)| name == subsystem);
+        found.map_or(&[], |(_, migrations)| migrations)
     }
 
     /// The first migration of a subsystem that has to be run.
@@ -128,10 +139,10 @@ impl State {
 }
 
 impl Names {
-    fn add(&mut self, subsystem: &'static str, name: &'static str) {
+    fn add(&mut self, subsystem: &str, name: &str) {
         match self.0.last_mut().filter(|(last, _)| *last == subsystem) {
-            Some((_, names)) => names.push(name),
-            None => self.0.push((subsystem, vec![name])),
+            Some((_, names)) => names.push(name.to_owned()),
+            None => self.0.push((subsystem.to_owned(), vec![name.to_owned()])),
         }
     }
 
@@ -140,8 +151,8 @@ impl Names {
     }
 
     fn to_json(&self) -> Value {
-        let one = |(subsystem, migrations): &(&str, Vec<&str>)| {
-            let namespace = match *subsystem {
+        let one = |(subsystem, migrations): &(String, Vec<String>)| {
+            let namespace = match subsystem.as_str() {
                 "core" => "kong.db.migrations.core".to_owned(),
                 plugin => format!("kong.plugins.{plugin}.migrations"),
             };
@@ -152,7 +163,7 @@ impl Names {
 }
 
 fn comes_before(subsystem: &Subsystem, name: &str, last: &str) -> bool {
-    let at = |name: &str| subsystem.migrations.iter().position(|other| *other == name);
+    let at = |name: &str| subsystem.migrations.iter().position(|other| other == name);
     matches!((at(name), at(last)), (Some(this), Some(last)) if this < last)
 }
 
@@ -167,13 +178,12 @@ fn list(value: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::postgres::layout::SUBSYSTEMS;
 
     fn check(executed: &[&str], pending: &[&str], last: &str, expect: &Value) {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
         let record =
             Record { last: last.into(), executed: owned(executed), pending: owned(pending) };
-        let jwt: Vec<_> = SUBSYSTEMS.iter().filter(|s| s.name == "jwt").collect();
+        let jwt: Vec<_> = Subsystem::known().filter(|s| s.name == "jwt").collect();
         let state = State::of(&HashMap::from([("jwt".to_owned(), record)]), &jwt, false);
         let lists = [&state.executed, &state.pending, &state.missing, &state.new];
         let lists = lists.map(|names| names.as_ref().map(ToString::to_string));

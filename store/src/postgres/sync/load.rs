@@ -7,7 +7,7 @@ use silverback_model::Record;
 use silverback_model::set::{Entities, Kind, Kinds};
 use tokio_postgres::types::Type;
 
-use super::{ASKED_FOR, Shared};
+use super::{Shared, is_held};
 use crate::postgres::error::DatabaseError;
 use crate::postgres::hint::Hint;
 use crate::postgres::pool::Lease;
@@ -69,13 +69,13 @@ pub(crate) async fn all(
 }
 
 fn held(kinds: &Kinds) -> impl Iterator<Item = &Kind> {
-    kinds.iter().filter(|kind| !ASKED_FOR.contains(&kind.schema.name.as_str()))
+    kinds.iter().filter(|kind| is_held(&kind.schema.name))
 }
 
 impl Wanted {
     fn of(hints: &HashSet<Hint>, kinds: &Kinds) -> Wanted {
         let mut wanted = Wanted::default();
-        let is_held = |name: &str| kinds.get(name).is_some() && !ASKED_FOR.contains(&name);
+        let is_held = |name: &str| kinds.get(name).is_some() && is_held(name);
         for hint in hints {
             match hint {
                 Hint::All => {
@@ -127,7 +127,7 @@ async fn read(
             changed = true;
             for (other, id) in references(kind, &record) {
                 if tip.kinds().get(other).is_some()
-                    && !ASKED_FOR.contains(&other)
+                    && is_held(other)
                     && entities.of(other).get(id).is_none()
                     && other != name
                 {

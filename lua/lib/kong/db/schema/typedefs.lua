@@ -137,6 +137,56 @@ define("lua_code", {
   values = { type = "string", len_min = 1, custom_validator = validators.lua_code },
 })
 
+-- What the types are, for people: schemas show it.
+for name, text in pairs {
+  http_method = "The name of an HTTP method, in capitals.",
+  protocol = "A protocol that the gateway speaks.",
+  host = "A host: a name or an address.",
+  redis_host = "The host of a Redis server: a name or an address.",
+  host_with_optional_port = "A host, with or without a port.",
+  wildcard_host = "A host name that may begin or end with a wildcard.",
+  ip = "An IP address.",
+  ip_or_cidr = "An IP address, or a range of them in CIDR notation.",
+  cidr_v4 = "A range of IPv4 addresses in CIDR notation.",
+  port = "A port, from 0 to 65535.",
+  path = "A path, which begins with a slash.",
+  url = "A URL with a scheme and a host.",
+  cookie_name = "The name of a cookie.",
+  header_name = "The name of an HTTP header.",
+  timeout = "A time in milliseconds, from 0 to 2^31-2.",
+  uuid = "A UUID; one is made where none is given.",
+  auto_timestamp_s = "A time in seconds since 1970, set by the gateway.",
+  auto_timestamp_ms = "A time in seconds since 1970 with milliseconds, set by the gateway.",
+  ttl = "A time to live, in seconds.",
+  name = "A unique name of letters, digits, and the characters . - _ ~.",
+  utf8_name = "A unique name, in any alphabet.",
+  sni = "A name of a server, as TLS clients send it.",
+  redis_server_name = "The name of a Redis server, as it is sent to it in TLS.",
+  certificate = "A certificate in PEM.",
+  key = "A private key in PEM.",
+  tag = "A label for grouping and filtering.",
+  tags = "Labels for grouping and filtering.",
+  no_route = "It can't be set up for a route.",
+  no_service = "It can't be set up for a service.",
+  no_consumer = "It can't be set up for a consumer.",
+  no_consumer_group = "It can't be set up for a group of consumers.",
+  protocols = "The protocols on which it runs.",
+  protocols_http = "The protocols of HTTP on which it runs.",
+  sources = "Where connections come from: addresses and ports.",
+  destinations = "Where connections go to: addresses and ports.",
+  methods = "HTTP methods.",
+  hosts = "Host names, which may have a wildcard at one end.",
+  router_path = "A path, or a regular expression behind '~'.",
+  router_paths = "Paths, or regular expressions behind '~'.",
+  headers = "HTTP headers: lists of values by name.",
+  semantic_version = "A version: numbers with dots between them.",
+  pem = "A pair of keys in PEM.",
+  jwk = "A JSON Web Key.",
+  lua_code = "Lua code by name.",
+} do
+  typedefs[name].description = text
+end
+
 return setmetatable(typedefs, {
   __index = function(_, name)
     error("schema typedef error: definition " .. tostring(name) .. " does not exist", 2)

@@ -1,0 +1,1 @@
+return { "000_base_badges", "001_badges_pin" }

@@ -1,0 +1,6 @@
+return {
+  name = "badges",
+  fields = {
+    { config = { type = "record", fields = { { counts = { type = "boolean", default = false } } } } },
+  },
+}
