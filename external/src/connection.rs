@@ -153,16 +153,28 @@ impl Connection {
 
     /// Writes what stands in the output.
     pub(crate) async fn send(&mut self) -> Result<(), Fault> {
-        let write = self.stream.write_all(&self.output);
         self.used = Instant::now();
         self.awaiting = true;
-        let sent = self.timer.within(self.used, self.timeout, write).await;
+        let sent = match self.stream.write_now(&self.output) {
+            Ok(sent) if sent == self.output.len() => Ok(()),
+            // Seldom: on the heap, so that the common way is a small future.
+            Ok(sent) => Box::pin(self.send_rest(sent)).await,
+            Err(error) => Err(sending(error)),
+        };
         self.output.clear();
-        match sent {
-            None => Err(Fault::Timeout(self.timeout)),
-            Some(Err(e)) if is_closed(&e) => Err(Fault::Unsent),
-            Some(sent) => Ok(sent?),
-        }
+        sent
+    }
+
+    /// Writes what the socket had no room for.
+    async fn send_rest(&mut self, sent: usize) -> Result<(), Fault> {
+        let rest = self.output.get(sent..).unwrap_or_default();
+        let mut write = pin!(self.stream.write_all(rest));
+        let mut wait = self.timer.wait(self.used, self.timeout);
+        poll_fn(|cx| match write.as_mut().poll(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent.map_err(sending)),
+            Poll::Pending => wait.poll(cx).map(Err),
+        })
+        .await
     }
 
     /// Reads a MessagePack value as `read` does. Nearly all come in one piece, so that reading is
@@ -214,17 +226,20 @@ impl Connection {
             let text = format!("a message of more than {MAX_MESSAGE} bytes");
             return Err(Fault::Protocol(text));
         }
-        let room = self.input.room(least);
-        match self.timer.within(self.used, self.timeout, self.stream.read(room)).await {
-            None => Err(Fault::Timeout(self.timeout)),
-            Some(Ok(0)) => Err(Fault::Closed),
-            Some(Ok(came)) => {
-                self.input.came(came);
-                Ok(())
+        let Connection { stream, input, timer, used, timeout, .. } = self;
+        let mut wait = timer.wait(*used, *timeout);
+        // All in one poll: this is where a worker is woken for each call of a plugin.
+        poll_fn(|cx| match stream.poll_read(cx, input.room(least)) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(Fault::Closed)),
+            Poll::Ready(Ok(came)) => {
+                input.came(came);
+                Poll::Ready(Ok(()))
             }
-            Some(Err(e)) if is_closed(&e) => Err(Fault::Closed),
-            Some(Err(e)) => Err(Fault::Io(e)),
-        }
+            Poll::Ready(Err(e)) if is_closed(&e) => Poll::Ready(Err(Fault::Closed)),
+            Poll::Ready(Err(e)) => Poll::Ready(Err(Fault::Io(e))),
+            Poll::Pending => wait.poll(cx).map(Err),
+        })
+        .await
     }
 }
 
@@ -249,6 +264,11 @@ impl Drop for Connection {
     }
 }
 
+/// What an error tells that came of writing.
+fn sending(error: io::Error) -> Fault {
+    if is_closed(&error) { Fault::Unsent } else { Fault::Io(error) }
+}
+
 fn is_closed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -269,22 +289,9 @@ impl Timer {
         Timer { sleep: Box::pin(tokio::time::sleep(timeout)), wakes: None }
     }
 
-    /// What `future` gives within the timeout from `begin`, a moment that has just been.
-    async fn within<T>(
-        &mut self,
-        begin: Instant,
-        timeout: Duration,
-        future: impl Future<Output = T>,
-    ) -> Option<T> {
-        let mut future = pin!(future);
-        let mut first = true;
-        poll_fn(|cx| match future.as_mut().poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            // It goes off later and wakes this very task then.
-            Poll::Pending if std::mem::take(&mut first) && self.is_set(begin, cx) => Poll::Pending,
-            Poll::Pending => self.poll(begin + timeout, cx).map(|()| None),
-        })
-        .await
+    /// A wait that takes no longer than the timeout from `begin`, a moment that has just been.
+    fn wait(&mut self, begin: Instant, timeout: Duration) -> TimedWait<'_> {
+        TimedWait { timer: self, begin, timeout, first: true }
     }
 
     fn is_set(&self, begin: Instant, cx: &Context<'_>) -> bool {
@@ -304,9 +311,30 @@ impl Timer {
     }
 }
 
+/// A wait that ends with its timeout at the latest.
+struct TimedWait<'a> {
+    timer: &'a mut Timer,
+    begin: Instant,
+    timeout: Duration,
+    first: bool,
+}
+
+impl TimedWait<'_> {
+    /// To be polled whenever what is waited for is not there. Ready when it has taken too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Fault> {
+        // It goes off later and wakes this very task then.
+        if std::mem::take(&mut self.first) && self.timer.is_set(self.begin, cx) {
+            return Poll::Pending;
+        }
+        let timeout = self.timeout;
+        self.timer.poll(self.begin + timeout, cx).map(|()| Fault::Timeout(timeout))
+    }
+}
+
 /// A worker's connections to one server.
 struct Pool {
-    idle: RefCell<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "they move from event to event, and would be copied")]
+    idle: RefCell<Vec<Box<Connection>>>,
     free: Arc<Semaphore>,
     waiting: Cell<u32>,
 }
@@ -375,7 +403,7 @@ impl Slot {
     }
 
     /// A connection: one that lies idle, else a new one.
-    pub(crate) async fn connection(&self, server: &Server) -> Result<Connection, Fault> {
+    pub(crate) async fn connection(&self, server: &Server) -> Result<Box<Connection>, Fault> {
         loop {
             let Some(idle) = self.pool.idle.borrow_mut().pop() else { break };
             if idle.is_usable(server) {
@@ -394,13 +422,13 @@ impl Slot {
                 {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                opened => return opened,
+                opened => return opened.map(Box::new),
             }
         }
     }
 
     /// Gives a connection back on which nothing is outstanding.
-    pub(crate) fn give_back(&self, mut connection: Connection) {
+    pub(crate) fn give_back(&self, mut connection: Box<Connection>) {
         if connection.output.capacity() > KEEP_BUFFER {
             connection.output = Vec::new();
         }

@@ -10,6 +10,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::{Interest, unix::AsyncFd};
@@ -34,18 +35,30 @@ impl Stream {
         Ok(Stream { socket: system::watch(socket, Interest::READABLE)? })
     }
 
-    /// Writes all of it.
-    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.socket.get_ref().write(bytes) {
+    /// Writes as much as there is room for now; how much that was.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.socket.get_ref().write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.room().await?,
+                Ok(written) => done += written,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(())
+        Ok(done)
+    }
+
+    /// Writes all of it, waiting for room.
+    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        loop {
+            bytes = bytes.get(self.write_now(bytes)?..).unwrap_or_default();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            self.room().await?;
+        }
     }
 
     /// Waits until more can be written: by a registration of its own, which ends with the wait.
@@ -57,22 +70,31 @@ impl Stream {
     }
 
     /// Reads what there is; 0 at the end. One task may read at a time.
-    pub(crate) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        room: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
-            let mut ready = poll_fn(|cx| self.socket.poll_read_ready(cx)).await?;
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             match self.socket.get_ref().read(room) {
                 Ok(read) => {
                     // Less than there was room for: nothing is left, and asking would tell no more.
                     if 0 < read && read < room.len() {
                         ready.clear_ready();
                     }
-                    return Ok(read);
+                    return Poll::Ready(Ok(read));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
+    }
+
+    /// Likewise, waiting for it.
+    pub(crate) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, room)).await
     }
 
     /// Whether nothing has come in and the other side is still there, as far as the runtime has

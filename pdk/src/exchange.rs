@@ -84,6 +84,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// An exchange that has just begun.
+    #[inline]
     pub fn new(view: Rc<dyn View>, client: Client, request: Request) -> Exchange {
         Exchange {
             view,

@@ -126,7 +126,7 @@ pub(crate) fn begin(
     };
     let client = client(&connection, Some(&request.headers));
     let exchange = Exchange::new(live.clone(), client, request);
-    let mut work = Box::new(Work::new(exchange, connection, live));
+    let mut work = Work::boxed(exchange, connection, live);
     (work.refusal, work.request_names, work.odd_query) = (refusal, names, odd_query);
     work
 }
@@ -142,7 +142,7 @@ pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Box<Work>
     let text =
         format!("client {peer} sent what is no request: {reason}, request_id: {}", id.as_str());
     silverback_pdk::log(LogLevel::Info, "", &text);
-    let mut work = Box::new(Work::new(exchange, connection, live));
+    let mut work = Work::boxed(exchange, connection, live);
     work.refusal = Some(refusal.status());
     work
 }

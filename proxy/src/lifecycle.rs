@@ -60,7 +60,18 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What has just begun, where it will stay: it is two kilobytes, not to be made elsewhere.
+    #[inline]
+    pub(crate) fn boxed(
+        exchange: Exchange,
+        connection: Rc<Connection>,
+        live: Rc<Live>,
+    ) -> Box<Work> {
+        Box::write(Box::new_uninit(), Work::new(exchange, connection, live))
+    }
+
     /// What has just begun.
+    #[inline]
     pub(crate) fn new(exchange: Exchange, connection: Rc<Connection>, live: Rc<Live>) -> Work {
         Work {
             exchange,
