@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use silverback_tls::{Trust, Versions};
+
 /// What the host of Lua plugins is told: settings of kong.conf, in the units they are used in.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,10 +25,10 @@ pub struct Config {
     pub shared_dicts: Vec<(String, u64)>,
     /// `lua_socket_pool_size`: idle connections that a pool keeps.
     pub socket_pool_size: usize,
-    /// `lua_ssl_trusted_certificate`, PEM.
-    pub trusted: Vec<String>,
-    /// `lua_ssl_verify_depth`.
-    pub ssl_verify_depth: u32,
+    /// `lua_ssl_trusted_certificate` and `lua_ssl_verify_depth`.
+    pub trust: Trust,
+    /// `lua_ssl_protocols`.
+    pub tls_versions: Versions,
     /// How much a regular expression may try before it gives up.
     pub regex_match_limit: u32,
     /// `kong.configuration`: every setting, as the Admin API shows it.
@@ -56,8 +58,8 @@ impl Default for Config {
             sandbox_environment: Vec::new(),
             shared_dicts: Vec::new(),
             socket_pool_size: 256,
-            trusted: Vec::new(),
-            ssl_verify_depth: 1,
+            trust: Trust::default(),
+            tls_versions: Versions::default(),
             regex_match_limit: 100_000,
             settings: serde_json::Value::Null,
         }

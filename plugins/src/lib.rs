@@ -48,8 +48,8 @@ use self::{proxy_cache::memory::Memory, tls::Trust};
 /// What the bundled plugins need to know of their node.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `lua_ssl_trusted_certificate`: whom plugins trust that talk TLS. PEM.
-    pub trusted: Vec<String>,
+    /// `lua_ssl_trusted_certificate`: whom plugins trust that talk TLS.
+    pub trust: silverback_tls::Trust,
     /// `mem_cache_size`: how much proxy-cache may keep, in bytes.
     pub cache_bytes: u64,
     /// Whether there is a database, so that a policy may be `cluster`.
@@ -58,7 +58,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { trusted: Vec::new(), cache_bytes: 128 << 20, cluster: false }
+        Config { trust: silverback_tls::Trust::default(), cache_bytes: 128 << 20, cluster: false }
     }
 }
 
@@ -111,7 +111,7 @@ fn memories(name: Option<&str>) -> Vec<Arc<Memory>> {
 
 /// Every bundled plugin, in alphabetic order.
 pub fn bundled(config: &Config) -> Vec<Plugin> {
-    let trust = Trust::of(&config.trusted);
+    let trust = Trust(config.trust.clone());
     let [file_log, http_log, syslog, tcp_log, udp_log] = logs::plugins(&trust);
     vec![
         acl::plugin(),

@@ -66,8 +66,9 @@ pub(crate) struct Balancers {
     tls: RefCell<HashMap<TlsWanted, Rc<TlsKey>>>,
 }
 
-/// How TLS to a service is asked for: the service, whether a plugin says to verify, the Host.
-pub(crate) type TlsWanted = (u32, Option<bool>, HeaderValue);
+/// How TLS to a service is asked for: the service, whether a plugin says to verify and to which
+/// depth, the Host.
+pub(crate) type TlsWanted = (u32, Option<bool>, Option<u16>, HeaderValue);
 
 /// How many keys are kept: with preserve_host, clients choose the Host.
 const TLS_KEYS_MAX: usize = 1024;

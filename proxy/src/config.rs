@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use http::{HeaderName, HeaderValue};
 use silverback_pdk::{Node, WorkerHook};
 use silverback_router::Flavor;
+use silverback_tls::{Choice, Trust, Versions};
 
 use crate::{dns::DnsSettings, logs::LogFormat};
 
@@ -264,29 +265,51 @@ impl Default for Limits {
 pub struct TlsSettings {
     /// What is shown to clients for which no certificate entity fits (`ssl_cert`, `ssl_cert_key`).
     pub default_certificates: Vec<(String, String)>,
-    /// Whether TLS 1.2 is spoken, beside 1.3 (`ssl_protocols`).
-    pub tls12: bool,
-    /// Suites by their OpenSSL names (`ssl_ciphers`); empty: all that are good.
-    pub ciphers: Vec<String>,
-    /// Authorities trusted for upstreams whose service names none
-    /// (`lua_ssl_trusted_certificate`).
-    pub trusted: Vec<String>,
-    /// What is shown to upstreams whose service names none (`client_ssl_cert`).
+    /// What clients are spoken to in (`ssl_protocols`).
+    pub versions: Versions,
+    /// In which ciphers (`ssl_ciphers`); none is all that are good.
+    pub ciphers: Option<Choice>,
+    /// Whether the order of the ciphers counts, rather than the client's
+    /// (`ssl_prefer_server_ciphers`).
+    pub prefer_server_ciphers: bool,
+    /// Whether clients get tickets to resume their sessions by (`ssl_session_tickets`).
+    pub session_tickets: bool,
+    /// How long a session can be resumed (`ssl_session_timeout`).
+    pub session_timeout: Duration,
+    /// How many bytes of sessions are kept for clients without a ticket
+    /// (`ssl_session_cache_size`); 0 keeps none.
+    pub session_cache: usize,
+    /// How upstreams are spoken to.
+    pub upstream: UpstreamTls,
+}
+
+/// TLS to upstreams, where their services and plugins don't say.
+#[derive(Debug, Clone, Default)]
+pub struct UpstreamTls {
+    /// Who is trusted, and to which depth (`nginx_proxy_proxy_ssl_trusted_certificate` or else
+    /// `lua_ssl_trusted_certificate`, `nginx_proxy_proxy_ssl_verify_depth`).
+    pub trust: Trust,
+    /// Whether they are verified (`nginx_proxy_proxy_ssl_verify`).
+    pub verify: bool,
+    /// What is shown to them (`client_ssl_cert`).
     pub client_certificate: Option<(String, String)>,
-    /// Whether upstreams are verified where the service does not say
-    /// (`nginx_proxy_proxy_ssl_verify`).
-    pub verify_upstream: bool,
+    /// The versions (`nginx_proxy_proxy_ssl_protocols`).
+    pub versions: Versions,
+    /// The ciphers (`nginx_proxy_proxy_ssl_ciphers`); none is all that are good.
+    pub ciphers: Option<Choice>,
 }
 
 impl Default for TlsSettings {
     fn default() -> TlsSettings {
         TlsSettings {
             default_certificates: Vec::new(),
-            tls12: true,
-            ciphers: Vec::new(),
-            trusted: Vec::new(),
-            client_certificate: None,
-            verify_upstream: false,
+            versions: Versions::default(),
+            ciphers: None,
+            prefer_server_ciphers: false,
+            session_tickets: true,
+            session_timeout: Duration::from_secs(86_400),
+            session_cache: 10 << 20,
+            upstream: UpstreamTls::default(),
         }
     }
 }

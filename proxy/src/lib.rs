@@ -48,7 +48,9 @@ mod logs;
 mod stats;
 
 pub use balancer::Balancer;
-pub use config::{Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings};
+pub use config::{
+    Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings, UpstreamTls,
+};
 pub use dns::{DnsClient, DnsSettings, DnsType};
 pub use handle::{DnsFacts, Handle, StartError, start, start_after};
 pub use listener::open as open_listener;

@@ -193,7 +193,7 @@ fn connect(
     Box::pin(async move { pool.connect(key, limit).await.map_err(Failure::from) })
 }
 
-/// How TLS is settled with the server; none where the service speaks none.
+/// How TLS is settled with the server; none where none is spoken.
 pub(crate) fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKey>>, Failure> {
     let exchange = &work.exchange;
     if exchange.upstream.scheme == Scheme::Http {
@@ -202,16 +202,16 @@ pub(crate) fn tls_key(work: &Work, host: &HeaderValue) -> Result<Option<Rc<TlsKe
     let snapshot = &work.live.snapshot;
     let route = exchange.matched.as_ref().map(|m| m.route);
     let service = route.and_then(|route| snapshot.route(route)?.service).unwrap_or(u32::MAX);
-    let verify = exchange.upstream.tls_verify;
+    let (verify, depth) = (exchange.upstream.tls_verify, exchange.upstream.tls_verify_depth);
     let make = || {
-        let config = snapshot.services.get(service)?.tls.config(verify)?.clone();
+        let config = snapshot.services.get(service)?.tls.config(verify, depth)?;
         Some(TlsKey { config, name: server_name(host)? })
     };
-    let key = work.live.balancers.tls_key((service, verify, host.clone()), make);
+    let key = work.live.balancers.tls_key((service, verify, depth, host.clone()), make);
     key.map(Some).ok_or_else(|| Failure {
         status: StatusCode::BAD_GATEWAY,
         may_retry: false,
-        reason: "the service does not speak TLS, or its Host is no name for it".to_owned(),
+        reason: "there is no TLS for the service, or its Host is no name for it".to_owned(),
     })
 }
 

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use silverback_tls::Versions;
 
 pub(crate) use env_file::ENV_FILE;
 pub(crate) use listen::{Listener, SoKeepalive};
@@ -31,7 +32,7 @@ pub(crate) use load::LoadArgs;
 pub(crate) use pluginserver::PluginServer;
 pub(crate) use settings::{ConfErrors, Settings};
 pub(crate) use template::commented_file;
-pub(crate) use tls::{Material, Pairs, Tls, TlsVersion};
+pub(crate) use tls::{Material, Pairs, Tls, UpstreamTls};
 
 /// A whole, valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +66,8 @@ pub(crate) struct Conf {
 
     /// TLS of the proxy's listeners, HTTP and stream.
     pub tls: Tls,
+    /// TLS to upstreams.
+    pub upstream_tls: UpstreamTls,
     /// Certificates of the Admin API.
     pub admin_certificates: Pairs,
     /// Certificates of the Status API.
@@ -388,7 +391,7 @@ pub(crate) struct Lua {
     /// Longest chain of certificates.
     pub ssl_verify_depth: u32,
     /// TLS versions of outgoing connections.
-    pub ssl_versions: Vec<TlsVersion>,
+    pub ssl_versions: Versions,
     /// Shared dictionaries of the HTTP side: name and size in bytes.
     pub shared_dicts: Vec<(String, u64)>,
     /// Shared dictionaries of the stream side.

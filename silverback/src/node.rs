@@ -75,6 +75,8 @@ fn say(text: &str) {
 /// beside it, then lets this one finish.
 struct Node {
     conf: Conf,
+    /// What its certificates, keys and templates hold.
+    files: u64,
     plugins: Plugins,
     configuration: Rc<Configuration>,
     /// Compiles changes of the database.
@@ -86,6 +88,7 @@ struct Node {
 impl Node {
     /// Starts everything; `before` is what it takes over from.
     async fn start(conf: Conf, prefix: &Prefix, before: Option<&Node>) -> Result<Node> {
+        let files = settings::fingerprint(&conf);
         let plugins = Plugins::find(&conf).await?;
         let mut settings = settings::proxy(&conf, prefix)?;
         settings.hooks.extend(plugins.lua.iter().map(|lua| Arc::clone(&lua.hook)));
@@ -106,7 +109,7 @@ impl Node {
         .context("can't start the proxy")?;
         let api = Api::start(&conf, prefix, &plugins, &configuration, &proxy).await?;
         let follower = configuration.follow();
-        Ok(Node { conf, plugins, configuration, follower, proxy, api })
+        Ok(Node { conf, files, plugins, configuration, follower, proxy, api })
     }
 
     /// Waits for signals: TERM and INT stop, QUIT lets requests finish, HUP reloads, USR1 opens
@@ -146,10 +149,13 @@ impl Node {
     }
 
     /// Reads the settings again. Only the declarative file is loaded anew where nothing else has
-    /// changed; other settings take a new generation. What is wrong changes nothing.
+    /// changed; other settings, or files that they name, take a new generation. What is wrong
+    /// changes nothing.
     async fn reload(&mut self, prefix: &Prefix) -> Result<()> {
         let outcome = match reread(prefix) {
-            Ok(conf) if conf == self.conf => self.reload_configuration().await,
+            Ok(conf) if conf == self.conf && settings::fingerprint(&conf) == self.files => {
+                self.reload_configuration().await
+            }
             Ok(conf) => self.replace(conf, prefix).await,
             Err(error) => Err(error),
         };

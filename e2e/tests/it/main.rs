@@ -19,5 +19,6 @@ mod redis;
 mod start_up;
 mod state;
 mod tidy;
+mod tls;
 mod uses;
 mod wire;

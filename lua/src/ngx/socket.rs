@@ -87,7 +87,7 @@ type Begun = Result<LocalBoxFuture<'static, Result<Reply, String>>, String>;
 /// If there is no memory.
 pub(super) fn register(state: &State, into: &Table) -> mlua::Result<()> {
     let pools = Rc::new(Pools::new(state.config.socket_pool_size));
-    let trust = Rc::new(tls::Trust::new(&state.config.trusted));
+    let trust = Rc::new(tls::Trust::new(&state.config.trust, state.config.tls_versions));
     into.set("tcp", state.lua.create_function(|_, ()| Ok(Own(Rc::new(Tcp::default()))))?)?;
     let own = pools.clone();
     into.set("connect", bind::waits(state, move |lua, args| connect(lua, args, &own))?)?;

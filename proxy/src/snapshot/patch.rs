@@ -137,8 +137,14 @@ impl Snapshot {
         errors: &mut Vec<CompileError>,
     ) -> (Layers<CompiledService>, Arc<ClientConfigs>) {
         let new: Vec<Arc<Entity<Service>>> = typed(&changes.new, [], errors);
+        let upstream_of = |service: &Service| {
+            let upstream = self.upstream_names.get(&service.host).copied();
+            let balancer = upstream.and_then(|at| self.upstreams.get(at as usize));
+            (upstream, balancer.map(|balancer| &**balancer))
+        };
         let speaks_tls = |service: &Arc<Entity<Service>>| {
             matches!(service.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls)
+                || upstream_of(service).1.is_some_and(|u| u.entity.client_certificate.is_some())
         };
         let mut parts = Parts::default();
         if new.iter().any(speaks_tls) {
@@ -149,9 +155,8 @@ impl Snapshot {
         let compiled: Vec<_> = new
             .into_iter()
             .map(|entity| {
-                let upstream = self.upstream_names.get(&entity.host).copied();
-                let balancer = upstream.and_then(|at| self.upstreams.get(at as usize));
-                let tls = maker.service(&entity, balancer.map(|b| &**b), errors);
+                let (upstream, balancer) = upstream_of(&entity);
+                let tls = maker.service(&entity, balancer, errors);
                 CompiledService { entity, upstream, tls }
             })
             .collect();

@@ -8,15 +8,11 @@ use rustls::{ProtocolVersion, server::Acceptor};
 use silverback_pdk::{
     Body, Client, Exchange, LogLevel, Phase, Request, RequestId, Scheme, Session, Tls,
 };
+use silverback_tls::openssl_name;
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use crate::{
-    chain,
-    http::Connection,
-    tls::{Terms, openssl_name},
-    worker::Live,
-};
+use crate::{chain, http::Connection, tls::Terms, worker::Live};
 
 /// Shakes hands. None where it failed: there is nobody to tell.
 pub(crate) async fn handshake(

@@ -11,18 +11,19 @@ use rustls::{
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, UnixTime},
     server::{
-        ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
+        NoServerSessionStorage, ProducesTickets, StoresServerSessions,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
     sign::CertifiedKey,
 };
 use silverback_model::{Entity, entities::Certificate};
+use silverback_tls::{Pairs, Versions};
 use uuid::Uuid;
 
+use super::sessions::{Kept, Tickets};
 use crate::{
-    Config, Parts,
+    Config, Parts, TlsSettings,
     snapshot::{CompileError, Snapshot},
-    tls,
 };
 
 /// All certificates that clients may be shown.
@@ -30,15 +31,24 @@ use crate::{
 pub(crate) struct Certificates {
     by_name: HashMap<String, Arc<Shown>>,
     default: Option<Arc<Shown>>,
+    sessions: Option<Sessions>,
+}
+
+/// How sessions are resumed. It is kept from snapshot to snapshot: clients resume theirs across a
+/// change.
+#[derive(Clone)]
+struct Sessions {
     tickets: Option<Arc<dyn ProducesTickets>>,
+    kept: Arc<dyn StoresServerSessions>,
 }
 
 /// A certificate, ready for handshakes.
 pub(crate) struct Shown {
     pairs: Arc<Pairs>,
     provider: Arc<CryptoProvider>,
-    tls12: bool,
-    tickets: Option<Arc<dyn ProducesTickets>>,
+    versions: Versions,
+    prefers: bool,
+    sessions: Sessions,
     /// What was made for each of the terms, when it was first needed.
     configs: [OnceLock<Option<Arc<ServerConfig>>>; 4],
 }
@@ -59,24 +69,22 @@ impl Certificates {
         previous: Option<&Snapshot>,
         errors: &mut Vec<CompileError>,
     ) -> Certificates {
-        let provider = tls::provider(&config.tls);
-        // Kept from snapshot to snapshot: clients resume sessions across a change.
-        let tickets = match previous.and_then(|p| p.certificates.tickets.clone()) {
-            Some(tickets) => Some(tickets),
-            None => rustls::crypto::ring::Ticketer::new().ok(),
-        };
+        let provider = silverback_tls::provider(config.tls.ciphers.as_ref());
+        let sessions = previous.and_then(|p| p.certificates.sessions.clone());
+        let sessions = sessions.unwrap_or_else(|| Sessions::of(&config.tls));
         let shown = |pairs: Vec<Arc<CertifiedKey>>| {
             Arc::new(Shown {
-                pairs: Arc::new(Pairs(pairs)),
+                pairs: Arc::new(Pairs::new(pairs, config.tls.versions, &provider)),
                 provider: provider.clone(),
-                tls12: config.tls.tls12,
-                tickets: tickets.clone(),
+                versions: config.tls.versions,
+                prefers: config.tls.prefer_server_ciphers,
+                sessions: sessions.clone(),
                 configs: Default::default(),
             })
         };
         let mut by_id: HashMap<Uuid, Arc<Shown>> = HashMap::new();
         for entity in &parts.certificates {
-            match read_entity(&provider, entity) {
+            match read_entity(entity) {
                 Ok(pairs) => drop(by_id.insert(entity.id, shown(pairs))),
                 Err(fault) => {
                     let what = format!("certificate {}", entity.id);
@@ -86,7 +94,7 @@ impl Certificates {
         }
         let mut defaults = Vec::new();
         for (chain, key) in &config.tls.default_certificates {
-            match tls::read_pair(&provider, chain, key) {
+            match silverback_tls::pair(chain, key) {
                 Ok(pair) => defaults.push(pair),
                 Err(fault) => {
                     errors.push(CompileError::Certificate { what: "ssl_cert".to_owned(), fault });
@@ -94,21 +102,25 @@ impl Certificates {
             }
         }
         let name = |sni: &Arc<Entity<silverback_model::entities::Sni>>| {
-            Some((sni.name.clone(), by_id.get(&sni.certificate.id)?.clone()))
+            Some((sni.name.to_ascii_lowercase(), by_id.get(&sni.certificate.id)?.clone()))
         };
         Certificates {
             by_name: parts.snis.iter().filter_map(name).collect(),
             default: (!defaults.is_empty()).then(|| shown(defaults)),
-            tickets,
+            sessions: Some(sessions),
         }
     }
 
     /// The certificate for a server name: that of the name, of `*.` and the rest, of the name with
     /// its last label replaced by `*`, of `*`; the node's own where none is there
-    /// (kong/runloop/certificate.lua).
+    /// (kong/runloop/certificate.lua). Names are in small letters, as rustls gives them.
     pub(crate) fn find(&self, name: Option<&str>) -> Option<&Arc<Shown>> {
         let named = name.and_then(|name| {
-            let rest = || self.by_name.get(&format!("*.{}", name.split_once('.')?.1));
+            // `*.test` is for no name: what follows the first label has a dot of its own.
+            let rest = || {
+                let (_, rest) = name.split_once('.').filter(|(_, rest)| rest.contains('.'))?;
+                self.by_name.get(&format!("*.{rest}"))
+            };
             let first = || self.by_name.get(&format!("{}.*", name.rsplit_once('.')?.0));
             let all = || self.by_name.get("*");
             self.by_name.get(name).or_else(rest).or_else(first).or_else(all)
@@ -117,15 +129,23 @@ impl Certificates {
     }
 }
 
-fn read_entity(
-    provider: &CryptoProvider,
-    entity: &Certificate,
-) -> Result<Vec<Arc<CertifiedKey>>, String> {
-    let mut pairs = vec![tls::read_pair(provider, &entity.cert, &entity.key)?];
+fn read_entity(entity: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
+    let mut pairs = vec![silverback_tls::pair(&entity.cert, &entity.key)?];
     if let (Some(chain), Some(key)) = (&entity.cert_alt, &entity.key_alt) {
-        pairs.push(tls::read_pair(provider, chain, key)?);
+        pairs.push(silverback_tls::pair(chain, key)?);
     }
     Ok(pairs)
+}
+
+impl Sessions {
+    fn of(settings: &TlsSettings) -> Sessions {
+        let TlsSettings { session_timeout, session_cache, .. } = *settings;
+        let tickets = || Arc::new(Tickets::new(session_timeout)) as Arc<dyn ProducesTickets>;
+        Sessions {
+            tickets: settings.session_tickets.then(tickets),
+            kept: Arc::new(Kept::new(session_timeout, session_cache)),
+        }
+    }
 }
 
 impl Shown {
@@ -137,9 +157,8 @@ impl Shown {
 
     fn build(&self, terms: Terms) -> Option<Arc<ServerConfig>> {
         let Terms { asking, stream } = terms;
-        let settings = crate::TlsSettings { tls12: self.tls12, ..Default::default() };
         let builder = ServerConfig::builder_with_provider(self.provider.clone())
-            .with_protocol_versions(tls::versions(&settings))
+            .with_protocol_versions(&self.versions.list())
             .ok()?;
         let builder = if asking {
             let algorithms = self.provider.signature_verification_algorithms;
@@ -148,8 +167,13 @@ impl Shown {
             builder.with_no_client_auth()
         };
         let mut config = builder.with_cert_resolver(self.pairs.clone());
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        if let Some(tickets) = self.tickets.as_ref().filter(|_| !asking) {
+        config.ignore_client_order = self.prefers;
+        // Who was asked for a certificate is asked each time: what it was good for may have ended.
+        config.session_storage = match asking {
+            true => Arc::new(NoServerSessionStorage {}),
+            false => self.sessions.kept.clone(),
+        };
+        if let Some(tickets) = self.sessions.tickets.as_ref().filter(|_| !asking) {
             config.ticketer = tickets.clone();
         }
         if !stream {
@@ -157,18 +181,6 @@ impl Shown {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
         Some(Arc::new(config))
-    }
-}
-
-/// One certificate, or one for each of two kinds of key: the first that the client can verify.
-#[derive(Debug)]
-struct Pairs(Vec<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Pairs {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits =
-            |pair: &&Arc<CertifiedKey>| pair.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().find(fits).cloned()
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use silverback_e2e::{upstream::Upstream, wait::wait_until};
 use silverback_proxy::{Snapshot, start_after};
+use silverback_tls::Trust;
 use uuid::Uuid;
 
 use crate::{
@@ -169,7 +170,7 @@ fn targets_are_asked_with_tls() {
     let check = |verify: bool, trusted: bool, sni: &str, expect: &str| {
         let mut setup = Setup::new();
         if trusted {
-            setup.config.tls.trusted = vec![cert.clone()];
+            setup.config.tls.upstream.trust = Trust::of_pem([cert.as_bytes()], 1);
         }
         let mut checks = active("https");
         checks["https_verify_certificate"] = json!(verify);

@@ -14,4 +14,6 @@ mod plugins;
 mod proxying;
 mod streams;
 mod tls;
+mod tls_terms;
+mod tls_upstream;
 mod wire;

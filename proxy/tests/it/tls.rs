@@ -6,11 +6,10 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::json;
 use silverback_e2e::{http::Connection, http::Request, upstream::Upstream};
-use silverback_model::{Entity, Record, entities::CaCertificate};
 use silverback_pdk::{Answer, Flow, Handler, Phases};
 use silverback_proxy::Listener;
 
-use crate::kit::{Gateway, Setup, id};
+use crate::kit::{Gateway, Setup};
 
 /// A self-signed certificate and its key, PEM.
 pub(crate) fn pair(names: &[&str]) -> (String, String) {
@@ -37,11 +36,11 @@ pub(crate) fn server(cert: &str, key: &str) -> Arc<rustls::ServerConfig> {
     Arc::new(server)
 }
 
-fn der(pem: &str) -> Vec<u8> {
+pub(crate) fn der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
-fn with_tls(setup: &mut Setup) -> (String, String) {
+pub(crate) fn with_tls(setup: &mut Setup) -> (String, String) {
     let mut listener = Listener::new(([127, 0, 0, 1], 0).into());
     listener.ssl = true;
     setup.config.listeners = vec![listener];
@@ -62,7 +61,8 @@ fn the_certificate_goes_by_the_name() {
     let mut setup = Setup::new().serve(upstream.port());
     let (default, _) = with_tls(&mut setup);
     let mut shown = Vec::new();
-    for (n, name) in (500..).zip(["a.test", "*.wild.test", "b.*"]) {
+    let names = ["a.test", "*.wild.test", "b.*", "B.test", "*.test", "c.wild.*", "d.wild.test"];
+    for (n, name) in (500..).zip(names) {
         let (cert, key) = pair(&["x.test"]);
         shown.push(der(&cert));
         setup.certificate(n, name, &cert, &key);
@@ -74,13 +74,54 @@ fn the_certificate_goes_by_the_name() {
         assert_eq!(certificate, expect, "{sni:?}");
     };
     check(Some("a.test"), &shown[0]);
+    check(Some("A.Test"), &shown[0]);
     check(Some("x.wild.test"), &shown[1]);
+    check(Some("x.y.wild.test"), &der(&default));
     check(Some("b.any"), &shown[2]);
+    check(Some("b.any.test"), &der(&default));
+    check(Some("b.test"), &shown[3]);
+    check(Some("e.test"), &der(&default));
+    check(Some("c.wild.test"), &shown[1]);
+    check(Some("c.wild.other"), &shown[5]);
+    check(Some("d.wild.test"), &shown[6]);
     check(Some("c.any"), &der(&default));
     check(None, &der(&default));
     let (answer, _) = ask(&gateway, None);
     let account = answer.json().to_string();
     assert!(account.contains(r#"["X-Forwarded-Proto","https"]"#), "{account}");
+}
+
+#[test]
+fn the_certificate_for_all_names_is_for_those_who_name_one() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    let (default, _) = with_tls(&mut setup);
+    let (all, key) = pair(&["x.test"]);
+    setup.certificate(500, "*", &all, &key);
+    let gateway = setup.start();
+    assert_eq!(ask(&gateway, Some("a.test")).1, der(&all));
+    assert_eq!(ask(&gateway, None).1, der(&default));
+}
+
+#[test]
+fn a_new_certificate_is_shown_from_the_next_handshake_on() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new().serve(upstream.port());
+    with_tls(&mut setup);
+    let (first, key) = pair(&["x.test"]);
+    setup.certificate(500, "a.test", &first, &key);
+    let mut gateway = setup.start();
+    let limit = Duration::from_secs(30);
+    let opened = Connection::open_tls(&gateway.address, Some("a.test"), limit);
+    let (mut connection, shown) = opened.unwrap();
+    assert_eq!(shown, der(&first));
+    let (second, key) = pair(&["x.test"]);
+    gateway.setup.parts.certificates.clear();
+    gateway.setup.parts.snis.clear();
+    gateway.setup.certificate(500, "a.test", &second, &key);
+    gateway.reload();
+    assert_eq!(ask(&gateway, Some("a.test")).1, der(&second));
+    assert_eq!(connection.ask(&Request::get("/x"), true).unwrap().status, 200);
 }
 
 #[test]
@@ -103,41 +144,4 @@ fn plugins_have_a_say_in_the_handshake() {
     assert_eq!(ask(&gateway, Some("good.test")).0.status, 200);
     let limit = Duration::from_secs(5);
     assert!(Connection::open_tls(&gateway.address, Some("bad.test"), limit).is_err());
-}
-
-#[test]
-fn upstreams_are_verified_where_the_service_says_so() {
-    let (cert, key) = pair(&["localhost"]);
-    let (other, _) = pair(&["localhost"]);
-    let upstream = Upstream::listen(0, Some(server(&cert, &key)), true).unwrap();
-    let mut setup = Setup::new();
-    for (n, pem) in (600..).zip([&cert, &other]) {
-        let mut record = Record::new();
-        record.insert("id".into(), id(n).into());
-        record.insert("cert".into(), pem.as_str().into());
-        let authority: Entity<CaCertificate> = Entity::new(Arc::new(record)).unwrap();
-        setup.parts.ca_certificates.push(Arc::new(authority));
-    }
-    let cases = [
-        ("/unsaid", json!({}), 200),
-        ("/ignored", json!({"tls_verify": false, "ca_certificates": [id(601)]}), 200),
-        ("/nobody", json!({"tls_verify": true}), 502),
-        ("/trusted", json!({"tls_verify": true, "ca_certificates": [id(600)]}), 200),
-        ("/other", json!({"tls_verify": true, "ca_certificates": [id(601)]}), 502),
-    ];
-    for (path, fields, _) in &cases {
-        let mut fields = fields.clone();
-        fields["port"] = upstream.port().into();
-        fields["protocol"] = "https".into();
-        fields["host"] = "localhost".into();
-        fields["retries"] = 0.into();
-        let service = setup.service(fields);
-        setup.route(json!({"paths": [path], "service": service}));
-    }
-    let gateway = setup.start();
-    for (path, _, status) in cases {
-        for _ in 0..2 {
-            assert_eq!(gateway.get(path).status, status, "{path}");
-        }
-    }
 }

@@ -43,6 +43,7 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         daemon: s.is_on("nginx_main_daemon"),
         user: user(s),
         tls: tls::proxy(s, proxy_ssl, findings),
+        upstream_tls: tls::upstream(s, findings),
         admin_certificates: tls::pairs(s, "admin_", has_ssl(&admin_listen), findings),
         status_certificates: tls::pairs(s, "status_", has_ssl(&status_listen), findings),
         client_certificate: tls::client(s, findings),
@@ -369,7 +370,8 @@ fn proxy_server(s: &Settings, findings: &mut Findings) -> Option<(String, bool)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::{ConfErrors, LoadArgs, Material, TlsVersion, UntrustedLua, listen::Host};
+    use crate::conf::{ConfErrors, LoadArgs, Material, UntrustedLua, listen::Host};
+    use silverback_tls::Versions;
 
     fn load(pairs: &[(&str, &str)]) -> Result<Conf, ConfErrors> {
         let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -392,7 +394,7 @@ mod tests {
         assert_eq!(conf.proxy_listen[0].host, Host::Ip("0.0.0.0".parse().unwrap()));
         assert!(conf.stream_listen.is_empty());
         assert_eq!(conf.workers, None);
-        assert_eq!(conf.tls.versions, [TlsVersion::V1_2, TlsVersion::V1_3]);
+        assert_eq!(conf.tls.versions, Versions::default());
         assert!(conf.tls.certificates.is_empty());
         assert_eq!(conf.plugins, ["bundled"]);
         assert!(conf.headers.via && conf.headers.proxy_latency && !conf.headers.upstream_status);
@@ -445,7 +447,7 @@ mod tests {
         assert_eq!(conf.upstream_keepalive.max_requests, None);
         let servers: Vec<_> = conf.dns.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["1.1.1.1:53", "[::1]:5353", "[::2]:53"]);
-        assert_eq!(conf.tls.versions, [TlsVersion::V1_3]);
+        assert_eq!(conf.tls.versions, Versions { tls12: false, tls13: true });
         assert_eq!(conf.tls.ciphers, None);
         assert_eq!(conf.user, None);
         assert_eq!(conf.declarative_config, Some("/x.yml".into()));

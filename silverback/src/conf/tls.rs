@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use silverback_tls::{Choice, Versions};
 
 use super::settings::{Findings, Settings};
 use super::value::{self, Value};
@@ -22,24 +23,15 @@ pub(crate) enum Material {
 /// Certificates with their keys. Empty: self-signed ones are to be made where they are needed.
 pub(crate) type Pairs = Vec<(Material, Material)>;
 
-/// A TLS version that is spoken here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
-}
-
 /// TLS of the proxy's listeners.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tls {
     /// Default certificates.
     pub certificates: Pairs,
-    /// Versions; never empty.
-    pub versions: Vec<TlsVersion>,
-    /// OpenSSL names of the TLS 1.2 ciphers, in order; `None` is all.
-    pub ciphers: Option<Vec<String>>,
+    /// Versions, one at least.
+    pub versions: Versions,
+    /// The TLS 1.2 ciphers; `None` is all.
+    pub ciphers: Option<Choice>,
     /// Whether the server's order counts.
     pub prefer_server_ciphers: bool,
     /// Whether sessions are resumed by tickets.
@@ -48,6 +40,21 @@ pub(crate) struct Tls {
     pub session_timeout: Duration,
     /// Size of the session cache, in bytes.
     pub session_cache_size: u64,
+}
+
+/// TLS to upstreams, where their services don't say: nginx's `proxy_ssl_*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UpstreamTls {
+    /// Whether they are verified.
+    pub verify: bool,
+    /// How long a chain of certificates may be.
+    pub depth: u32,
+    /// Who is trusted; `None` is `lua_ssl_trusted_certificate`.
+    pub trusted: Option<Material>,
+    /// Versions, one at least.
+    pub versions: Versions,
+    /// The TLS 1.2 ciphers; `None` is all.
+    pub ciphers: Option<Choice>,
 }
 
 /// What a word of `ssl_cipher_suite` stands for (Mozilla's Server Side TLS, as in
@@ -128,14 +135,16 @@ pub(super) fn apply_suite(settings: &mut Settings) {
 
 /// TLS of the proxy; `is_needed` says whether one of its listeners has it.
 pub(super) fn proxy(settings: &Settings, is_needed: bool, findings: &mut Findings) -> Tls {
-    let fips = settings.text("ssl_cipher_suite") == Some("fips");
-    let ciphers = settings.text("ssl_ciphers").filter(|_| !fips);
-    let names = |text: &str| text.split(':').map(str::to_owned).collect();
     let timeout = settings.text("nginx_http_ssl_session_timeout").and_then(value::duration);
+    let mut versions = versions(settings, "nginx_http_ssl_protocols", findings);
+    let ciphers = settings.text("ssl_ciphers").map(choice);
+    if let Some(ciphers) = &ciphers {
+        check_ciphers(settings, ciphers, &mut versions, findings);
+    }
     Tls {
         certificates: pairs(settings, "", is_needed, findings),
-        versions: versions(settings, "nginx_http_ssl_protocols", findings),
-        ciphers: ciphers.map(names),
+        versions,
+        ciphers,
         prefer_server_ciphers: settings.is_on("nginx_http_ssl_prefer_server_ciphers"),
         session_tickets: settings.is_on("nginx_http_ssl_session_tickets"),
         session_timeout: timeout.unwrap_or(Duration::from_secs(86_400)),
@@ -143,15 +152,77 @@ pub(super) fn proxy(settings: &Settings, is_needed: bool, findings: &mut Finding
     }
 }
 
+/// The entries of a cipher string stand between colons, commas or blanks.
+fn choice(text: &str) -> Choice {
+    Choice::of(text.split([':', ',', ' ']).filter(|entry| !entry.is_empty()))
+}
+
+/// Says what becomes of ciphers that are not there.
+fn check_ciphers(
+    settings: &Settings,
+    ciphers: &Choice,
+    versions: &mut Versions,
+    findings: &mut Findings,
+) {
+    let suite = settings.text("ssl_cipher_suite");
+    if suite == Some("fips") {
+        let text = "ssl_cipher_suite: 'fips' chooses ciphers that FIPS 140 approves; the module \
+                    they are computed by is not a validated one";
+        findings.warnings.push(text.to_owned());
+    }
+    if suite == Some("custom") && !ciphers.missing.is_empty() {
+        let missing = ciphers.missing.join(", ");
+        let text = format!("ssl_ciphers: not available, and left out: {missing}");
+        findings.warnings.push(text);
+    }
+    if versions.tls12 && ciphers.is_empty() {
+        let text = "ssl_ciphers names no cipher of TLS 1.2 that is available (ECDHE with AES-GCM \
+                    or CHACHA20-POLY1305)";
+        match versions.tls13 {
+            true => findings.warnings.push(format!("{text}: TLS 1.3 alone is spoken")),
+            false => findings.error(settings, "ssl_ciphers", text.to_owned()),
+        }
+        versions.tls12 = !versions.tls13;
+    }
+}
+
+/// TLS to upstreams: nginx's directives, for the proxy or for all servers.
+pub(super) fn upstream(settings: &Settings, findings: &mut Findings) -> UpstreamTls {
+    let given = |directive: &str| {
+        let keys = ["proxy", "http"].map(|block| format!("nginx_{block}_proxy_ssl_{directive}"));
+        keys.into_iter().find(|key| settings.is_given(key))
+    };
+    let text = |directive: &str| given(directive).and_then(|key| settings.text(&key));
+    let trusted = given("trusted_certificate")
+        .and_then(|key| certificate(settings, &key, &settings.text_or_empty(&key), findings));
+    let depth = given("verify_depth").map_or(1, |key| {
+        let depth = settings.text_or_empty(&key).parse();
+        depth.unwrap_or_else(|_| {
+            findings.error(settings, &key, format!("{key} is not a number"));
+            1
+        })
+    });
+    UpstreamTls {
+        verify: text("verify").is_some_and(|text| text == "on"),
+        depth,
+        trusted,
+        versions: match given("protocols") {
+            Some(key) => versions(settings, &key, findings),
+            None => Versions::default(),
+        },
+        ciphers: text("ciphers").map(choice).filter(|choice| !choice.is_empty()),
+    }
+}
+
 /// The TLS versions that a setting names. Those before 1.2 are not spoken, which is said if they
 /// were asked for.
-pub(super) fn versions(settings: &Settings, key: &str, findings: &mut Findings) -> Vec<TlsVersion> {
-    let mut versions = Vec::new();
+pub(super) fn versions(settings: &Settings, key: &str, findings: &mut Findings) -> Versions {
+    let mut versions = Versions { tls12: false, tls13: false };
     let text = settings.text_or_empty(key);
     for word in text.split_whitespace() {
         match word {
-            "TLSv1.2" => versions.push(TlsVersion::V1_2),
-            "TLSv1.3" => versions.push(TlsVersion::V1_3),
+            "TLSv1.2" => versions.tls12 = true,
+            "TLSv1.3" => versions.tls13 = true,
             "TLSv1.1" | "TLSv1" | "SSLv3" | "SSLv2" => findings
                 .warnings
                 .push(format!("{key}: {word} is not supported, TLSv1.2 and TLSv1.3 are")),
@@ -161,10 +232,10 @@ pub(super) fn versions(settings: &Settings, key: &str, findings: &mut Findings) 
             }
         }
     }
-    if versions.is_empty() {
+    if versions.list().is_empty() {
         let message = format!("{key} names no supported version: '{text}' (TLSv1.2, TLSv1.3)");
         findings.error(settings, key, message);
-        versions.push(TlsVersion::V1_3);
+        versions.tls13 = true;
     }
     versions
 }
@@ -273,31 +344,79 @@ fn material(text: &str, is_valid: impl Fn(&[u8]) -> bool) -> Option<Material> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::{Conf, LoadArgs, Loaded};
+    use crate::conf::{Conf, ConfErrors, LoadArgs, Loaded};
 
     fn load(pairs: &[(&str, &str)]) -> Loaded {
+        try_load(pairs).expect("a valid configuration")
+    }
+
+    fn try_load(pairs: &[(&str, &str)]) -> Result<Loaded, ConfErrors> {
         let overrides = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let args = LoadArgs { conf: Some("/dev/null".into()), overrides, ..LoadArgs::default() };
-        Conf::load(&args).expect("a valid configuration")
+        Conf::load(&args)
     }
 
     #[test]
     fn suites_override_settings() {
-        use TlsVersion::{V1_2, V1_3};
-        let given = [("ssl_protocols", "TLSv1.2"), ("ssl_ciphers", "A:B"), ("ssl_dhparam", "/x")];
-        for (suite, versions, ciphers, prefer, dhparam) in [
-            ("modern", vec![V1_3], None, false, None),
-            ("intermediate", vec![V1_2, V1_3], Some(9), false, Some("ffdhe2048")),
-            ("old", vec![V1_2, V1_3], Some(26), true, Some("/x")),
-            ("fips", vec![V1_2], None, true, None),
-            ("custom", vec![V1_2], Some(2), true, Some("/x")),
+        let given = [("ssl_protocols", "TLSv1.2"), ("ssl_ciphers", "AES"), ("ssl_dhparam", "/x")];
+        for (suite, tls12, tls13, ciphers, prefer, dhparam) in [
+            ("modern", false, true, None, false, None),
+            ("intermediate", true, true, Some("all"), false, Some("ffdhe2048")),
+            ("old", true, true, Some("all"), true, Some("/x")),
+            ("fips", true, false, Some("AES"), true, None),
+            ("custom", true, false, Some("AES"), true, Some("/x")),
         ] {
             let conf = load(&[&[("ssl_cipher_suite", suite)], &given[..]].concat()).conf;
-            assert_eq!(conf.tls.versions, versions, "{suite}");
-            assert_eq!(conf.tls.ciphers.map(|c| c.len()), ciphers, "{suite}");
+            assert_eq!(conf.tls.versions, Versions { tls12, tls13 }, "{suite}");
+            let chosen = conf.tls.ciphers.map(|choice| choice.names());
+            let expect = ciphers.map(|ciphers| match ciphers {
+                "all" => MOZILLAS_ORDER.map(|name| name.to_owned()).to_vec(),
+                ciphers => choice(ciphers).names(),
+            });
+            assert_eq!(chosen, expect, "{suite}");
             assert_eq!(conf.tls.prefer_server_ciphers, prefer, "{suite}");
             assert_eq!(conf.settings.text("ssl_dhparam"), dhparam, "{suite}");
         }
+    }
+
+    const MOZILLAS_ORDER: [&str; 6] = [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    ];
+
+    #[test]
+    fn ciphers_that_are_missing_are_named() {
+        let custom = ("ssl_cipher_suite", "custom");
+        let of = |ciphers: &str, protocols: &str| {
+            load(&[custom, ("ssl_ciphers", ciphers), ("ssl_protocols", protocols)])
+        };
+        let some = of("AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256:DES", "TLSv1.2 TLSv1.3");
+        assert_eq!(some.warnings, ["ssl_ciphers: not available, and left out: AES128-SHA, DES"]);
+        let none = of("AES128-SHA", "TLSv1.2 TLSv1.3");
+        assert!(none.warnings[1].ends_with("TLS 1.3 alone is spoken"), "{:?}", none.warnings);
+        assert_eq!(none.conf.tls.versions, Versions { tls12: false, tls13: true });
+        let pairs = [custom, ("ssl_ciphers", "AES128-SHA"), ("ssl_protocols", "TLSv1.2")];
+        assert!(try_load(&pairs).is_err());
+        assert!(load(&[("ssl_cipher_suite", "fips")]).warnings[0].contains("not a validated one"));
+    }
+
+    #[test]
+    fn upstreams_are_spoken_to_as_nginx_is_told() {
+        let tls = load(&[
+            ("nginx_proxy_proxy_ssl_verify", "on"),
+            ("nginx_http_proxy_ssl_verify_depth", "3"),
+            ("nginx_proxy_proxy_ssl_protocols", "TLSv1.3"),
+            ("nginx_proxy_proxy_ssl_ciphers", "HIGH:!RSA:!aRSA"),
+        ]);
+        assert_eq!(tls.notices, [""; 0]);
+        let tls = tls.conf.upstream_tls;
+        assert!(tls.verify && tls.depth == 3 && !tls.versions.tls12);
+        assert_eq!(tls.ciphers.map(|choice| choice.names().len()), Some(3));
+        assert!(try_load(&[("nginx_proxy_proxy_ssl_trusted_certificate", "/none")]).is_err());
     }
 
     #[test]

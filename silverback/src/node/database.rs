@@ -1,19 +1,15 @@
 //! From kong.conf to what the store needs to know of its database.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use anyhow::{Result, anyhow};
 use silverback_model::set::Kinds;
 use silverback_pdk::LogLevel;
 use silverback_store::Store;
 use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls, migrations::Own};
 
-use super::last_good;
-use crate::{
-    conf::{Conf, Material},
-    prefix::Prefix,
-};
+use super::{last_good, settings};
+use crate::{conf::Conf, prefix::Prefix};
 
 /// Opens the store of `database = postgres`. Where the database can't be reached, the node begins
 /// with what is known of it: from the generation before, or else from the disk.
@@ -159,19 +155,7 @@ fn tls(conf: &Conf, on: bool, verify: bool) -> Result<Tls> {
     if !verify {
         return Ok(Tls::Unverified);
     }
-    let mut trusted = Vec::new();
-    for material in &conf.lua.trusted_certificates {
-        let pem = match material {
-            Material::File(path) => {
-                fs::read(path).with_context(|| format!("can't read {}", path.display()))?
-            }
-            Material::Pem(text) => text.as_bytes().to_vec(),
-        };
-        // What is no certificate among many others is for whoever made the bundle to see to.
-        let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
-        trusted.extend(certificates.map(CertificateDer::into_owned));
-    }
-    Ok(Tls::Verified(trusted.into()))
+    Ok(Tls::Verified(settings::trust(conf)?))
 }
 
 #[cfg(test)]

@@ -89,10 +89,12 @@ impl Configuration {
         if conf.database == Database::Postgres {
             last_good::keep(&store, conf, prefix);
         }
+        let nothing = Arc::new(Entities::empty(Arc::clone(&kinds)));
+        let snapshot = compile_nothing(&nothing, registry, settings)?;
         let configuration = Configuration {
             store,
-            snapshot: Arc::new(ArcSwap::from_pointee(Snapshot::empty())),
-            compiled: RefCell::new(Arc::new(Entities::empty(Arc::clone(&kinds)))),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            compiled: RefCell::new(nothing),
             kinds,
             registry: registry.clone(),
             settings: settings.clone(),
@@ -279,6 +281,20 @@ impl Configuration {
             })
         })
     }
+}
+
+/// What is served before there are any entities: the listeners' own certificates.
+///
+/// # Errors
+/// If they can't be used.
+fn compile_nothing(
+    nothing: &Arc<Entities>,
+    registry: &Registry,
+    settings: &Config,
+) -> Result<Snapshot> {
+    let directory = Arc::new(Memory { entities: Arc::clone(nothing) });
+    let parts = Parts { directory, ..Parts::default() };
+    Ok(Snapshot::compile(parts, registry, settings, None)?)
 }
 
 /// Why a configuration is not taken.

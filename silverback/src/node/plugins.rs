@@ -37,7 +37,7 @@ impl Plugins {
         let configs = conf.pluginservers.iter().map(|server| server_config(conf, server)).collect();
         let (servers, mut offered) = Servers::query(configs).await?;
         let mut bundled = silverback_plugins::bundled(&silverback_plugins::Config {
-            trusted: settings::trusted(conf)?,
+            trust: settings::trust(conf)?,
             cache_bytes: conf.mem_cache_size,
             cluster: conf.database != Database::Off,
         });

@@ -1,6 +1,11 @@
 //! From kong.conf to what the data plane needs to know.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use http::HeaderName;
@@ -8,12 +13,13 @@ use silverback_lua::Untrusted;
 use silverback_pdk::Node;
 use silverback_proxy::{self as proxy, Config, DnsClient, DnsSettings, DnsType, LogFormat};
 use silverback_router::Flavor;
+use silverback_tls::Trust;
 
 use crate::{
     certificate::default_certificate,
     conf::{
         Conf, Dns, Listener, Log, LogTarget, Material, Pairs, RouterFlavor, SoKeepalive,
-        TlsVersion, UntrustedLua,
+        UntrustedLua,
     },
     prefix::Prefix,
 };
@@ -128,6 +134,20 @@ pub(super) fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     })
 }
 
+/// What the files hold that the settings name and that are read at the start: one that is
+/// exchanged counts from the next reload on.
+pub(crate) fn fingerprint(conf: &Conf) -> u64 {
+    let tls = &conf.tls;
+    let pairs = [&tls.certificates, &conf.admin_certificates, &conf.status_certificates];
+    let pairs = pairs.into_iter().flatten().chain(&conf.client_certificate);
+    let materials = pairs.flat_map(|(certificate, key)| [certificate, key]);
+    let materials = materials.chain(&conf.lua.trusted_certificates);
+    let materials = materials.chain(&conf.upstream_tls.trusted);
+    let mut hasher = DefaultHasher::new();
+    materials.for_each(|material| bytes(material).ok().hash(&mut hasher));
+    hasher.finish()
+}
+
 /// How many workers there are where the settings do not say.
 ///
 /// # Errors
@@ -227,25 +247,44 @@ fn tls(conf: &Conf, prefix: &Prefix) -> Result<proxy::TlsSettings> {
     let needed = listeners.any(|listener| listener.ssl);
     let default_certificates =
         if needed { certificates(&conf.tls.certificates, prefix, "kong")? } else { Vec::new() };
-    let client = conf.client_certificate.as_ref();
+    let tls = &conf.tls;
     Ok(proxy::TlsSettings {
         default_certificates,
-        tls12: conf.tls.versions.contains(&TlsVersion::V1_2),
-        ciphers: conf.tls.ciphers.clone().unwrap_or_default(),
-        trusted: trusted(conf)?,
-        client_certificate: client
-            .map(|(certificate, key)| anyhow::Ok((pem(certificate)?, pem(key)?)))
-            .transpose()?,
-        verify_upstream: false,
+        versions: tls.versions,
+        ciphers: tls.ciphers.clone(),
+        prefer_server_ciphers: tls.prefer_server_ciphers,
+        session_tickets: tls.session_tickets,
+        session_timeout: tls.session_timeout,
+        session_cache: usize::try_from(tls.session_cache_size).unwrap_or(usize::MAX),
+        upstream: upstream_tls(conf)?,
     })
 }
 
-/// The certificates of `lua_ssl_trusted_certificate`, PEM.
+fn upstream_tls(conf: &Conf) -> Result<proxy::UpstreamTls> {
+    let tls = &conf.upstream_tls;
+    let depth = tls.depth as usize;
+    let client = conf.client_certificate.as_ref();
+    let client = client.map(|(certificate, key)| anyhow::Ok((pem(certificate)?, pem(key)?)));
+    Ok(proxy::UpstreamTls {
+        trust: match &tls.trusted {
+            Some(bundle) => Trust::of_pem([bytes(bundle)?.as_slice()], depth),
+            None => trust(conf)?.with_depth(depth),
+        },
+        verify: tls.verify,
+        client_certificate: client.transpose()?,
+        versions: tls.versions,
+        ciphers: tls.ciphers.clone(),
+    })
+}
+
+/// Whom the gateway trusts (`lua_ssl_trusted_certificate`, `lua_ssl_verify_depth`).
 ///
 /// # Errors
 /// If a file can't be read.
-pub(crate) fn trusted(conf: &Conf) -> Result<Vec<String>> {
-    conf.lua.trusted_certificates.iter().map(pem).collect()
+pub(crate) fn trust(conf: &Conf) -> Result<Trust> {
+    let pems = conf.lua.trusted_certificates.iter().map(bytes).collect::<Result<Vec<_>>>()?;
+    let pems = pems.iter().map(Vec::as_slice);
+    Ok(Trust::of_pem(pems, conf.lua.ssl_verify_depth as usize))
 }
 
 /// The certificates of a kind of listener, PEM; a self-signed one where none is configured.
@@ -284,11 +323,10 @@ pub(crate) fn lua(conf: &Conf) -> Result<silverback_lua::Config> {
         sandbox_environment: lua.sandbox_environment.clone(),
         shared_dicts: shared_dicts(conf),
         socket_pool_size: lua.socket_pool_size as usize,
-        trusted: lua.trusted_certificates.iter().map(pem).collect::<Result<_>>()?,
-        ssl_verify_depth: lua.ssl_verify_depth,
+        trust: trust(conf)?,
+        tls_versions: lua.ssl_versions,
         regex_match_limit: lua.regex_match_limit,
         settings: serde_json::Value::Object(conf.configuration()),
-        ..silverback_lua::Config::default()
     })
 }
 
@@ -314,10 +352,15 @@ fn shared_dicts(conf: &Conf) -> Vec<(String, u64)> {
 }
 
 fn pem(material: &Material) -> Result<String> {
+    Ok(String::from_utf8_lossy(&bytes(material)?).into_owned())
+}
+
+/// A bundle of certificates may have comments in any encoding.
+fn bytes(material: &Material) -> Result<Vec<u8>> {
     match material {
-        Material::Pem(text) => Ok(text.clone()),
+        Material::Pem(text) => Ok(text.clone().into_bytes()),
         Material::File(path) => {
-            fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))
+            fs::read(path).with_context(|| format!("can't read {}", path.display()))
         }
     }
 }

@@ -1,15 +1,8 @@
 //! One connection to a server.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_postgres::config::SslMode;
@@ -116,135 +109,17 @@ pub(crate) fn identifier(name: &str) -> String {
 }
 
 fn tls(tls: &Tls) -> Result<Option<ClientConfig>, DatabaseError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = || {
-        ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| DatabaseError::Unreachable(error.to_string()))
-    };
-    Ok(match tls {
-        Tls::Off => None,
-        Tls::Verified(trusted) => {
-            let verifier = Arc::new(Trusted::new(trusted, &provider)?);
-            let builder = builder()?.dangerous().with_custom_certificate_verifier(verifier);
-            Some(builder.with_no_client_auth())
-        }
-        Tls::Unverified => {
-            let anyone = Arc::new(Anyone(Arc::clone(&provider)));
-            let builder = builder()?.dangerous().with_custom_certificate_verifier(anyone);
-            Some(builder.with_no_client_auth())
-        }
-    })
-}
-
-/// Takes certificates of trusted authorities, and those that are trusted themselves, which may say
-/// that they are an authority: that is how PostgreSQL's own documentation makes them.
-#[derive(Debug)]
-struct Trusted {
-    trusted: Arc<[CertificateDer<'static>]>,
-    of_authorities: Arc<WebPkiServerVerifier>,
-}
-
-impl Trusted {
-    fn new(
-        trusted: &Arc<[CertificateDer<'static>]>,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Trusted, DatabaseError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(trusted.iter().cloned());
-        let (roots, provider) = (Arc::new(roots), Arc::clone(provider));
-        let of_authorities = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-        let none = |error| {
+    let client = match tls {
+        Tls::Off => return Ok(None),
+        Tls::Unverified => silverback_tls::Client::default(),
+        Tls::Verified(trust) if trust.is_empty() => {
             let text = "pg_ssl_verify is on, and lua_ssl_trusted_certificate has no authority";
-            DatabaseError::Strange(format!("{text}: {error}"))
-        };
-        let of_authorities = of_authorities.map_err(none)?;
-        Ok(Trusted { trusted: Arc::clone(trusted), of_authorities })
-    }
-}
-
-impl ServerCertVerifier for Trusted {
-    fn verify_server_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified =
-            self.of_authorities.verify_server_cert(own, others, name, ocsp_response, now);
-        match &verified {
-            // Its time was looked at before this is said.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
-                if other.to_string().contains("CaUsedAsEndEntity")
-                    && self.trusted.iter().any(|trusted| trusted == own) =>
-            {
-                verify_server_name(&ParsedCertificate::try_from(own)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            _ => verified,
+            return Err(DatabaseError::Strange(text.to_owned()));
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.of_authorities.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.of_authorities.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.of_authorities.supported_verify_schemes()
-    }
-}
-
-/// Takes any certificate (`pg_ssl_verify = off`), if the server has the key to it.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+        Tls::Verified(trust) => {
+            silverback_tls::Client { trust: Some(trust.clone()), ..Default::default() }
+        }
+    };
+    let config = client.config();
+    config.map(Some).map_err(|error| DatabaseError::Unreachable(error.to_string()))
 }

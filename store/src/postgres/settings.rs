@@ -1,10 +1,7 @@
 //! How a PostgreSQL server is reached, and how long it may take.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-use rustls::pki_types::CertificateDer;
 
 use super::migrations::Own;
 
@@ -60,8 +57,8 @@ pub enum Tls {
     Off,
     /// Encrypted, whoever the server is.
     Unverified,
-    /// Encrypted, and the server's certificate is for its host, and one of these or of one of them.
-    Verified(Arc<[CertificateDer<'static>]>),
+    /// Encrypted, and the server's certificate is for its host and by somebody trusted.
+    Verified(silverback_tls::Trust),
 }
 
 /// Bounds of a pool of connections.

@@ -3,82 +3,58 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, ring},
-};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use rustls::{ClientConfig, sign::CertifiedKey};
+use rustls_pki_types::ServerName;
+use silverback_tls::Versions;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::stream::{Fault, Reader, Stream, Writer, split};
 
-/// Whom to trust, settled once for each worker.
+/// Whom to trust, settled once for each worker: connections resume one another's sessions.
 pub(super) struct Trust {
-    verified: Arc<ClientConfig>,
-    unverified: Arc<ClientConfig>,
-    roots: Arc<RootCertStore>,
+    verified: Settled,
+    unverified: Settled,
+    terms: silverback_tls::Client,
 }
 
-/// A client's certificate and key, PEM.
-pub(super) struct Client {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
+type Settled = Result<Arc<ClientConfig>, rustls::Error>;
+
+/// A client's certificate and key.
+pub(super) struct Client(Arc<CertifiedKey>);
 
 impl Client {
-    /// Those of a socket's, if it has them.
+    /// Those of a socket's, PEM, if it has them.
     ///
     /// # Errors
     /// If they can't be read.
     pub(super) fn of(chain: Option<String>, key: Option<String>) -> Result<Option<Client>, String> {
         let (Some(chain), Some(key)) = (chain, key) else { return Ok(None) };
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
-        let chain = chain.map_err(|error| format!("bad client certificate: {error}"))?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|error| format!("bad client pkey: {error}"))?;
-        Ok(Some(Client { chain, key }))
+        let pair = silverback_tls::pair(&chain, &key);
+        pair.map(|pair| Some(Client(pair))).map_err(|e| format!("bad client certificate: {e}"))
     }
 }
 
 impl Trust {
-    /// Trusts these, PEM each.
-    pub(super) fn new(trusted: &[String]) -> Trust {
-        let mut roots = RootCertStore::empty();
-        for pem in trusted {
-            let found = CertificateDer::pem_slice_iter(pem.as_bytes()).flatten();
-            roots.add_parsable_certificates(found);
-        }
-        let roots = Arc::new(roots);
-        let verified = Arc::new(config(&roots, true, None).unwrap_or_else(|_| empty()));
-        let unverified = Arc::new(config(&roots, false, None).unwrap_or_else(|_| empty()));
-        Trust { verified, unverified, roots }
+    /// Trusts these, and speaks these versions.
+    pub(super) fn new(trust: &silverback_tls::Trust, versions: Versions) -> Trust {
+        let mut terms = silverback_tls::Client { versions, ..Default::default() };
+        let unverified = terms.config().map(Arc::new);
+        terms.trust = Some(trust.clone());
+        Trust { verified: terms.config().map(Arc::new), unverified, terms }
     }
-}
 
-/// What can't fail: nobody is trusted.
-fn empty() -> ClientConfig {
-    ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
-}
-
-fn config(
-    roots: &Arc<RootCertStore>,
-    verify: bool,
-    client: Option<Client>,
-) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()?;
-    let builder = if verify {
-        builder.with_root_certificates(roots.clone())
-    } else {
-        let nobody = Arc::new(Unverified(provider.signature_verification_algorithms));
-        builder.dangerous().with_custom_certificate_verifier(nobody)
-    };
-    match client {
-        Some(client) => builder.with_client_auth_cert(client.chain, client.key),
-        None => Ok(builder.with_no_client_auth()),
+    fn config(&self, verify: bool, client: Option<Client>) -> Settled {
+        match client {
+            Some(client) => {
+                let trust = self.terms.trust.clone().filter(|_| verify);
+                let shown = Some(client.0);
+                let own = silverback_tls::Client { trust, shown, ..self.terms.clone() };
+                own.config().map(Arc::new)
+            }
+            None if verify => self.verified.clone(),
+            None => self.unverified.clone(),
+        }
     }
 }
 
@@ -94,13 +70,8 @@ pub(super) async fn connect(
     client: Option<Client>,
     limit: Duration,
 ) -> Result<(Reader, Writer), Fault> {
-    let config = match client {
-        Some(client) => config(&trust.roots, verify, Some(client))
-            .map(Arc::new)
-            .map_err(|error| Fault::text(&format!("bad client certificate: {error}")))?,
-        None if verify => trust.verified.clone(),
-        None => trust.unverified.clone(),
-    };
+    let config = trust.config(verify, client);
+    let config = config.map_err(|error| Fault::text(&format!("handshake failed: {error}")))?;
     let bare = name.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).or_else(|_| ServerName::try_from("localhost"));
     let name = name.map_err(|_| Fault::text("bad server name"))?;
@@ -121,46 +92,7 @@ fn refusal(error: &std::io::Error) -> String {
         () if text.contains("NotValidForName") || text.contains("not valid for name") => {
             "certificate host mismatch".to_owned()
         }
-        () if text.contains("Expired") => "10: certificate has expired".to_owned(),
+        () if text.contains("certificate expired") => "10: certificate has expired".to_owned(),
         () => format!("handshake failed: {text}"),
-    }
-}
-
-/// Takes every certificate: `ssl_verify` is off. Signatures are still checked.
-#[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
     }
 }

@@ -2,21 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail};
-use rustls::{
-    ServerConfig,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
-};
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::ServerConfig;
 use silverback_admin::server::Scope;
 use silverback_proxy as proxy;
+use silverback_tls::Pairs;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    conf::{Conf, Listener, TlsVersion},
+    conf::{Conf, Listener},
     node::settings,
     prefix::Prefix,
 };
@@ -72,33 +67,16 @@ fn acceptor(conf: &Conf, prefix: &Prefix, scope: Scope) -> Result<TlsAcceptor> {
         Scope::Status => (&conf.status_certificates, "status-kong"),
     };
     let pairs = settings::certificates(pairs, prefix, use_for)?;
-    let pairs = pairs.iter().map(|(chain, key)| pair(chain, key)).collect::<Result<_>>()?;
-    let mut versions = vec![&rustls::version::TLS13];
-    if conf.tls.versions.contains(&TlsVersion::V1_2) {
-        versions.push(&rustls::version::TLS12);
-    }
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&versions)?
+    let pairs =
+        pairs.iter().map(|(chain, key)| silverback_tls::pair(chain, key)).collect::<Result<_, _>>();
+    let pairs = pairs.map_err(|fault| anyhow!("{use_for}: {fault}"))?;
+    let provider = silverback_tls::provider(conf.tls.ciphers.as_ref());
+    let pairs = Pairs::new(pairs, conf.tls.versions, &provider);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&conf.tls.versions.list())?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Pairs(pairs)));
+        .with_cert_resolver(Arc::new(pairs));
+    config.ignore_client_order = conf.tls.prefer_server_ciphers;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn pair(chain: &str, key: &str) -> Result<Arc<CertifiedKey>> {
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-    Ok(Arc::new(CertifiedKey::from_der(chain, key, &ring::default_provider())?))
-}
-
-/// Certificates of several kinds of keys: a client is shown the first that it can check.
-#[derive(Debug)]
-struct Pairs(Vec<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Pairs {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let fits =
-            |pair: &&Arc<CertifiedKey>| pair.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
-    }
 }
