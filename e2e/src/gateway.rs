@@ -14,6 +14,7 @@ use crate::{process, setup};
 /// What a gateway is to be started with.
 pub struct Builder {
     prefix: PathBuf,
+    directory: PathBuf,
     settings: BTreeMap<String, String>,
     ports: Ports,
 }
@@ -33,6 +34,7 @@ pub struct Ports {
 /// failed, the end of its log is printed.
 pub struct Gateway {
     prefix: PathBuf,
+    directory: PathBuf,
     settings: BTreeMap<String, String>,
     ports: Ports,
     keep_prefix: bool,
@@ -59,7 +61,8 @@ impl Builder {
     pub fn new() -> Builder {
         let ports = Ports { proxy: free_port(), proxy_ssl: free_port(), admin: free_port() };
         let prefix = make_prefix();
-        let builder = Builder { prefix, settings: BTreeMap::new(), ports };
+        let directory = PathBuf::from(".");
+        let builder = Builder { prefix, directory, settings: BTreeMap::new(), ports };
         builder
             .set("proxy_listen", &format!("127.0.0.1:{}, {} ssl", ports.proxy, at(ports.proxy_ssl)))
             .set("admin_listen", &at(ports.admin))
@@ -78,6 +81,12 @@ impl Builder {
     /// Sets a configuration key, as `KONG_NAME` in the environment.
     pub fn set(self, name: &str, value: &str) -> Builder {
         self.environment(&format!("KONG_{}", name.to_uppercase()), value)
+    }
+
+    /// Starts it in that directory rather than the tests'.
+    pub fn directory(mut self, directory: &Path) -> Builder {
+        self.directory = directory.to_owned();
+        self
     }
 
     /// Sets an environment variable as it stands.
@@ -129,8 +138,8 @@ impl Builder {
 
     /// Starts the gateway; what it printed, if it does not start.
     pub fn try_start(self) -> Result<Gateway, String> {
-        let Builder { prefix, settings, ports } = self;
-        let gateway = Gateway { prefix, settings, ports, keep_prefix: false };
+        let Builder { prefix, directory, settings, ports } = self;
+        let gateway = Gateway { prefix, directory, settings, ports, keep_prefix: false };
         let output = gateway.command("start");
         if !output.status.success() {
             return Err(said(&output) + &gateway.log_tail());
@@ -234,6 +243,7 @@ impl Gateway {
         let status = Command::new(setup::gateway())
             .args([name, "-p"])
             .arg(&self.prefix)
+            .current_dir(&self.directory)
             .env_clear()
             .envs(std::env::vars_os().filter(|(key, _)| !key.to_string_lossy().starts_with("KONG")))
             .envs(&self.settings)

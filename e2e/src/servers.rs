@@ -68,6 +68,12 @@ pub fn python_embedded(builder: Builder) -> Builder {
     builder.plugin_server("py-embedded", &format!("{prefix}/py-embedded.sock"), &start, &query)
 }
 
+/// Lets Lua plugins be found among the tests' own.
+pub fn lua(builder: Builder) -> Builder {
+    let path = setup::root().join("e2e/plugins/lua/?.lua");
+    builder.set("lua_package_path", &format!("{};;", path.display()))
+}
+
 /// Enables plugins beside the bundled ones.
 pub fn enable(builder: Builder, plugins: &[&str]) -> Builder {
     builder.set("plugins", &format!("bundled,{}", plugins.join(",")))

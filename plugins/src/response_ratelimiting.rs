@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::future::{LocalBoxFuture, try_join_all};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use silverback_macros::Config;

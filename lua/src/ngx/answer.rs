@@ -36,6 +36,7 @@ pub(super) fn register(state: &State, ngx: &Table, native: &Table) -> mlua::Resu
     native.set("answer_headers", bind::fast(state, get_headers)?)?;
     native.set("status", bind::fast(state, |_| status())?)?;
     native.set("set_status", bind::fast(state, set_status)?)?;
+    native.set("set_proxied", bind::fast(state, set_proxied)?)?;
     native.set("headers_sent", bind::fast(state, |_| headers_sent())?)?;
     native.set("arg", bind::fast(state, arg)?)?;
     native.set("set_arg", bind::fast(state, set_arg)?)?;
@@ -119,6 +120,15 @@ fn set_status(args: &Args<'_>) -> Outcome {
         if answered {
             exchange.response.status = status;
         }
+        Outcome::Nothing
+    }))
+}
+
+/// (yes): whether the answer is signed as an upstream's (kong/runloop/handler.lua, `KONG_PROXIED`).
+fn set_proxied(args: &Args<'_>) -> Outcome {
+    let proxied = args.truthy(1);
+    raised(context::with(REQUEST, |exchange| {
+        exchange.response.from_cache = proxied;
         Outcome::Nothing
     }))
 }

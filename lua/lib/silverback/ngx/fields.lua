@@ -44,7 +44,24 @@ local FROM_KONG = {
   end,
 }
 
+-- What plugins leave there for Kong itself: who was authenticated, in the way before there was
+-- kong.client.authenticate, and that an answer is signed as an upstream's (proxy-cache).
+local FOR_KONG = {
+  authenticated_consumer = function(consumer)
+    kong.client.authenticate(consumer, kong.client.get_credential())
+  end,
+  authenticated_credential = function(credential)
+    kong.client.authenticate(kong.client.get_consumer(), credential)
+  end,
+  KONG_PROXIED = native.set_proxied,
+}
+
 local CONTEXT = {
+  __newindex = function(ctx, name, value)
+    local take = FOR_KONG[name]
+    if take then pcall(take, value) end
+    rawset(ctx, name, value)
+  end,
   __index = function(_, name)
     local get = FROM_KONG[name]
     if not get then return nil end

@@ -33,9 +33,9 @@ fn encodings_of_mail() {
     );
     of(
         "local snk, list = ltn12.sink.table() ltn12.pump.all(ltn12.source.cat( \
-         ltn12.source.string('a'), ltn12.source.table({'b', 'c'})), \
-         ltn12.sink.chain(mime.decode('base64'), snk)) return #list",
-        "0",
+         ltn12.source.string('aG'), ltn12.source.table({'k', '='})), \
+         ltn12.sink.chain(mime.decode('base64'), snk)) return table.concat(list)",
+        "hi",
     );
 }
 

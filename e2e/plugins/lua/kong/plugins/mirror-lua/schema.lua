@@ -1,0 +1,4 @@
+return {
+  name = "mirror-lua",
+  fields = { { config = { type = "record", fields = { { message = { type = "string" } } } } } },
+}

@@ -1,0 +1,6 @@
+return {
+  name = "rocked",
+  fields = {
+    { config = { type = "record", fields = { { a = { type = "number", required = true } } } } },
+  },
+}
