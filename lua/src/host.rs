@@ -18,7 +18,7 @@ use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
     Configuration, Exchange, Flow, Handler, Keeps, LogLevel, Origin, Phase, PhaseSet, Phases,
-    Plugin, View, Wait, WorkerHook, log,
+    Plugin, Record, View, Wait, WorkerHook, log,
 };
 use silverback_store::Store;
 use thiserror::Error;
@@ -367,14 +367,22 @@ pub(crate) struct Instance {
     pub(crate) id: u64,
     /// The plugin.
     pub(crate) known: Arc<Known>,
-    /// The `plugins` entity.
-    pub(crate) entity: silverback_pdk::Record,
+    /// The `plugins` entity, with secrets in the place of references.
+    pub(crate) entity: Record,
+    /// The entity with the references, if there are any.
+    pub(crate) stored: Option<Record>,
 }
 
 fn configure(known: &Arc<Known>, configuration: &Configuration<'_>, phases: PhaseSet) -> Phases {
     let id = LAST_INSTANCE.fetch_add(1, Ordering::Relaxed);
-    let entity = configuration.entity.clone();
-    let instance = Arc::new(Instance { id, known: known.clone(), entity });
+    let Configuration { entity, stored } = *configuration;
+    let refers = !std::ptr::eq(entity, stored);
+    let instance = Arc::new(Instance {
+        id,
+        known: known.clone(),
+        entity: entity.clone(),
+        stored: refers.then(|| stored.clone()),
+    });
     known.shared.note(&instance);
     let handler = |phase| {
         let instance = instance.clone();

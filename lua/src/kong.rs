@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt;
 use mlua::{Function, Table};
 use silverback_pdk::{
-    Exchange, Flow, Found, LogLevel, Record, Value,
+    Exchange, Flow, Found, LogLevel, Record, SecretRef, Value,
     kong::{self, Call, Stop},
 };
 
@@ -141,6 +141,8 @@ fn native(state: &Rc<State>) -> mlua::Result<Table> {
     native.set("log", bind::fast(state, write)?)?;
     native.set("find", bind::fast_waits(state, find)?)?;
     native.set("children", bind::fast_waits(state, children)?)?;
+    native.set("renew_secret", bind::fast(state, renew_secret)?)?;
+    native.set("flush_secrets", bind::fast(state, |_| flush_secrets())?)?;
     native.set("workspace", bind::fast(state, |_| Outcome::One(workspace()))?)?;
     Ok(native)
 }
@@ -158,6 +160,25 @@ fn running_name() -> Out {
         entity.get("name")?.as_str().map(str::to_owned)
     });
     name.flatten().map_or(Out::Nil, Out::from)
+}
+
+/// The secret that a reference names, read again.
+fn renew_secret(args: &Args<'_>) -> Outcome {
+    let reference = args.text(1).unwrap_or_default();
+    let renewed = SecretRef::parse(reference).and_then(|reference| {
+        let renewed = current::with(|exchange| exchange.view.renewed_secret(&reference));
+        renewed.unwrap_or_else(|| Err("no configuration at hand".to_owned()))
+    });
+    match renewed {
+        Ok(secret) => Outcome::One(secret.into()),
+        Err(fault) => Outcome::nil(fault),
+    }
+}
+
+/// Has all secrets read again, soon.
+fn flush_secrets() -> Outcome {
+    current::with(|exchange| exchange.view.flush_secrets());
+    Outcome::One(Out::Nil)
 }
 
 /// The id of the workspace, or nil.

@@ -1,6 +1,8 @@
 //! What a state knows of plugins: their handlers, the functions of their schemas, and their
 //! configurations as Lua tables, each made once.
 
+mod references;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
@@ -11,8 +13,8 @@ use std::{
 
 use mlua::{FromLua, Function, Lua, Table, Value};
 use serde_json::Value as Json;
-use silverback_model::schema::{Field, Flag, Kind, Schema};
-use silverback_pdk::{LogLevel, Phase, Record, SecretRef, View};
+use silverback_model::schema::Field;
+use silverback_pdk::{Phase, View};
 
 use crate::{convert, host::Instance, modules, schema::Source, state::State};
 
@@ -196,46 +198,17 @@ fn phase_function(handler: &Table, base: Option<&Table>, phase: Phase) -> Option
     (Some(&function) != inherited.as_ref()).then_some(function)
 }
 
-/// Puts secrets in the place of references to vaults, in fields that may be references. What
-/// can't be found is an empty text, as in Kong.
-fn resolve(config: &mut Record, schema: &Schema, view: &dyn View) {
-    for (name, field) in &schema.fields {
-        if let Some(value) = config.get_mut(name) {
-            resolve_field(value, field, view);
-        }
-    }
-}
-
-fn resolve_field(value: &mut Json, field: &Field, view: &dyn View) {
-    match (&field.kind, value) {
-        (Kind::Record(schema), Json::Object(record)) => resolve(record, schema, view),
-        (Kind::Array(elements) | Kind::Set(elements), Json::Array(items)) => {
-            items.iter_mut().for_each(|item| resolve_field(item, elements, view));
-        }
-        (Kind::Map { values, .. }, Json::Object(map)) => {
-            map.values_mut().for_each(|item| resolve_field(item, values, view));
-        }
-        (_, Json::String(text)) if field.is(Flag::Referenceable) => {
-            let Ok(reference) = SecretRef::parse(text) else { return };
-            *text = view.secret(&reference).unwrap_or_else(|error| {
-                let line = format!("unable to resolve reference {text}: {error}");
-                silverback_pdk::log(LogLevel::Warn, "", &line);
-                String::new()
-            });
-        }
-        _ => {}
-    }
-}
-
 /// A configuration as handlers get it (kong/runloop/plugins_iterator.lua, `get_plugin_config`).
 fn make_conf(lua: &Lua, instance: &Instance, view: &dyn View) -> mlua::Result<Value> {
-    let Instance { entity, known, .. } = instance;
-    let mut config = entity.get("config").and_then(Json::as_object).cloned().unwrap_or_default();
-    if let Some(schema) = known.schema.fields.get("config").and_then(Field::as_record) {
-        resolve(&mut config, schema, view);
-    }
+    let Instance { entity, stored, known, .. } = instance;
+    let config = entity.get("config").and_then(Json::as_object).cloned().unwrap_or_default();
     let conf = convert::to_lua(lua, &Json::Object(config))?;
     let Value::Table(table) = &conf else { return Ok(conf) };
+    let schema = known.schema.fields.get("config").and_then(Field::as_record);
+    let stored = stored.as_ref().and_then(|stored| stored.get("config")?.as_object());
+    if let (Some(stored), Some(schema)) = (stored, schema) {
+        references::add(lua, table, stored, schema)?;
+    }
     let text = |name: &str| entity.get(name).and_then(Json::as_str).map(str::to_owned);
     let foreign = |name: &str| {
         let id = entity.get(name).and_then(|other| other.get("id")).and_then(Json::as_str);

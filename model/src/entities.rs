@@ -65,7 +65,7 @@ pub use upstream::{
 };
 pub(crate) use values::null_default;
 pub use values::{Foreign, Protocol, Set};
-pub use vault::{EnvVault, Vault};
+pub use vault::{EnvVault, FileVault, Vault};
 pub use workspace::Workspace;
 
 /// The schema of every kind of entity, each after those that it refers to. That of plugins has no

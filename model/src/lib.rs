@@ -4,8 +4,10 @@
 extern crate self as silverback_model;
 
 mod record;
+mod reference;
 
 pub use record::{Entity, Record, WORKSPACE, shown};
+pub use reference::{SecretRef, is_reference};
 
 pub mod counters;
 pub mod declarative;

@@ -14,6 +14,7 @@ mod json;
 mod merge;
 mod pattern;
 mod plugin;
+pub mod references;
 mod rule;
 pub(crate) mod text;
 pub mod typedefs;
@@ -464,9 +465,4 @@ pub(crate) fn is_nonempty(value: Option<&Value>) -> bool {
         Some(Value::Object(fields)) => !fields.is_empty(),
         Some(_) => true,
     }
-}
-
-/// Whether a text is a reference to a vault: `{vault://…}`.
-pub fn is_reference(text: &str) -> bool {
-    text.starts_with("{vault://") && text.ends_with('}')
 }

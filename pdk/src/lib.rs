@@ -17,8 +17,8 @@ pub mod kong;
 
 pub use exchange::{
     Answer, Body, BodyError, Captures, Chunk, Client, Counted, Exchange, Found, Handshake, Matched,
-    Node, Request, RequestId, Response, Scheme, SecretRef, SerializeMode, Session, Source,
-    Statistics, Target, Timeouts, Timing, Tls, Try, Upstream, View,
+    Node, Request, RequestId, Response, Scheme, SerializeMode, Session, Source, Statistics, Target,
+    Timeouts, Timing, Tls, Try, Upstream, View,
 };
 pub use expression::{CompileExpression, Expression, compile_expression, set_expressions};
 pub use logging::{
@@ -30,5 +30,5 @@ pub use plugin::{
     Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,
 };
 pub use registry::{Registry, RegistryError};
-pub use silverback_model::Record;
+pub use silverback_model::{Record, SecretRef};
 pub use value::Value;

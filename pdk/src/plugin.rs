@@ -40,11 +40,19 @@ pub struct Keeps {
 /// One instance of a plugin: a `plugins` entity, validated.
 #[derive(Debug, Clone, Copy)]
 pub struct Configuration<'a> {
-    /// The whole entity: `id`, `config`, and the foreign keys `route`, `service`, `consumer`.
+    /// The whole entity: `id`, `config`, and the foreign keys `route`, `service`, `consumer`, with
+    /// secrets in the place of references to vaults.
     pub entity: &'a Record,
+    /// The entity as it is kept, with the references.
+    pub stored: &'a Record,
 }
 
-impl Configuration<'_> {
+impl<'a> Configuration<'a> {
+    /// An entity without references.
+    pub fn of(entity: &'a Record) -> Configuration<'a> {
+        Configuration { entity, stored: entity }
+    }
+
     /// The `config` record; empty if the entity has none.
     pub fn config(&self) -> serde_json::Value {
         self.entity.get("config").cloned().unwrap_or_default()

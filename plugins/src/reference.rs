@@ -106,7 +106,7 @@ fn check(name: &str, example: &str, kinds: &Arc<Kinds>) {
     for (kind, collection) in entities.iter().filter(|(kind, _)| kind.schema.name == "plugins") {
         for entity in collection.iter() {
             let plugin = bundled().into_iter().find(|p| entity["name"] == p.name).unwrap();
-            let configured = (plugin.configure)(&Configuration { entity });
+            let configured = (plugin.configure)(&Configuration::of(entity));
             assert!(configured.is_ok(), "{}: {:?}", kind.schema.name, configured.err());
             seen |= plugin.name == name;
         }

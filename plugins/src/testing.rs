@@ -80,7 +80,7 @@ impl Case {
             ("config".to_owned(), self.config),
         ]);
         let entity = plugin.schema.defaults(entity).unwrap();
-        let phases = (plugin.configure)(&Configuration { entity: &entity }).unwrap();
+        let phases = (plugin.configure)(&Configuration::of(&entity)).unwrap();
         (phases, self.exchange)
     }
 }

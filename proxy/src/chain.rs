@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     pub(crate) plugin: String,
     /// The entity.
     pub(crate) record: Arc<Record>,
+    /// The same with secrets, where it refers to some.
+    pub(crate) resolved: Option<Arc<Record>>,
     /// What it is limited to.
     pub(crate) scope: Scope,
     /// Whether its protocols have it run for requests.

@@ -5,6 +5,7 @@ mod instances;
 mod layers;
 mod parts;
 mod patch;
+mod secrets;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -17,11 +18,14 @@ use silverback_router::{BuildErrors, RouteInput, Router};
 use thiserror::Error;
 use uuid::Uuid;
 
-use self::layers::Layers;
 pub use self::{
     directory::{Directory, NoDirectory},
     parts::Parts,
     patch::PATCHED,
+};
+use self::{
+    layers::Layers,
+    secrets::{Resolver, Secrets},
 };
 use crate::{
     Config,
@@ -43,6 +47,7 @@ pub struct Snapshot {
     pub(crate) chains: Arc<Chains>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) client_configs: Arc<ClientConfigs>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) directory: Arc<dyn Directory>,
 }
 
@@ -90,12 +95,15 @@ impl Snapshot {
     /// Of the rest, routes never match, and a plugin that can't be configured refuses what it
     /// would have run for.
     pub fn compile_without_wrong(
-        parts: Parts,
+        mut parts: Parts,
         registry: &Registry,
         config: &Config,
         previous: Option<&Snapshot>,
     ) -> (Snapshot, Vec<CompileError>) {
         let mut errors = Vec::new();
+        let directory = Arc::clone(&parts.directory);
+        let mut resolver = Resolver::new(&*directory, previous.map(|p| &*p.secrets));
+        resolver.certificates(&mut parts.certificates);
         let registrar = previous.map(|p| p.registrar.clone()).unwrap_or_default();
         let upstreams = compile_upstreams(&parts, previous, &registrar);
         let upstream_names: HashMap<_, _> =
@@ -119,7 +127,8 @@ impl Snapshot {
         let probes: Vec<_> =
             upstreams.iter().map(|balancer| maker.probe(&balancer.entity, &mut errors)).collect();
         let client_configs = maker.finish();
-        let instances = instances::compile(&parts.plugins, registry, previous, &mut errors);
+        let instances =
+            instances::compile(&parts.plugins, registry, previous, &mut resolver, &mut errors);
         let mut chains = Chains::of(registry, &instances);
         let services = Layers::new(services, |service| service.entity.id);
         let routes: Vec<_> = parts
@@ -149,6 +158,7 @@ impl Snapshot {
             chains: Arc::new(chains),
             certificates: Arc::new(certificates),
             client_configs: Arc::new(client_configs),
+            secrets: Arc::new(resolver.finish()),
             directory: parts.directory,
         };
         (snapshot, errors)
@@ -167,6 +177,7 @@ impl Snapshot {
             chains: Arc::default(),
             certificates: Arc::default(),
             client_configs: Arc::default(),
+            secrets: Arc::default(),
             directory: Arc::new(NoDirectory),
         }
     }

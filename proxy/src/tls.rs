@@ -7,6 +7,6 @@ mod sessions;
 
 pub(crate) use self::{
     accept::{empty_request, handshake},
-    certificates::{Certificates, Terms},
+    certificates::{Certificates, Terms, read_entity},
     clients::{ClientConfigs, Maker, ServiceTls},
 };

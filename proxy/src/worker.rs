@@ -200,6 +200,14 @@ impl View for Live {
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
         self.snapshot.directory.secret(reference)
     }
+
+    fn renewed_secret(&self, reference: &SecretRef) -> Result<String, String> {
+        self.snapshot.directory.renewed_secret(reference)
+    }
+
+    fn flush_secrets(&self) {
+        self.snapshot.directory.flush_secrets();
+    }
 }
 
 /// Runs worker `number` on this thread until it is told to stop.

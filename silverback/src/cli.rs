@@ -13,6 +13,7 @@ mod restart;
 mod serve;
 mod start;
 mod stop;
+mod vault;
 mod version;
 
 use std::{collections::HashMap, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
@@ -64,6 +65,7 @@ const COMMANDS: &[Command] = &[
     config::COMMAND,
     migrations::COMMAND,
     plugins::COMMAND,
+    vault::COMMAND,
     version::COMMAND,
     docker_start::COMMAND,
     serve::COMMAND,
@@ -117,9 +119,12 @@ impl Args {
     }
 
     fn load_conf_quietly(&self) -> Result<Loaded> {
+        Ok(Conf::load(&self.load_args())?)
+    }
+
+    fn load_args(&self) -> LoadArgs {
         let (conf, prefix) = (self.get("conf"), self.get("prefix"));
-        let args = LoadArgs::from_process(conf.map(PathBuf::from), prefix.map(PathBuf::from));
-        Ok(Conf::load(&args)?)
+        LoadArgs::from_process(conf.map(PathBuf::from), prefix.map(PathBuf::from))
     }
 
     /// The configuration of the node in the prefix, as it was started; where there was none yet,
@@ -134,7 +139,8 @@ impl Args {
 
     /// The prefix of a node that should be running.
     fn running_prefix(&self) -> Result<crate::prefix::Prefix> {
-        let conf = self.load_conf_quietly()?.conf;
+        let args = LoadArgs { without_secrets: true, ..self.load_args() };
+        let conf = Conf::load(&args)?.conf;
         if !conf.prefix.exists() {
             bail!("no such prefix: {}", conf.prefix.display());
         }

@@ -13,7 +13,7 @@ pub(crate) mod keys;
 pub(crate) mod listen;
 pub(crate) mod load;
 pub(crate) mod pluginserver;
-mod reference;
+mod secrets;
 pub(crate) mod settings;
 mod template;
 pub(crate) mod tls;
@@ -28,7 +28,7 @@ use silverback_tls::Versions;
 
 pub(crate) use env_file::ENV_FILE;
 pub(crate) use listen::{Listener, SoKeepalive};
-pub(crate) use load::LoadArgs;
+pub(crate) use load::{LoadArgs, environment};
 pub(crate) use pluginserver::PluginServer;
 pub(crate) use settings::{ConfErrors, Settings};
 pub(crate) use template::commented_file;
@@ -164,9 +164,9 @@ impl Conf {
         Self::load_as(args, load::Mode::Written)
     }
 
-    /// The configuration of the node that runs in `prefix`, from its `.kong_env`. The environment
-    /// does not count, so vault references stay unresolved. All was valid when the node started; a
-    /// file it names may be gone since, which must not keep anybody from stopping the node.
+    /// The configuration of the node that runs in `prefix`, from its `.kong_env`. `KONG_*` do not
+    /// count. All was valid when the node started; a secret or a file it names may be gone since,
+    /// which must not keep anybody from stopping the node.
     ///
     /// # Errors
     /// That the file cannot be read.
@@ -174,6 +174,7 @@ impl Conf {
         let args = LoadArgs {
             conf: Some(prefix.join(ENV_FILE)),
             prefix: Some(prefix.to_owned()),
+            variables: environment(),
             ..LoadArgs::default()
         };
         Self::load_as(&args, load::Mode::EnvFile).map(|loaded| loaded.conf)

@@ -11,6 +11,7 @@ pub(crate) mod entities;
 mod last_good;
 pub(crate) mod plugins;
 mod settings;
+pub(crate) mod vaults;
 
 use std::{
     rc::Rc,
@@ -29,7 +30,7 @@ use tokio::{
 pub(crate) use self::console::Console;
 use self::{api::Api, entities::Configuration, plugins::Plugins};
 use crate::{
-    conf::{Conf, ENV_FILE, LoadArgs},
+    conf::{Conf, ENV_FILE, LoadArgs, environment},
     logs,
     prefix::Prefix,
 };
@@ -81,6 +82,8 @@ struct Node {
     configuration: Rc<Configuration>,
     /// Compiles changes of the database.
     follower: Option<JoinHandle<()>>,
+    /// Reads secrets again.
+    rotation: JoinHandle<()>,
     proxy: proxy::Handle,
     api: Api,
 }
@@ -109,7 +112,8 @@ impl Node {
         .context("can't start the proxy")?;
         let api = Api::start(&conf, prefix, &plugins, &configuration, &proxy).await?;
         let follower = configuration.follow();
-        Ok(Node { conf, files, plugins, configuration, follower, proxy, api })
+        let rotation = configuration.rotate_secrets();
+        Ok(Node { conf, files, plugins, configuration, follower, rotation, proxy, api })
     }
 
     /// Waits for signals: TERM and INT stop, QUIT lets requests finish, HUP reloads, USR1 opens
@@ -140,6 +144,7 @@ impl Node {
         if let Some(follower) = &self.follower {
             follower.abort();
         }
+        self.rotation.abort();
         // Waiting for workers blocks, and plugin servers need this thread until they are done.
         let proxy = self.proxy;
         let end = move || if gracefully { proxy.drain() } else { proxy.stop() };
@@ -192,6 +197,7 @@ fn reread(prefix: &Prefix) -> Result<Conf> {
     let args = LoadArgs {
         conf: Some(file),
         prefix: Some(prefix.path().to_owned()),
+        variables: environment(),
         ..LoadArgs::default()
     };
     Ok(Conf::load(&args)?.conf)

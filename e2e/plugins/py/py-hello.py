@@ -1,7 +1,7 @@
 """Greets: sets a header of the answer and of the upstream's request, and appends its name to the order in
 which the plugins of one request have run."""
 
-Schema = ({"message": {"type": "string"}},)
+Schema = ({"message": {"type": "string", "referenceable": True}},)
 version = "1.0.0"
 priority = 10
 

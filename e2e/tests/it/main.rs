@@ -23,4 +23,5 @@ mod state;
 mod tidy;
 mod tls;
 mod uses;
+mod vaults;
 mod wire;

@@ -118,7 +118,7 @@ impl Rig {
         let id = uuid();
         let entity = json!({"id": id, "name": plugin.name, "config": config});
         let Json::Object(entity) = entity else { unreachable!() };
-        (plugin.configure)(&Configuration { entity: &entity }).unwrap()
+        (plugin.configure)(&Configuration::of(&entity)).unwrap()
     }
 
     pub(crate) fn status(&self) -> ServerStatus {

@@ -50,39 +50,87 @@ function kong.tracing.create_span() return no_span end
 kong.tracing = setmetatable(kong.tracing, { __call = function() return kong.tracing end })
 function kong.tracing.new() return kong.tracing end
 
--- kong.vault: what goes beyond reading a secret.
+-- kong.vault (kong/pdk/vault.lua): what goes beyond reading a secret.
 kong.vault = kong.vault or {}
 local get, is_reference = kong.vault.get, kong.vault.is_reference
 
--- The table with secrets in the place of references; `$refs` keeps them.
-function kong.vault.update(conf)
-  if type(conf) ~= "table" then
-    return conf
+-- Calls back with each reference that a table keeps in `$refs`, and with the place of its secret.
+local function each_reference(options, callback)
+  if type(options) ~= "table" then
+    return
   end
-  for name, reference in pairs(conf["$refs"] or {}) do
-    if type(reference) == "string" then
-      conf[name] = get(reference) or ""
+  for name, value in pairs(options) do
+    if name ~= "$refs" then
+      each_reference(value, callback)
     end
   end
-  return conf
+  local references = options["$refs"]
+  if type(references) ~= "table" then
+    return
+  end
+  for name, reference in pairs(references) do
+    if type(reference) == "string" then
+      callback(reference, options, name)
+    elseif type(reference) == "table" and type(options[name]) == "table" then
+      for key, inner in pairs(reference) do
+        callback(inner, options[name], key)
+      end
+    end
+  end
 end
 
--- Calls back with the options, once more after a failure with fresh secrets.
+-- The options with their secrets as they are now.
+function kong.vault.update(options)
+  each_reference(options, function(reference, record, field)
+    local secret, err = get(reference)
+    if err then
+      kong.log.warn("error updating secret reference ", reference, ": ", err)
+    end
+    record[field] = secret or ""
+  end)
+  return options
+end
+
+-- Calls back with the options, and once more after a failure, with secrets that were read again.
 function kong.vault.try(callback, options)
-  local a, b = callback(options)
-  if a then
-    return a, b
-  end
-  if options then
-    kong.vault.update(options)
+  local references, seen = {}, {}
+  each_reference(options, function(reference)
+    if not seen[reference] then
+      seen[reference] = true
+      references[#references + 1] = reference
+    end
+  end)
+  if #references == 0 then
     return callback(options)
   end
-  return a, b
+  local result = callback(kong.vault.update(options))
+  if result then
+    return result
+  end
+  for _, reference in ipairs(references) do
+    native.renew_secret(reference)
+  end
+  return callback(kong.vault.update(options))
 end
-function kong.vault.flush() end
-function kong.vault.warmup() end
+
+-- Reads every secret that a table names, so that it is known when it is needed.
+function kong.vault.warmup(input)
+  for name, value in pairs(input) do
+    for _, part in ipairs({ name, value }) do
+      if type(part) == "table" then
+        kong.vault.warmup(part)
+      elseif is_reference(part) then
+        get(part)
+      end
+    end
+  end
+end
+
+function kong.vault.flush()
+  native.flush_secrets()
+end
+
 function kong.vault.init_worker() end
-kong.vault.is_reference = is_reference
 
 -- kong.configuration: settings are read, never written; secrets are hidden by `remove_sensitive`.
 local configuration = kong.configuration

@@ -6,8 +6,9 @@ use silverback_macros::{Config, Entity};
 use uuid::Uuid;
 
 use crate::entities::{Foreign, KeySet, Set, null_default};
+use crate::is_reference;
+use crate::schema::Schema;
 use crate::schema::values::{matching_keys, private_key, public_key};
-use crate::schema::{Schema, is_reference};
 
 /// A key by itself, as JWK or PEM.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Entity)]

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::rule::same;
 use super::text::quoted;
 use super::validate::{Overlaid, Words};
-use super::{Field, Flag, Kind, Schema, get_path, is_nonempty, is_reference};
-use crate::Record;
+use super::{Field, Flag, Kind, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
+use crate::{Record, is_reference};
 
 /// A check of several fields; names with dots go into records.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use super::check::Scope;
 use super::defaults::Context;
 use super::text::quoted;
-use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty, is_reference};
-use crate::Record;
+use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
+use crate::{Record, is_reference};
 
 const REQUIRED: &str = "required field missing";
 

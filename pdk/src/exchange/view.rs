@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
 use silverback_model::{
-    Entity, Record,
+    Entity, Record, SecretRef,
     counters::{Count, Tally},
     entities::{Route, Service},
 };
@@ -61,21 +61,17 @@ pub trait View {
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
         Err(format!("could not find vault ({})", reference.name))
     }
-}
 
-/// A vault reference taken apart: `{vault://NAME/RESOURCE/KEY?CONFIG#VERSION}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SecretRef {
-    /// The vault's prefix, or the name of a kind of vault: "env".
-    pub name: String,
-    /// What is asked for.
-    pub resource: String,
-    /// The member, where the secret is an object.
-    pub key: Option<String>,
-    /// What overrides the vault's configuration.
-    pub config: Vec<(String, String)>,
-    /// Which version, where the vault has versions.
-    pub version: Option<u64>,
+    /// The same, read again whatever is remembered.
+    ///
+    /// # Errors
+    /// As [`View::secret`].
+    fn renewed_secret(&self, reference: &SecretRef) -> Result<String, String> {
+        self.secret(reference)
+    }
+
+    /// Has all secrets read again, soon.
+    fn flush_secrets(&self) {}
 }
 
 /// What `kong.nginx.get_statistics` counts, since the start of this node.

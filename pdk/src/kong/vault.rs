@@ -5,7 +5,6 @@ use super::{
     Shape::{Bool, Map, Text},
     Stop, arg, args,
     phases::ANY,
-    uri,
 };
 use crate::{Exchange, SecretRef, Value};
 
@@ -24,60 +23,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         .doc("The secret that a reference names; nil if there is none."),
 ];
 
-impl SecretRef {
-    /// Takes a reference apart.
-    ///
-    /// # Errors
-    /// Kong's text for what is no reference or lacks a part.
-    pub fn parse(reference: &str) -> Result<SecretRef, String> {
-        let inner = reference.strip_prefix("{vault://").and_then(|rest| rest.strip_suffix('}'));
-        let inner = inner.ok_or_else(|| format!("not a reference [{reference}]"))?;
-        let (inner, version) = match inner.split_once('#') {
-            Some((inner, version)) => {
-                let version = version
-                    .parse()
-                    .map_err(|_| format!("reference url has invalid version [{reference}]"))?;
-                (inner, Some(version))
-            }
-            None => (inner, None),
-        };
-        let (inner, query) = inner.split_once('?').unwrap_or((inner, ""));
-        let (name, path) = inner
-            .split_once('/')
-            .ok_or_else(|| format!("reference url is missing path [{reference}]"))?;
-        if name.is_empty() {
-            return Err(format!("reference url is missing host [{reference}]"));
-        }
-        if path.is_empty() {
-            return Err(format!("reference url has empty path [{reference}]"));
-        }
-        let (resource, key) = match path.trim_start_matches('/').rsplit_once('/') {
-            Some((resource, "")) => (resource, None),
-            Some((resource, key)) => (resource, Some(unescape(key))),
-            None => (path.trim_start_matches('/'), None),
-        };
-        if resource.is_empty() {
-            return Err(format!("reference url has invalid path [{reference}]"));
-        }
-        let config = query.split('&').filter(|pair| !pair.is_empty());
-        let config = config.map(|pair| pair.split_once('=').unwrap_or((pair, "true")));
-        Ok(SecretRef {
-            name: name.to_owned(),
-            resource: unescape(resource),
-            key,
-            config: config.map(|(name, value)| (unescape(name), unescape(value))).collect(),
-            version,
-        })
-    }
-}
-
-fn unescape(text: &str) -> String {
-    String::from_utf8_lossy(&uri::unescape_component(text.as_bytes())).into_owned()
-}
-
 fn is_reference(_: &mut Exchange, args: &[Value]) -> Outcome {
-    let text = args::get(args, 0).as_bytes();
-    Ok(text.is_some_and(|text| text.starts_with(b"{vault://") && text.ends_with(b"}")).into())
+    let text = args::get(args, 0).as_bytes().map(|text| String::from_utf8_lossy(text));
+    Ok(text.is_some_and(|text| silverback_model::is_reference(&text)).into())
 }
 
 /// The reference among the arguments; what is no text is no reference.

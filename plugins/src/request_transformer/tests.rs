@@ -84,7 +84,7 @@ fn what_is_no_lua_is_refused_and_what_is_more_waits_for_it() {
     let config = json!({"add": {"headers": ["x:$(1 + 1)"]}});
     let entity = silverback_pdk::Record::from_iter([("config".to_owned(), config)]);
     let entity = plugin().schema.defaults(entity).unwrap();
-    let fault = (plugin().configure)(&silverback_pdk::Configuration { entity: &entity }).err();
+    let fault = (plugin().configure)(&silverback_pdk::Configuration::of(&entity)).err();
     let text = fault.unwrap().0;
     assert_eq!(text, "$(1 + 1): expressions of Lua are not available yet");
 }

@@ -37,6 +37,17 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// Kong's text.
     fn secret(&self, reference: &SecretRef) -> Result<String, String>;
+
+    /// The same, read again whatever is remembered.
+    ///
+    /// # Errors
+    /// As [`Directory::secret`].
+    fn renewed_secret(&self, reference: &SecretRef) -> Result<String, String> {
+        self.secret(reference)
+    }
+
+    /// Has all secrets read again, soon.
+    fn flush_secrets(&self) {}
 }
 
 /// A directory of nothing.

@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use silverback_model::{Entity, Record, entities::PluginEntity};
-use silverback_pdk::{Configuration, Flow, Handler, Phases, Registry};
+use silverback_pdk::{Configuration, Flow, Handler, Phase, Phases, Plugin, Registry};
 
-use super::{CompileError, Snapshot};
+use super::{CompileError, Snapshot, secrets::Resolver};
 use crate::chain::{Instance, Scope};
 
 /// Configures every enabled plugin entity.
@@ -13,26 +13,20 @@ pub(super) fn compile(
     plugins: &[Arc<Entity<PluginEntity>>],
     registry: &Registry,
     previous: Option<&Snapshot>,
+    resolver: &mut Resolver<'_>,
     errors: &mut Vec<CompileError>,
 ) -> Vec<Instance> {
     let before: HashMap<_, _> =
         previous.iter().flat_map(|p| p.instances.iter()).map(|i| (i.id, i)).collect();
     let mut instances = Vec::new();
     for entity in plugins.iter().filter(|plugin| plugin.enabled) {
-        let known = before.get(&entity.id).filter(|old| is_same(&old.record, entity.record()));
-        let phases = match known {
-            Some(old) => Ok(old.phases.clone()),
-            None => configure(entity, registry).map(Arc::new),
-        };
-        let phases = phases.unwrap_or_else(|error| {
-            let text = error.to_string();
-            errors.push(error);
-            Arc::new(refusing(&text))
-        });
+        let old = before.get(&entity.id).copied();
+        let (phases, resolved) = configured(entity, old, registry, resolver, errors);
         instances.push(Instance {
             id: entity.id,
             plugin: entity.name.clone(),
             record: entity.record().clone(),
+            resolved,
             scope: Scope {
                 route: entity.route.map(|r| r.id),
                 service: entity.service.map(|s| s.id),
@@ -47,12 +41,61 @@ pub(super) fn compile(
     instances
 }
 
-fn configure(entity: &Entity<PluginEntity>, registry: &Registry) -> Result<Phases, CompileError> {
+/// The handlers of an entity, those of before if it has not changed, and its secrets neither.
+fn configured(
+    entity: &Entity<PluginEntity>,
+    old: Option<&Instance>,
+    registry: &Registry,
+    resolver: &mut Resolver<'_>,
+    errors: &mut Vec<CompileError>,
+) -> (Arc<Phases>, Option<Arc<Record>>) {
+    let record = entity.record();
+    let same = old.filter(|old| is_same(&old.record, record));
+    if let Some(old) = same.filter(|old| old.resolved.is_none()) {
+        return (old.phases.clone(), None);
+    }
     let (id, name) = (entity.id, &entity.name);
-    let plugin =
-        registry.get(name).ok_or_else(|| CompileError::UnknownPlugin { id, name: name.clone() })?;
-    (plugin.configure)(&Configuration { entity: entity.record() })
-        .map_err(|fault| CompileError::Plugin { id, name: name.clone(), fault: fault.to_string() })
+    let Some(plugin) = registry.get(name) else {
+        let error = CompileError::UnknownPlugin { id, name: name.clone() };
+        let text = error.to_string();
+        errors.push(error);
+        return (Arc::new(refusing(&text)), None);
+    };
+    let what = || format!("plugin {id} ({name})");
+    let resolved = resolver.resolve(what, record, &plugin.schema);
+    let configure = |entity| (plugin.configure)(&Configuration { entity, stored: record });
+    let Some(resolved) = resolved else {
+        let phases = configure(record).unwrap_or_else(|fault| {
+            let fault = fault.to_string();
+            let error = CompileError::Plugin { id, name: name.clone(), fault };
+            let text = error.to_string();
+            errors.push(error);
+            refusing(&text)
+        });
+        return (Arc::new(phases), None);
+    };
+    let known =
+        |old: &&Instance| old.resolved.as_ref().is_some_and(|r| is_same(r, &resolved.record));
+    let phases = match same.filter(known) {
+        Some(old) => old.phases.clone(),
+        None => configure(&resolved.record).map(Arc::new).unwrap_or_else(|fault| {
+            // What a secret is like shows when it is there: the entity is right, and stays.
+            let fault = resolved.redacted(&fault.to_string());
+            let text = format!("{}: its secrets can't be used: {fault}", what());
+            resolver.say(text.clone());
+            match same {
+                Some(old) => old.phases.clone(),
+                None if only_logs(plugin) => Arc::default(),
+                None => Arc::new(refusing(&text)),
+            }
+        }),
+    };
+    (phases, Some(resolved.record))
+}
+
+/// Whether a plugin guards nothing: traffic does not depend on it.
+fn only_logs(plugin: &Plugin) -> bool {
+    Phase::ALL.into_iter().all(|phase| phase == Phase::Log || !plugin.phases.contains(phase))
 }
 
 /// The handlers of a plugin that could not be configured: what it would have guarded stays shut.

@@ -99,6 +99,12 @@ impl Snapshot {
             || self.routes.stale().len() > 10 * RECENT_MANY
     }
 
+    /// Whether both are patches, or bases, of what was compiled at once: neither has newer plugins
+    /// or secrets than the other.
+    pub fn is_beside(&self, other: &Snapshot) -> bool {
+        Arc::ptr_eq(&self.instances, &other.instances)
+    }
+
     /// The same with all routes and services in the base. It takes its time.
     pub fn rebased(&self, config: &Config) -> Snapshot {
         let services: Vec<_> = self.services.iter().cloned().collect();
@@ -125,6 +131,7 @@ impl Snapshot {
             chains: self.chains.clone(),
             certificates: self.certificates.clone(),
             client_configs: self.client_configs.clone(),
+            secrets: self.secrets.clone(),
             directory: self.directory.clone(),
         }
     }
@@ -149,6 +156,7 @@ impl Snapshot {
         let mut parts = Parts::default();
         if new.iter().any(speaks_tls) {
             parts.certificates = typed(entities.of("certificates").iter(), [], errors);
+            self.secrets.put(&mut parts.certificates);
             parts.ca_certificates = typed(entities.of("ca_certificates").iter(), [], errors);
         }
         let mut maker = Maker::new(&parts, config, Some(&self.client_configs));

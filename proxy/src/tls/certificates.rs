@@ -129,7 +129,8 @@ impl Certificates {
     }
 }
 
-fn read_entity(entity: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
+/// The pairs of a certificate entity: one, or two with different kinds of keys.
+pub(crate) fn read_entity(entity: &Certificate) -> Result<Vec<Arc<CertifiedKey>>, String> {
     let mut pairs = vec![silverback_tls::pair(&entity.cert, &entity.key)?];
     if let (Some(chain), Some(key)) = (&entity.cert_alt, &entity.key_alt) {
         pairs.push(silverback_tls::pair(chain, key)?);

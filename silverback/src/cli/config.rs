@@ -84,14 +84,10 @@ fn import(args: &Args, file: &Path) -> Result<()> {
 /// Writes the entities of the database into a file that loads as them.
 fn export(args: &Args, file: &Path) -> Result<()> {
     let conf = args.node_conf()?;
-    let registry = node::plugins::registry_of(&conf)?;
-    let kinds = node::entities::kinds(&conf, &registry);
-    let entities = match &conf.database {
-        Database::Off => bail!("'config db_export' only works with a database."),
-        Database::Postgres => all_of_postgres(&conf, &kinds, &registry)?,
-        // Read beside the node that has it open.
-        Database::Sqlite(file) => silverback_store::sqlite::read(file, &kinds)?,
-    };
+    if conf.database == Database::Off {
+        bail!("'config db_export' only works with a database.");
+    }
+    let entities = stored(&conf)?;
     let text = declarative::to_yaml(&declarative::export(&entities));
     // Secrets are in it.
     let mut options = fs::OpenOptions::new();
@@ -101,6 +97,18 @@ fn export(args: &Args, file: &Path) -> Result<()> {
         false => format!("can't write {}", file.display()),
     })?;
     new.write_all(text.as_bytes()).with_context(|| format!("can't write {}", file.display()))
+}
+
+/// All entities of the database; none without one.
+pub(super) fn stored(conf: &Conf) -> Result<Arc<Entities>> {
+    let registry = node::plugins::registry_of(conf)?;
+    let kinds = node::entities::kinds(conf, &registry);
+    Ok(Arc::new(match &conf.database {
+        Database::Off => Entities::empty(kinds),
+        Database::Postgres => all_of_postgres(conf, &kinds, &registry)?,
+        // Read beside the node that has it open.
+        Database::Sqlite(file) => silverback_store::sqlite::read(file, &kinds)?,
+    }))
 }
 
 /// All entities of a PostgreSQL database.
@@ -121,15 +129,23 @@ fn all_of_postgres(conf: &Conf, kinds: &Arc<Kinds>, registry: &Registry) -> Resu
 }
 
 /// Reads and checks a file.
-fn load(conf: &Conf, file: &Path) -> Result<(Registry, Arc<Kinds>, Loaded)> {
+pub(super) fn load(conf: &Conf, file: &Path) -> Result<(Registry, Arc<Kinds>, Loaded)> {
     let text =
         fs::read_to_string(file).with_context(|| format!("can't read {}", file.display()))?;
+    parsed(conf, &text, &file.display().to_string())
+}
+
+/// Checks the text of a file of this name.
+pub(super) fn parsed(
+    conf: &Conf,
+    text: &str,
+    name: &str,
+) -> Result<(Registry, Arc<Kinds>, Loaded)> {
     let registry = node::plugins::registry_of(conf)?;
     let kinds = node::entities::kinds(conf, &registry);
-    let name = file.display().to_string();
-    let format = Format::of_file(&name).unwrap_or(Format::Any);
-    let loaded = declarative::load(&text, format, &kinds)
-        .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(&name).join("\n")))?;
+    let format = Format::of_file(name).unwrap_or(Format::Any);
+    let loaded = declarative::load(text, format, &kinds)
+        .map_err(|errors| anyhow!("Failed parsing:\n{}", errors.describe(name).join("\n")))?;
     Ok((registry, kinds, loaded))
 }
 

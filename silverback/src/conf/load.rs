@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use super::env_file;
 use super::file::{self, FileError};
 use super::keys::{self, Effect};
-use super::reference;
+use super::secrets;
 use super::settings::{ConfError, Findings, Origin, Setting, Settings};
 use super::value::{self, Value};
+use silverback_model::is_reference;
+use silverback_vaults::{Config, Vaults};
 
 /// Where kong.conf is looked for without `-c`.
 static DEFAULT_FILES: &[&str] = &["/etc/kong/kong.conf", "/etc/kong.conf"];
@@ -26,6 +28,10 @@ pub(crate) struct LoadArgs {
     pub prefix: Option<PathBuf>,
     /// The environment, of which `KONG_*` counts and `{vault://env/...}` reads.
     pub env: Vec<(String, String)>,
+    /// What `{vault://env/...}` reads beside `env`.
+    pub variables: Vec<(String, String)>,
+    /// Whether secrets may be missing: who stops a node does not need them.
+    pub without_secrets: bool,
     /// Values by key that override all else.
     pub overrides: Vec<(String, String)>,
 }
@@ -33,11 +39,15 @@ pub(crate) struct LoadArgs {
 impl LoadArgs {
     /// The arguments for this process: its environment, and what its command line says.
     pub(crate) fn from_process(conf: Option<PathBuf>, prefix: Option<PathBuf>) -> Self {
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Self { conf, prefix, env, overrides: Vec::new() }
+        Self { conf, prefix, env: environment(), ..Self::default() }
     }
+}
+
+/// The environment of this process, as far as it is text.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// How the file is to be taken.
@@ -192,49 +202,70 @@ fn in_seconds(given: Given) -> Given {
 
 /// Parses what was given and fills in defaults.
 fn settle(given: &BTreeMap<String, Given>, args: &LoadArgs, findings: &mut Findings) -> Settings {
-    let environment: HashMap<String, String> = args.env.iter().cloned().collect();
-    let vault_prefix = given.get("vault_env_prefix").map_or("", |g| g.text.trim());
+    let vaults = vaults(given, args, findings);
+    let counts = |given: &Given| !(args.without_secrets && given.text.contains("{vault://"));
     let mut settings = Settings::default();
     for key in keys::all() {
-        let Some(given) = given.get(key.name) else {
-            settings.map.insert(key.name.to_owned(), default_setting(key));
-            continue;
+        let setting = match given.get(key.name) {
+            None => default_setting(key),
+            Some(given) => {
+                let parse = |text: &str| value::parse(key, text);
+                let as_given = || as_given(key, &given.text);
+                setting(key.name, given, &vaults, parse, as_given).unwrap_or_else(|error| {
+                    findings.errors.extend(counts(given).then_some(error));
+                    default_setting(key)
+                })
+            }
         };
-        let parse = |text: &str| value::parse(key, text);
-        let setting = dereferenced(key.name, given, &environment, vault_prefix)
-            .and_then(|(text, is_reference)| {
-                let reference = is_reference.then(|| as_given(key, &given.text));
-                Ok(Setting { value: parse(&text)?, origin: given.origin.clone(), reference })
-            })
-            .unwrap_or_else(|message| {
-                let origin = Some(given.origin.clone());
-                findings.errors.push(ConfError { origin, message });
-                default_setting(key)
-            });
         settings.map.insert(key.name.to_owned(), setting);
     }
     for (name, given) in given {
         if keys::find(name).is_some() {
             continue;
         }
-        match dereferenced(name, given, &environment, vault_prefix) {
-            Ok((text, is_reference)) => {
-                let value = |text: &str| match text.trim() {
-                    "" => Value::Unset,
-                    text => Value::Text(text.to_owned()),
-                };
-                let reference = is_reference.then(|| value(&given.text));
-                let setting =
-                    Setting { value: value(&text), origin: given.origin.clone(), reference };
-                settings.map.insert(name.clone(), setting);
-            }
-            Err(message) => {
-                let origin = Some(given.origin.clone());
-                findings.errors.push(ConfError { origin, message });
-            }
+        let value = |text: &str| match text.trim() {
+            "" => Value::Unset,
+            text => Value::Text(text.to_owned()),
+        };
+        match setting(name, given, &vaults, |text| Ok(value(text)), || value(&given.text)) {
+            Ok(setting) => drop(settings.map.insert(name.clone(), setting)),
+            Err(error) => findings.errors.extend(counts(given).then_some(error)),
         }
     }
     settings
+}
+
+/// The vaults that settings may refer to, by the texts as they were given.
+fn vaults(given: &BTreeMap<String, Given>, args: &LoadArgs, findings: &mut Findings) -> Vaults {
+    let variables = args.variables.iter().chain(&args.env);
+    let environment: HashMap<String, String> = variables.cloned().collect();
+    let text = |name: &str| given.get(name).map(|given| given.text.as_str());
+    let config = secrets::config(&environment, text).or_else(|(name, message)| {
+        let origin = given.get(&name).map(|given| given.origin.clone());
+        findings.errors.push(ConfError { origin, message });
+        Config::read(&[], environment, |_| None)
+    });
+    // Without settings there is nothing that could be wrong.
+    Vaults::new(config.unwrap_or_else(|(_, text)| unreachable!("{text}")))
+}
+
+/// A value as it is effective, with secrets in the place of references.
+fn setting(
+    name: &str,
+    given: &Given,
+    vaults: &Vaults,
+    parse: impl Fn(&str) -> Result<Value, String>,
+    as_given: impl Fn() -> Value,
+) -> Result<Setting, ConfError> {
+    let setting = dereferenced(name, given, vaults).and_then(|(text, refers)| {
+        let origin = given.origin.clone();
+        let value = parse(&text).map_err(|message| match refers {
+            true => message.replace(text.trim(), &given.text),
+            false => message,
+        })?;
+        Ok(Setting { value, origin, reference: refers.then(as_given) })
+    });
+    setting.map_err(|message| ConfError { origin: Some(given.origin.clone()), message })
 }
 
 fn default_setting(key: &keys::Key) -> Setting {
@@ -253,21 +284,18 @@ fn as_given(key: &keys::Key, text: &str) -> Value {
 }
 
 /// The given text with its vault references replaced, and whether there were any.
-fn dereferenced(
-    name: &str,
-    given: &Given,
-    environment: &HashMap<String, String>,
-    vault_prefix: &str,
-) -> Result<(String, bool), String> {
-    if !given.text.contains("{vault://") {
+fn dereferenced(name: &str, given: &Given, vaults: &Vaults) -> Result<(String, bool), String> {
+    // What tells where secrets are can't be one.
+    let tells = name == "vaults" || name.starts_with("vault_");
+    if tells || !given.text.contains("{vault://") {
         return Ok((given.text.clone(), false));
     }
     let is_list = keys::find(name).is_some_and(|key| matches!(key.kind, keys::Kind::List));
     let resolve = |text: &str| {
-        if !reference::is_reference(text) {
+        if !is_reference(text) {
             return Ok(text.to_owned());
         }
-        reference::resolve(text, environment, vault_prefix).map_err(|error| {
+        secrets::resolve(vaults, text).map_err(|error| {
             format!("failed to dereference '{text}': {error} for config option '{name}'")
         })
     };
@@ -277,7 +305,7 @@ fn dereferenced(
         return Ok((items?.join(","), true));
     }
     let text = given.text.trim();
-    Ok((resolve(text)?, reference::is_reference(text)))
+    Ok((resolve(text)?, is_reference(text)))
 }
 
 /// Says which of the given settings do nothing here.
@@ -366,6 +394,7 @@ mod tests {
                 ("KONG_LOG_LEVEL".into(), "warn".into()),
             ],
             overrides: vec![("log_level".into(), "crit".into())],
+            ..LoadArgs::default()
         };
         let conf = Conf::load(&args).expect("a valid configuration").conf;
         assert_eq!(conf.prefix, Path::new("/p"));
@@ -484,8 +513,8 @@ mod tests {
         check_errors(
             "declarative_config_string = {vault://env/none}",
             &[],
-            &["FILE:1: failed to dereference '{vault://env/none}': NONE is not set for config \
-               option 'declarative_config_string'"],
+            &["FILE:1: failed to dereference '{vault://env/none}': could not get value from \
+                 external vault (no value found) for config option 'declarative_config_string'"],
         );
     }
 }

@@ -76,6 +76,7 @@ pub(super) struct Findings {
 impl Findings {
     /// Adds an error about a key's value.
     pub(super) fn error(&mut self, settings: &Settings, name: &str, message: String) {
+        let message = settings.without_secret(name, message);
         self.errors.push(ConfError { origin: settings.origin(name), message });
     }
 }
@@ -177,6 +178,17 @@ impl Settings {
     pub(super) fn derive(&mut self, name: &str, value: Value) {
         let origin = self.origin(name).unwrap_or(Origin::Default);
         self.map.insert(name.to_owned(), Setting { value, origin, reference: None });
+    }
+
+    /// A text about a value, without it where it is a secret of a vault.
+    fn without_secret(&self, name: &str, text: String) -> String {
+        let Some(Setting { value, reference: Some(reference), .. }) = self.map.get(name) else {
+            return text;
+        };
+        match value.to_text() {
+            secret if secret.is_empty() => text,
+            secret => text.replace(&secret, &reference.to_text()),
+        }
     }
 
     /// A value for eyes: masked if it is sensitive, a reference if it was given as one.

@@ -11,7 +11,7 @@ const HEAD: &str = "\
 #
 # - Booleans are on, off, true or false. Lists have commas between their entries.
 # - A `#` starts a comment; write `\\#` where a value has one.
-# - Values may refer to environment variables: {vault://env/NAME}.
+# - Values may refer to secrets: {vault://env/NAME}, {vault://file/NAME}; see docs/vaults.md.
 # - Without -c, this file is looked for at /etc/kong/kong.conf and /etc/kong.conf.
 ";
 

@@ -26,9 +26,10 @@ use silverback_pdk::{Counted, Found, LogLevel, Registry, SecretRef};
 use silverback_proxy::{CompileError, Config, Directory, PATCHED, Parts, Snapshot};
 use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
+use silverback_vaults::Vaults;
 use tokio::task::JoinHandle;
 
-use super::{database, last_good, plugins::migrations_of};
+use super::{database, last_good, plugins::migrations_of, vaults};
 use crate::{
     conf::{Conf, Database, RouterFlavor},
     prefix::Prefix,
@@ -40,6 +41,8 @@ pub(crate) struct Configuration {
     pub(crate) store: Arc<Store>,
     /// What workers serve by.
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Where secrets are.
+    vaults: Arc<Vaults>,
     /// What entities and plugins there are.
     kinds: Arc<Kinds>,
     registry: Registry,
@@ -57,7 +60,7 @@ struct Rebase {
 
 /// The kinds of entities that snapshots are compiled of. Others are looked up when they are
 /// needed.
-const COMPILED: [&str; 8] = [
+const COMPILED: [&str; 9] = [
     "routes",
     "services",
     "plugins",
@@ -66,6 +69,8 @@ const COMPILED: [&str; 8] = [
     "certificates",
     "snis",
     "ca_certificates",
+    // What the others refer to.
+    "vaults",
 ];
 
 /// How often entities that have ended are deleted; from their end on, they are not found.
@@ -90,9 +95,11 @@ impl Configuration {
             last_good::keep(&store, conf, prefix);
         }
         let nothing = Arc::new(Entities::empty(Arc::clone(&kinds)));
-        let snapshot = compile_nothing(&nothing, registry, settings)?;
+        let vaults = vaults::open(conf, before.map(|before| &*before.vaults))?;
+        let snapshot = compile_nothing(&nothing, &vaults, registry, settings)?;
         let configuration = Configuration {
             store,
+            vaults,
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
             compiled: RefCell::new(nothing),
             kinds,
@@ -182,21 +189,49 @@ impl Configuration {
     fn compile(
         &self,
         entities: &Entities,
-        directory: Arc<Live>,
+        directory: Arc<dyn Directory>,
         previous: &Snapshot,
     ) -> (Snapshot, Vec<CompileError>) {
+        self.vaults.mark();
         let (parts, mut errors) = Parts::read_without_wrong(entities, directory, Some(previous));
         let (registry, settings) = (&self.registry, &self.settings);
         let (snapshot, more) =
             Snapshot::compile_without_wrong(parts, registry, settings, Some(previous));
         errors.extend(more);
+        self.vaults.sweep();
         (snapshot, errors)
     }
 
     /// Look-ups in what the database holds now.
     fn live(&self) -> Arc<Live> {
         let store = Arc::clone(&self.store);
-        Arc::new(Live { workspace: store.workspace_id(), store })
+        let vaults = Arc::clone(&self.vaults);
+        Arc::new(Live { workspace: store.workspace_id(), store, vaults })
+    }
+
+    /// Look-ups in the entities of a declarative file.
+    fn of_file(&self, entities: &Arc<Entities>) -> Arc<Memory> {
+        let vaults = Arc::clone(&self.vaults);
+        Arc::new(Memory { entities: Arc::clone(entities), vaults })
+    }
+
+    /// Reads secrets again in their time, and compiles what refers to those that have changed.
+    pub(crate) fn rotate_secrets(self: &Rc<Self>) -> JoinHandle<()> {
+        let configuration = Rc::clone(self);
+        let vaults = Arc::clone(&self.vaults);
+        let changed = move || configuration.recompile();
+        tokio::task::spawn_local(vaults::rotate(vaults, changed))
+    }
+
+    /// Compiles the same entities again, with the secrets as they are now.
+    fn recompile(&self) {
+        let entities = Arc::clone(&self.compiled.borrow());
+        let directory: Arc<dyn Directory> = match self.store.is_writable() {
+            true => self.live(),
+            false => self.of_file(&entities),
+        };
+        let (snapshot, _) = self.compile(&entities, directory, &self.snapshot.load());
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     /// Begins to make a new base for the snapshot, on another thread.
@@ -211,7 +246,8 @@ impl Configuration {
     fn adopt(&self, of: &Entities, base: &Snapshot) {
         let now = Arc::clone(&self.compiled.borrow());
         let mut changed = COMPILED.iter().filter(|kind| !of.shares(&now, kind));
-        if !changed.all(|kind| PATCHED.contains(kind)) {
+        let anew = !changed.all(|kind| PATCHED.contains(kind));
+        if anew || !base.is_beside(&self.snapshot.load()) {
             return;
         }
         if let Some((snapshot, _)) = base.patched(of, &now, self.live(), &self.settings) {
@@ -254,12 +290,14 @@ impl Configuration {
         }
         .map_err(Refusal::Invalid)?;
         let previous = self.snapshot.load();
-        let directory = Arc::new(Memory { entities: Arc::clone(&loaded.entities) });
+        let directory = self.of_file(&loaded.entities);
+        self.vaults.mark();
         let snapshot = Parts::read(&loaded.entities, directory, Some(&previous))
             .and_then(|parts| {
                 Snapshot::compile(parts, &self.registry, &self.settings, Some(&previous))
             })
             .map_err(|errors| Refusal::Broken(errors.into()))?;
+        self.vaults.sweep();
         self.store.replace(Arc::clone(&loaded.entities), loaded.hash.clone());
         self.snapshot.store(Arc::new(snapshot));
         *compiled = Arc::clone(&loaded.entities);
@@ -289,10 +327,11 @@ impl Configuration {
 /// If they can't be used.
 fn compile_nothing(
     nothing: &Arc<Entities>,
+    vaults: &Arc<Vaults>,
     registry: &Registry,
     settings: &Config,
 ) -> Result<Snapshot> {
-    let directory = Arc::new(Memory { entities: Arc::clone(nothing) });
+    let directory = Arc::new(Memory { entities: Arc::clone(nothing), vaults: Arc::clone(vaults) });
     let parts = Parts { directory, ..Parts::default() };
     Ok(Snapshot::compile(parts, registry, settings, None)?)
 }
@@ -313,7 +352,7 @@ pub(crate) fn kinds(conf: &Conf, registry: &Registry) -> Arc<Kinds> {
     let plugins = registry.in_order().into_iter();
     let schemas = plugins.map(|plugin| (plugin.name.clone(), Arc::new(plugin.schema.clone())));
     let own = registry.in_order().into_iter().flat_map(|plugin| plugin.keeps.entities.clone());
-    let kinds = Kinds::bundled(schemas).and(own);
+    let kinds = vaults::kinds(Kinds::bundled(schemas).and(own), conf);
     let routes = kinds.get("routes").map(|kind| Schema::clone(&kind.schema));
     Arc::new(match routes {
         Some(routes) if conf.router_flavor == RouterFlavor::Expressions => {
@@ -363,6 +402,7 @@ fn tell(errors: &[CompileError]) {
 /// Look-ups in the entities of one declarative file.
 struct Memory {
     entities: Arc<Entities>,
+    vaults: Arc<Vaults>,
 }
 
 impl Directory for Memory {
@@ -383,7 +423,17 @@ impl Directory for Memory {
     }
 
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
-        environment(reference)
+        let secret = self.vaults.get(reference, Some(&self.entities));
+        secret.map(|secret| secret.to_string())
+    }
+
+    fn renewed_secret(&self, reference: &SecretRef) -> Result<String, String> {
+        let secret = self.vaults.renew(reference, Some(&self.entities));
+        secret.map(|secret| secret.to_string())
+    }
+
+    fn flush_secrets(&self) {
+        self.vaults.flush();
     }
 }
 
@@ -391,6 +441,7 @@ impl Directory for Memory {
 /// answers are kept.
 struct Live {
     store: Arc<Store>,
+    vaults: Arc<Vaults>,
     workspace: String,
 }
 
@@ -439,7 +490,17 @@ impl Directory for Live {
     }
 
     fn secret(&self, reference: &SecretRef) -> Result<String, String> {
-        environment(reference)
+        let secret = self.vaults.get(reference, Some(&self.store.entities()));
+        secret.map(|secret| secret.to_string())
+    }
+
+    fn renewed_secret(&self, reference: &SecretRef) -> Result<String, String> {
+        let secret = self.vaults.renew(reference, Some(&self.store.entities()));
+        secret.map(|secret| secret.to_string())
+    }
+
+    fn flush_secrets(&self) {
+        self.vaults.flush();
     }
 }
 
@@ -464,24 +525,3 @@ fn children(
     }
     children
 }
-
-/// A secret of the environment, as Kong's env vault reads it (`kong/vaults/env`): the name in
-/// capitals, dashes as underscores.
-fn environment(reference: &SecretRef) -> Result<String, String> {
-    if reference.name != "env" {
-        return Err(format!("could not find vault ({})", reference.name));
-    }
-    let prefix = reference.config.iter().find(|(name, _)| name == "prefix");
-    let prefix = prefix.map(|(_, value)| value.as_str()).unwrap_or_default();
-    let name = format!("{prefix}{}", reference.resource).replace('-', "_").to_uppercase();
-    let value = std::env::var(name).map_err(|_| NO_VALUE.to_owned())?;
-    match &reference.key {
-        None => Ok(value),
-        Some(key) => {
-            let object: Record = serde_json::from_str(&value).map_err(|_| NO_VALUE)?;
-            object.get(key).and_then(|v| v.as_str()).map(str::to_owned).ok_or(NO_VALUE.into())
-        }
-    }
-}
-
-const NO_VALUE: &str = "could not get value from external vault (no value found)";

@@ -5,7 +5,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::schema::is_reference;
+use crate::is_reference;
 
 /// What kind of key it is; a chain and its alternative differ in this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

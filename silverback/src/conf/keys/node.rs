@@ -40,7 +40,8 @@ pub(super) static GENERAL: &[Key] = &[
     k("status_error_log", Text, "logs/status_error.log", Used,
       "Where errors of the Status API are logged."),
     k("vaults", List, "bundled", Used,
-      "The vaults that may be referred to: `bundled`, names, or `off`."),
+      "The vaults that may be referred to: `bundled`, `env`, `file`, or `off`. `vault_env_prefix`\n\
+       and `vault_file_directory` and the like are for them; see docs/vaults.md."),
     k("opentelemetry_tracing", List, "off", Used,
       "Former name of `tracing_instrumentations`."),
     k("tracing_instrumentations", List, "off", Used,
