@@ -88,9 +88,14 @@ fn json(value: &Value, depth: usize) -> Result<Json, String> {
     })
 }
 
+/// A number that is whole.
+pub(crate) fn whole(n: f64) -> Option<i64> {
+    silverback_pdk::Value::Number(n).as_int()
+}
+
 /// A number: whole where it is.
 fn number(n: f64) -> Json {
-    match silverback_pdk::Value::Number(n).as_int() {
+    match whole(n) {
         Some(n) => Json::from(n),
         None => Number::from_f64(n).map_or(Json::Null, Json::Number),
     }

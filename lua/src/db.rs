@@ -18,7 +18,7 @@ use silverback_store::Store;
 
 use crate::{
     bind,
-    raw::{Out, Outcome},
+    raw::{Args, Out, Outcome},
     state::State,
 };
 
@@ -108,6 +108,13 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
     let workspace = move || database.store.get().map(|store| store.workspace_id());
     let workspace = move || workspace().map_or(Out::Nil, Out::from);
     native.set("workspace", bind::fast(state, move |_| Outcome::One(workspace()))?)?;
+    let database = Arc::clone(&state.database);
+    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+    let version = move |args: &Args<'_>| {
+        let store = database.store.get();
+        store.zip(args.text(1)).map_or(0.0, |(store, kind)| store.version_of(kind) as f64)
+    };
+    native.set("version", bind::fast(state, move |args| Outcome::One(version(args).into()))?)?;
     schemas::register(state, &native)?;
     calls::register(state, &native)?;
     let loaded: Table = state.lua.globals().get::<Table>("package")?.get("loaded")?;

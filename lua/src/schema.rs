@@ -2,7 +2,7 @@
 //! other. What it says by
 //! functions is called back on the state of the thread that validates.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use mlua::{Function, MultiValue, Table, Value};
 use serde_json::Value as Json;
@@ -33,7 +33,7 @@ pub(crate) fn plugin(
     let mut schema =
         Schema::for_plugin(name, &json).map_err(|error| format!("bad schema: {error}"))?;
     let source = Source { plugin: name.to_owned(), entity: None };
-    Owner::new(shared, source).read(state, &table, &mut schema)?;
+    Owner::new(Home::Host(shared.clone()), source).read(state, &table, &mut schema)?;
     Ok(schema)
 }
 
@@ -62,18 +62,17 @@ pub(crate) fn check_new(
     others: &[(String, Arc<Schema>)],
     schemas: Vec<Schema>,
 ) -> Result<Vec<Arc<Schema>>, String> {
-    let mut new: Vec<Arc<Schema>> = Vec::new();
-    for schema in schemas {
+    let new: Vec<Arc<Schema>> = schemas.into_iter().map(Arc::new).collect();
+    let beside = || others.iter().map(|(_, schema)| schema).chain(built_in::schemas());
+    for (i, schema) in new.iter().enumerate() {
         let name = &schema.name;
-        let known = |name: &str| {
-            let added = others.iter().map(|(_, schema)| schema).chain(&new);
-            added.chain(built_in::schemas()).find(|schema| schema.name == name).cloned()
-        };
-        if known(name).is_some() {
+        let before = new.get(..i).unwrap_or_default();
+        if beside().chain(before).any(|other| other.name == *name) {
             return Err(format!("entity '{name}': there is one of that name already"));
         }
-        for (field, reference, _) in schema.foreign_fields().filter(|(_, r, _)| r != name) {
-            let other = known(reference).ok_or_else(|| {
+        for (field, reference, _) in schema.foreign_fields() {
+            let other = beside().chain(&new).find(|other| other.name == reference);
+            let other = other.ok_or_else(|| {
                 format!("entity '{name}': {field}: there are no '{reference}' to refer to")
             })?;
             if other.primary_key != ["id"] {
@@ -81,7 +80,6 @@ pub(crate) fn check_new(
                 return Err(format!("entity '{name}': {field}: {text}"));
             }
         }
-        new.push(Arc::new(schema));
     }
     Ok(new)
 }
@@ -96,7 +94,7 @@ fn entity(
     let json = convert::to_json(&Value::Table(table.clone()))?;
     let mut schema = Schema::for_entity(name, &json).map_err(|error| error.to_string())?;
     let source = Source { plugin: plugin.to_owned(), entity: Some(name.to_owned()) };
-    Owner::new(shared, source).read(state, table, &mut schema)?;
+    Owner::new(Home::Host(shared.clone()), source).read(state, table, &mut schema)?;
     Ok(schema)
 }
 
@@ -111,11 +109,15 @@ fn definitions(state: &State, plugin: &str) -> Result<Vec<(String, Table)>, Stri
         let (key, table) = pair.map_err(|_| "expected a list of schemas".to_owned())?;
         let own: Option<String> = table.get("name").unwrap_or_default();
         let name = own.or_else(|| key.as_string().map(|key| key.to_string_lossy()));
-        let place = key.as_f64().unwrap_or(f64::MAX);
+        let place = match key {
+            Value::Integer(n) => n,
+            Value::Number(n) => convert::whole(n).unwrap_or(i64::MAX),
+            _ => i64::MAX,
+        };
         found.push((place, name.ok_or("a schema has no name")?, table));
     }
     // Lua gives tables in no order.
-    found.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+    found.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
     Ok(found.into_iter().map(|(_, name, table)| (name, table)).collect())
 }
 
@@ -160,16 +162,49 @@ fn modern(state: &State, table: &Table) -> Result<Table, String> {
     chunk.call::<Table>(table).map_err(|error| crate::raw::plain(&error))
 }
 
+/// A schema that Lua code has made itself. It holds in the state that it was made in; `number`
+/// tells it from others there.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn own(state: &State, number: usize, table: &Table) -> Result<Schema, String> {
+    let json = convert::to_json(&Value::Table(table.clone()))?;
+    let name = json.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let mut schema = Schema::from_json(&name, &json).map_err(|error| error.to_string())?;
+    let source = Source { plugin: String::new(), entity: Some(number.to_string()) };
+    Owner::new(Home::Here(state.number), source).read(state, table, &mut schema)?;
+    Ok(schema)
+}
+
+/// Where the functions of a schema are.
+#[derive(Clone)]
+enum Home {
+    /// In the state of the thread, whichever it is.
+    Host(Arc<Shared>),
+    /// In the state of this number.
+    Here(u64),
+}
+
+impl Home {
+    fn state(&self) -> Result<Rc<State>, String> {
+        match self {
+            Home::Host(shared) => shared.state(),
+            Home::Here(number) => State::of_number(*number)
+                .ok_or_else(|| "the schema is used outside of its Lua state".to_owned()),
+        }
+    }
+}
+
 /// Whose functions are noted.
-struct Owner<'a> {
-    shared: &'a Arc<Shared>,
+struct Owner {
+    home: Home,
     source: Source,
     functions: Vec<Function>,
 }
 
-impl Owner<'_> {
-    fn new(shared: &Arc<Shared>, source: Source) -> Owner<'_> {
-        Owner { shared, source, functions: Vec::new() }
+impl Owner {
+    fn new(home: Home, source: Source) -> Owner {
+        Owner { home, source, functions: Vec::new() }
     }
 
     /// Gives a schema its functions, and keeps them in the state.
@@ -212,7 +247,7 @@ impl Owner<'_> {
     fn note(&mut self, function: Function) -> Callback {
         self.functions.push(function);
         Callback {
-            shared: self.shared.clone(),
+            home: self.home.clone(),
             source: self.source.clone(),
             number: self.functions.len() - 1,
         }
@@ -309,25 +344,31 @@ fn entries(table: &Table, name: &str) -> Result<Vec<(String, Table)>, String> {
 
 /// A function of a schema, called on whatever thread validates.
 struct Callback {
-    shared: Arc<Shared>,
+    home: Home,
     source: Source,
     number: usize,
 }
 
 impl Callback {
     fn call(&self, args: &[Json]) -> Result<(Value, Value), String> {
-        let state = self.shared.state()?;
+        let state = self.home.state()?;
         let function = match state.function(&self.source, self.number) {
             Some(function) => function,
             None => {
-                self.source.read(&self.shared, &state)?;
+                if let Home::Host(shared) = &self.home {
+                    self.source.read(shared, &state)?;
+                }
                 let function = state.function(&self.source, self.number);
                 function.ok_or_else(|| "the schema has changed since it was loaded".to_owned())?
             }
         };
         let args = args.iter().map(|arg| convert::to_lua_with_nulls(&state.lua, arg));
         let args: MultiValue = args.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        function.call(args).map_err(|error| crate::raw::plain(&error))
+        function.call(args).map_err(|error| {
+            // Clients see it: they are told what is wrong, and not where.
+            let text = crate::raw::plain(&error);
+            text.lines().next().unwrap_or_default().to_owned()
+        })
     }
 
     fn check(&self, value: &Json) -> Result<(), String> {

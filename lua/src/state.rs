@@ -3,8 +3,11 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashSet,
-    rc::Rc,
-    sync::Arc,
+    rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -24,10 +27,19 @@ use crate::{
 /// How many coroutines are kept for the next handlers.
 const SPARE_MAX: usize = 64;
 
+static LAST_STATE: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The states of this thread.
+    static LIVE: RefCell<Vec<Weak<State>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A Lua state and what belongs to it.
 pub(crate) struct State {
     /// The state itself.
     pub(crate) lua: Lua,
+    /// Tells states apart.
+    pub(crate) number: u64,
     /// What the host was told.
     pub(crate) config: Arc<Config>,
     /// Where entities live.
@@ -84,6 +96,7 @@ impl State {
         let nothing = lua.load("return").set_name("=[silverback]").into_function()?;
         let state = Rc::new(State {
             lua,
+            number: LAST_STATE.fetch_add(1, Ordering::Relaxed),
             config: config.clone(),
             database: database.clone(),
             inbox: Rc::default(),
@@ -101,7 +114,18 @@ impl State {
         ngx::register(&state)?;
         db::register(&state)?;
         kong::register(&state)?;
+        LIVE.with_borrow_mut(|live| {
+            live.retain(|other| other.strong_count() > 0);
+            live.push(Rc::downgrade(&state));
+        });
         Ok(state)
+    }
+
+    /// The state of that number, if it is one of this thread.
+    pub(crate) fn of_number(number: u64) -> Option<Rc<State>> {
+        LIVE.with_borrow(|live| {
+            live.iter().find_map(|s| s.upgrade().filter(|s| s.number == number))
+        })
     }
 
     /// The Lua side of functions.

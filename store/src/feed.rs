@@ -8,6 +8,8 @@ use arc_swap::ArcSwap;
 use silverback_model::set::Entities;
 use tokio::sync::watch;
 
+use crate::versions::Versions;
+
 /// How long a write waits to be served at the most. Whoever serves has a fault then, and says so.
 const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ pub(crate) struct Feed {
     served: watch::Sender<u64>,
     /// Whether writes wait until they are served.
     strict: AtomicBool,
+    /// How often kinds that are held have changed.
+    pub(crate) versions: Versions,
 }
 
 impl Feed {
@@ -41,6 +45,7 @@ impl Feed {
             news: watch::Sender::new(state),
             served: watch::Sender::new(0),
             strict: AtomicBool::new(false),
+            versions: Versions::default(),
         }
     }
 
@@ -57,10 +62,21 @@ impl Feed {
         let mut version = 0;
         self.news.send_modify(|state| {
             version = state.version + 1;
+            let before = Arc::clone(&state.entities);
             *state = Arc::new(State { entities, hash, version });
             self.newest.store(Arc::clone(state));
+            self.note_changes(&before, &state.entities);
         });
         version
+    }
+
+    /// Notes which kinds are not as before, now that readers get what they are.
+    fn note_changes(&self, before: &Entities, now: &Entities) {
+        if !Arc::ptr_eq(before.kinds(), now.kinds()) {
+            return self.versions.all_changed();
+        }
+        let names = now.kinds().iter().map(|kind| kind.schema.name.as_str());
+        names.filter(|name| !before.shares(now, name)).for_each(|name| self.versions.changed(name));
     }
 
     pub(crate) fn set_strict(&self, strict: bool) {

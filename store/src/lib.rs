@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod sqlite;
 mod transaction;
 pub mod ttl;
+mod versions;
 mod writing;
 
 use std::sync::Arc;
@@ -96,6 +97,16 @@ impl Store {
     /// What the entities are now, as far as they are held in memory ([`Store::holds`]).
     pub fn entities(&self) -> Arc<Entities> {
         Arc::clone(&self.state().entities)
+    }
+
+    /// A number that is another as soon as entities of a kind may have changed, through whichever
+    /// node: for those who keep what they have made of them. Read it before them.
+    pub fn version_of(&self, kind: &str) -> u64 {
+        let asked_for = match &self.backend {
+            Backend::Postgres(postgres) => postgres.version_of(kind),
+            Backend::Memory | Backend::Sqlite(_) => 0,
+        };
+        self.feed.versions.of(kind) + asked_for
     }
 
     /// Whether all entities of a kind are held in memory, so that [`Store::entities`] has them.

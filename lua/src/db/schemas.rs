@@ -1,6 +1,6 @@
 //! Schemas of entities for Lua: what they say, and what they say of a value.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use mlua::{Lua, MultiValue, Table, Value};
 use serde_json::{Value as Json, json};
@@ -11,13 +11,38 @@ use silverback_model::{
 };
 
 use super::{Database, LISTS};
-use crate::{bind, convert, state::State};
+use crate::{bind, convert, schema, state::State};
+
+/// The schemas of kinds, and those that Lua code has made itself.
+struct Known {
+    database: Arc<Database>,
+    /// Known by their numbers, from 1.
+    own: RefCell<Vec<Arc<Schema>>>,
+}
+
+impl Known {
+    /// The schema that an argument means: a kind's name, or a number.
+    fn find(&self, args: &MultiValue) -> Result<Arc<Schema>, String> {
+        let unknown = || "there is no such schema".to_owned();
+        match json(args, 0)? {
+            Json::String(name) => {
+                self.database.schema(&name).ok_or_else(|| format!("there is no kind '{name}'"))
+            }
+            number => {
+                let at = number.as_u64().and_then(|number| usize::try_from(number).ok());
+                let at = at.and_then(|at| at.checked_sub(1)).ok_or_else(unknown)?;
+                self.own.borrow().get(at).cloned().ok_or_else(unknown)
+            }
+        }
+    }
+}
 
 /// Puts the functions into the module.
 ///
 /// # Errors
 /// If there is no memory.
 pub(super) fn register(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
+    let known = Rc::new(Known { database: Arc::clone(&state.database), own: RefCell::default() });
     let database = Arc::clone(&state.database);
     native.set("names", bind::cold(state, move |_, _| Ok(database.names()))?)?;
     let database = Arc::clone(&state.database);
@@ -33,59 +58,58 @@ pub(super) fn register(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
         None => Ok(Value::Nil),
     };
     native.set("schema", bind::cold(state, schema)?)?;
-    native.set(
-        "process",
-        of_schema(state, |schema, args| {
-            let input = record(args, 1)?;
-            match text(args, 2)?.as_str() {
-                "select" => Ok(schema.process(input, Mode::Select)),
-                "update" => Ok(schema.changes(input)),
-                _ => Ok(schema.defaults(input)),
-            }
-            .map(|done| done.map(Json::Object))
-        })?,
-    )?;
-    native.set(
-        "validate",
-        of_schema(state, |schema, args| {
-            Ok(schema.validate(&record(args, 1)?).map(|()| Json::Bool(true)))
-        })?,
-    )?;
-    native.set(
-        "validate_key",
-        of_schema(state, |schema, args| {
-            Ok(schema.validate_primary_key(&record(args, 1)?).map(|()| Json::Bool(true)))
-        })?,
-    )?;
-    native.set(
-        "validate_field",
-        of_schema(state, |schema, args| {
-            let (name, value) = (text(args, 1)?, json(args, 2)?);
-            let field = schema.field(&name).ok_or_else(|| format!("there is no field '{name}'"))?;
-            Ok(field.check(&value).map(|()| Json::Bool(true)).map_err(|e| Errors::of("", e)))
-        })?,
-    )
+    let (weak, own) = (Rc::downgrade(state), Rc::clone(&known));
+    let compile = move |_: &Lua, args: MultiValue| {
+        let state = weak.upgrade().ok_or("the Lua state has ended")?;
+        let table = args.front().and_then(Value::as_table).ok_or("expected a table")?;
+        let number = own.own.borrow().len() + 1;
+        let schema = schema::own(&state, number, table)?;
+        own.own.borrow_mut().push(Arc::new(schema));
+        Ok(number)
+    };
+    native.set("compile", bind::cold(state, compile)?)?;
+    checks(state, native, &known)
 }
 
-/// A function of a kind's schema: a value, or nil and what is wrong by field, and in words.
-fn of_schema(
-    state: &State,
-    call: impl Fn(&Schema, &MultiValue) -> Result<Result<Json, Errors>, String> + 'static,
-) -> mlua::Result<mlua::Function> {
-    let database: Arc<Database> = Arc::clone(&state.database);
-    bind::cold(state, move |lua, args| {
-        let name = text(&args, 0)?;
-        let schema = database.schema(&name).ok_or_else(|| format!("there is no kind '{name}'"))?;
-        match call(&schema, &args)? {
-            Ok(value) => Ok((shown(lua, &value, is_true(&args, 3))?, Value::Nil, None)),
-            Err(errors) => {
-                let words = errors.to_string();
-                let fields = match errors.fields().get("") {
-                    Some(error) => error.clone(),
-                    None => Json::from(errors),
-                };
-                Ok((Value::Nil, lists(lua, &fields)?, Some(words)))
-            }
+/// What schemas say of values.
+fn checks(state: &State, native: &Table, known: &Rc<Known>) -> mlua::Result<()> {
+    let put = |name: &str, call: Call| native.set(name, of_schema(state, Rc::clone(known), call)?);
+    put("process", |schema, args| {
+        let input = record(args, 1)?;
+        let done = match text(args, 2)?.as_str() {
+            "select" => schema.process(input, Mode::Select),
+            "update" => schema.changes(input),
+            _ => schema.defaults(input),
+        };
+        Ok(done.map(Json::Object))
+    })?;
+    put("validate", |schema, args| Ok(yes(schema.validate(&record(args, 1)?))))?;
+    put("validate_key", |schema, args| Ok(yes(schema.validate_primary_key(&record(args, 1)?))))?;
+    put("validate_field", |schema, args| {
+        let (name, value) = (text(args, 1)?, json(args, 2)?);
+        let field = schema.field(&name).ok_or_else(|| format!("there is no field '{name}'"))?;
+        Ok(yes(field.check(&value).map_err(|error| Errors::of("", error))))
+    })
+}
+
+fn yes(checked: Result<(), Errors>) -> Result<Json, Errors> {
+    checked.map(|()| Json::Bool(true))
+}
+
+/// What is asked of a schema with the arguments behind it.
+type Call = fn(&Schema, &MultiValue) -> Result<Result<Json, Errors>, String>;
+
+/// A function of a schema: a value, or nil and what is wrong by field, and in words.
+fn of_schema(state: &State, known: Rc<Known>, call: Call) -> mlua::Result<mlua::Function> {
+    bind::cold(state, move |lua, args| match call(&*known.find(&args)?, &args)? {
+        Ok(value) => Ok((shown(lua, &value, is_true(&args, 3))?, Value::Nil, None)),
+        Err(errors) => {
+            let words = errors.to_string();
+            let fields = match errors.fields().get("") {
+                Some(error) => error.clone(),
+                None => Json::from(errors),
+            };
+            Ok((Value::Nil, lists(lua, &fields)?, Some(words)))
         }
     })
 }

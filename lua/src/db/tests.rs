@@ -136,6 +136,36 @@ fn schemas_are_known() {
     check("local n = 0 for _ in pairs(kong.db.daos) do n = n + 1 end return n > 20", "true");
 }
 
+/// Plugins make schemas of their own, with functions that are called back.
+#[test]
+fn schemas_are_made() {
+    let make = "local schema = assert(require('kong.db.schema').new {
+                  name = 'x',
+                  fields = {
+                    { a = { type = 'integer', default = 1, between = { 0, 9 } } },
+                    { b = { type = 'string', custom_validator = function(b)
+                        if b == 'bad' then return nil, 'it is bad' end
+                        return true
+                      end } },
+                  },
+                })";
+    check(&format!("{make} return (schema:validate {{ a = 5, b = 'good' }})"), "true");
+    check(
+        &format!(
+            "{make} local _, problems, words = schema:validate {{ a = 10, b = 'bad' }}
+             return problems.a, problems.b, words"
+        ),
+        "value should be between 0 and 9 it is bad a: value should be between 0 and 9; \
+         b: it is bad",
+    );
+    check(&format!("{make} return schema:process_auto_fields({{}}, 'insert').a"), "1");
+    check(&format!("{make} return schema.fields.a.type, schema.primary_key[1]"), "integer id");
+    check(
+        "return require('kong.db.schema').new { fields = 5 }",
+        "nil expected an array of tables with one key each",
+    );
+}
+
 /// Without a database nothing is written.
 #[test]
 fn writes_are_refused_without_a_database() {

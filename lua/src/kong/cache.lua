@@ -10,8 +10,13 @@ local shared = ngx.shared and ngx.shared.kong_db_cache
 local entries, count = {}, 0
 local running = {}
 
+local version = require("silverback.database").version
+
+-- Another number as soon as the key may not be good any more. What is cached under the keys of
+-- `kong.db` begins with the kind of entity that it is made of.
 local function generation(key)
-  return shared and shared:get("generation:" .. key) or 0
+  local own = shared and shared:get("generation:" .. key) or 0
+  return own + version(key:match "^([^:]*)")
 end
 
 local function seconds(value, default)

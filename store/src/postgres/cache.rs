@@ -17,6 +17,7 @@ use super::hint::{Hint, Lookup};
 use crate::last_good::{Answers, Remembered};
 use crate::transaction::Kept;
 use crate::ttl;
+use crate::versions::Versions;
 
 /// How long answers are kept, and how many bytes of them.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,8 @@ pub(crate) struct Cache {
     keeping: Keeping,
     shards: Vec<Shard>,
     news: AtomicU64,
+    /// How often kinds that are asked for may have changed.
+    pub(crate) versions: Versions,
 }
 
 #[derive(Debug, Default)]
@@ -96,7 +99,7 @@ pub(crate) enum Known {
 impl Cache {
     pub(crate) fn new(keeping: Keeping) -> Cache {
         let shards = std::iter::repeat_with(Shard::default).take(SHARDS).collect();
-        Cache { keeping, shards, news: AtomicU64::new(0) }
+        Cache { keeping, shards, news: AtomicU64::new(0), versions: Versions::default() }
     }
 
     /// What is known of a look-up.
@@ -218,7 +221,11 @@ impl Cache {
             Hint::Kind(kind) => self.forget_all(|entry| *entry.kind == **kind),
             Hint::All => self.doubt_all(),
             // It keeps that itself.
-            Hint::Plugin { .. } => {}
+            Hint::Plugin { .. } => return,
+        }
+        match hint {
+            Hint::Entity { kind, .. } | Hint::Kind(kind) => self.versions.changed(kind),
+            _ => self.versions.all_changed(),
         }
     }
 

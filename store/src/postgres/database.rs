@@ -130,6 +130,11 @@ impl Postgres {
         Ok((feed, Postgres { shared, author, orders, counters, io }))
     }
 
+    /// How often entities of a kind may have changed.
+    pub(crate) fn version_of(&self, kind: &str) -> u64 {
+        self.shared.cache.versions.of(kind)
+    }
+
     /// Whether all entities of a kind are held in memory.
     pub(crate) fn holds(kind: &str) -> bool {
         is_held(kind)

@@ -48,13 +48,11 @@ end
 -- What knows the schemas of kinds; required late, since schemas are read before there is a store.
 local function native() return require "silverback.database" end
 
-local function owned(self)
-  if not self.name then error("only schemas of kinds validate", 3) end
-  return self.name
-end
+-- What the gateway knows the schema as.
+local function known(self) return self.number or self.name end
 
 -- Whether a whole entity is right; or nil, what is wrong by field, and in words.
-function Schema:validate(entity) return native().validate(owned(self), entity) end
+function Schema:validate(entity) return native().validate(known(self), entity) end
 Schema.validate_insert = Schema.validate
 Schema.validate_upsert = Schema.validate
 
@@ -66,20 +64,20 @@ function Schema:validate_primary_key(key, ignore_others)
       if not own then return nil, { [name] = "not part of the primary key" } end
     end
   end
-  return native().validate_key(owned(self), key)
+  return native().validate_key(known(self), key)
 end
 
 -- Whether a field can have a value; `field` is one of the schema's.
 function Schema:validate_field(field, value)
   for name, other in self:each_field() do
-    if other == field then return native().validate_field(owned(self), name, value) end
+    if other == field then return native().validate_field(known(self), name, value) end
   end
   error("the field is none of the schema's", 2)
 end
 
 -- Fills in what the gateway fills in: ids, times, defaults.
 function Schema:process_auto_fields(entity, context, nulls)
-  local filled, problems, words = native().process(owned(self), entity, context, nulls == true)
+  local filled, problems, words = native().process(known(self), entity, context, nulls == true)
   return filled, problems, words
 end
 
@@ -100,31 +98,52 @@ local function definition(plugin, name)
   end
 end
 
--- The schema of a kind of entity; nil if there is none.
-function Schema.of(name)
-  if kinds[name] then return kinds[name] end
-  local plugin = native().owner(name)
-  local words = plugin and definition(plugin, name) or native().schema(name)
-  if not words then return nil end
-  local schema = { fields = {} }
-  for key, value in pairs(words) do
-    if key ~= "fields" then schema[key] = value end
-  end
-  schema.name, schema.primary_key = name, schema.primary_key or { "id" }
-  -- Known before its fields are, so that circles end.
-  kinds[name] = setmetatable(schema, Schema)
-  for i, entry in ipairs(words.fields) do
-    local field_name, field = next(entry)
+-- Puts the fields of a definition into a schema, in their order and by name.
+local function add_fields(schema, list)
+  for i, entry in ipairs(list) do
+    local name, field = next(entry)
     if type(field) == "table" and field.type == "foreign" then
       local copy = {}
       for key, value in pairs(field) do copy[key] = value end
       copy.schema = Schema.of(field.reference)
       field = copy
     end
-    schema.fields[i] = { [field_name] = field }
-    schema.fields[field_name] = field
+    schema.fields[i] = { [name] = field }
+    schema.fields[name] = field
   end
   return schema
+end
+
+-- A schema with what a definition says of the whole.
+local function begin(words)
+  local schema = { fields = {} }
+  for key, value in pairs(words) do
+    if key ~= "fields" then schema[key] = value end
+  end
+  schema.primary_key = schema.primary_key or { "id" }
+  return setmetatable(schema, Schema)
+end
+
+-- The schema of a kind of entity; nil if there is none.
+function Schema.of(name)
+  if kinds[name] then return kinds[name] end
+  local plugin = native().owner(name)
+  local words = plugin and definition(plugin, name) or native().schema(name)
+  if not words then return nil end
+  local schema = begin(words)
+  -- Known before its fields are, so that circles end.
+  schema.name, kinds[name] = name, schema
+  return add_fields(schema, words.fields)
+end
+
+-- A schema of one's own, of a definition; or nil and what is wrong with it.
+function Schema.new(words)
+  if type(words) ~= "table" then return nil, "error in schema definition: expected a table" end
+  local ok, number = pcall(native().compile, words)
+  if not ok then return nil, (tostring(number):gsub("^[^ ]*:%d+: ", "")) end
+  local schema = begin(words)
+  schema.number = number
+  return add_fields(schema, words.fields)
 end
 
 return Schema
