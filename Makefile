@@ -4,7 +4,7 @@
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-run: ## install what is missing, build, start Silverback with Go, JavaScript and Python plugins, until Ctrl-C
+run: ## install what is missing, build, start Silverback with plugins in four languages, until Ctrl-C
 	@e2e/run
 
 test: setup ## every test: unit, end-to-end, conformance

@@ -161,10 +161,11 @@ fn the_demonstration_runs() {
     let text = said(&output);
     assert!(output.status.success(), "{text}");
     for expect in [
+        "x-lua-hello: Lua says hello",
         "x-go-hello: Go says good morning",
         "x-js-hello: JavaScript says good day",
         "x-py-hello: Python says good evening",
-        "go-hello js-hello py-hello",
+        "lua-hello go-hello js-hello py-hello",
         "x-py-hello: Python says good night",
         "no Route matched with those values",
     ] {

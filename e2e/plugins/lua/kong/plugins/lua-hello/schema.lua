@@ -1,0 +1,6 @@
+return {
+  name = "lua-hello",
+  fields = {
+    { config = { type = "record", fields = { { message = { type = "string" } } } } },
+  },
+}
