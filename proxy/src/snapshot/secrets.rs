@@ -137,3 +137,37 @@ impl Secrets {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use silverback_model::schema::{Field, Flag};
+
+    use super::*;
+    use crate::snapshot::NoDirectory;
+
+    #[test]
+    fn what_is_said_is_said_once_and_without_secrets() {
+        let secret = Field::string().with(Flag::Referenceable, true);
+        let schema = Schema::named("test").with_field("password", secret);
+        let record = serde_json::json!({ "password": "{vault://none/x}", "other": "text" });
+        let record = record.as_object().cloned().unwrap_or_default();
+        let faults = |before: Option<&Secrets>, record: &Record| {
+            let mut resolver = Resolver::new(&NoDirectory, before);
+            let resolved = resolver.resolve(|| "plugin 1".to_owned(), record, &schema);
+            let value = resolved.and_then(|resolved| resolved.record.get("password").cloned());
+            (resolver.finish(), value)
+        };
+        let (first, value) = faults(None, &record);
+        assert_eq!(value, Some("".into()));
+        let expect = "plugin 1: password: {vault://none/x}: could not find vault (none)";
+        assert_eq!(first.faults.iter().collect::<Vec<_>>(), [expect]);
+        // What was said before is known still.
+        assert_eq!(faults(Some(&first), &record).0.faults, first.faults);
+        assert_eq!(faults(None, &Record::new()).1, None);
+
+        let secrets = ["s3cret", ""].map(|s| (s.to_owned(), "{vault://env/x}".to_owned()));
+        let resolved = Resolved { record: Arc::new(record), secrets: secrets.into() };
+        let text = resolved.redacted("url: s3cret: no host in s3cret");
+        assert_eq!(text, "url: {vault://env/x}: no host in {vault://env/x}");
+    }
+}
