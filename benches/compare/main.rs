@@ -14,6 +14,7 @@ mod frames;
 mod gateways;
 mod key_auth;
 mod machine;
+mod micro;
 mod options;
 mod pingpong;
 mod plot;
@@ -65,6 +66,7 @@ fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
             Part::Plugins => results.plugins = Some(machine.with(plugins::run(stage)?)),
             Part::Start => results.start = Some(machine.with(start::run(stage)?)),
             Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(stage)?)),
+            Part::Micro => results.micro = Some(machine.with(micro::run(stage)?)),
             Part::Admin => results.admin = Some(machine.with(admin::run(stage)?)),
         }
         // A later part that fails does not take the earlier ones with it.

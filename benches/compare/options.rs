@@ -15,7 +15,8 @@ parts (all of them unless named):
   proxy       bare proxying beside nginx and haproxy: 1 KiB, TLS, 64 KiB
   plugins     plugin servers in Go, JavaScript and Python, 0 to 20 PDK calls per request
   start       from start to the first answer with 10,000 routes; memory when idle
-  key-auth    100 routes with key-auth and 100 consumers beside bare proxying
+  key-auth    100 routes with key-auth, rate-limiting and 100 consumers beside bare proxying
+  micro       each bundled plugin by itself, in memory
   admin       entities made through the Admin API; time until a new route is served
 
 options:
@@ -39,6 +40,8 @@ pub(crate) enum Part {
     Start,
     /// Many routes with key-auth.
     KeyAuth,
+    /// Each bundled plugin by itself.
+    Micro,
     /// Writing through the Admin API.
     Admin,
 }
@@ -88,7 +91,8 @@ impl Options {
                 "proxy" => options.parts.push(Part::Proxy),
                 "plugins" => options.parts.push(Part::Plugins),
                 "start" => options.parts.push(Part::Start),
-                "key-auth" | "keyauth" => options.parts.push(Part::KeyAuth),
+                "micro" => options.parts.push(Part::Micro),
+                "key-auth" | "keyauth" | "rate-limiting" => options.parts.push(Part::KeyAuth),
                 "admin" => options.parts.push(Part::Admin),
                 "--quick" => (options.quick, options.rounds, options.seconds) = (true, 2, Some(1)),
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
@@ -106,7 +110,8 @@ impl Options {
         }
         if options.parts.is_empty() {
             options.parts =
-                vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth, Part::Admin];
+                vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth, Part::Micro];
+            options.parts.push(Part::Admin);
         }
         Ok(Some(options))
     }

@@ -6,10 +6,12 @@ use std::fs;
 use anyhow::Result;
 
 use crate::gateways::{NGINX, NGINX_SAME, SILVERBACK};
+use crate::key_auth::LIMITED;
 use crate::options::Options;
 use crate::plot::{Panel, Scale, Series, svg};
 use crate::results::{
-    Admin, Creates, Curve, KeyAuth, On, Plugins, Proxy, Results, Row, Sample, Served, Start,
+    Admin, Creates, Curve, KeyAuth, Micro, MicroRow, On, Plugins, Proxy, Results, Row, Sample,
+    Served, Start,
 };
 use crate::servers::{KONG_PLAIN_US, Kong, kind};
 
@@ -55,6 +57,9 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<()> {
     }
     if let Some(on) = &results.key_auth {
         key_auth(&mut page, on);
+    }
+    if let Some(on) = &results.micro {
+        micro(&mut page, on);
     }
     if let Some(on) = &results.admin {
         admin(&mut page, on);
@@ -354,11 +359,31 @@ fn key_auth(page: &mut String, on: &On<KeyAuth>) {
     let KeyAuth { effort, connections, rows: all } = &on.result;
     let _ = write!(
         page,
-        "\n## 100 routes, key-auth, 100 consumers\n\nRequests go around 100 routes and 100 keys, \
-         in all three rows; {connections} connections, {} rounds of {} s.\n\n",
+        "\n## 100 routes, key-auth and rate-limiting, 100 consumers\n\nRequests go around 100 \
+         routes and 100 keys, in all rows; {connections} connections, {} rounds of {} s.\n\n",
         effort.rounds, effort.seconds
     );
     rows(page, "one route", all);
+    let of = |who: &str| all.iter().find(|row| row.who == who).map(|row| row.ratio);
+    if let Some(ratio) = of(LIMITED) {
+        verdict(page, "CPU per request with both against one route without", ratio, 1.25, "×");
+    }
+    taken(page, on);
+}
+
+fn micro(page: &mut String, on: &On<Micro>) {
+    let Micro { rounds, requests, rows } = &on.result;
+    let _ = write!(
+        page,
+        "\n## Bundled plugins, each by itself\n\nThe handlers of a plugin on exchanges in memory, \
+         configured as in its page's example (docs/plugins),\nfor a request that it lets pass \
+         where it lets any pass; the median of {rounds} rounds of {requests} requests.\nWhat \
+         goes on in the background, such as sending logs, is not in it.\n\n\
+         | plugin | CPU ns/request |\n|---|---:|\n"
+    );
+    for MicroRow { plugin, cpu_ns } in rows {
+        let _ = writeln!(page, "| {plugin} | {cpu_ns:.0} |");
+    }
     taken(page, on);
 }
 

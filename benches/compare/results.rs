@@ -23,6 +23,9 @@ pub(crate) struct Results {
     pub(crate) start: Option<On<Start>>,
     /// 100 routes with key-auth.
     pub(crate) key_auth: Option<On<KeyAuth>>,
+    /// Each bundled plugin by itself.
+    #[serde(default)]
+    pub(crate) micro: Option<On<Micro>>,
     /// Writing through the Admin API.
     pub(crate) admin: Option<On<Admin>>,
 }
@@ -176,6 +179,23 @@ pub(crate) struct KeyAuth {
     pub(crate) effort: Effort,
     pub(crate) connections: usize,
     pub(crate) rows: Vec<Row>,
+}
+
+/// Each bundled plugin by itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Micro {
+    pub(crate) rounds: usize,
+    /// Requests per measurement.
+    pub(crate) requests: u32,
+    pub(crate) rows: Vec<MicroRow>,
+}
+
+/// A plugin by itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct MicroRow {
+    pub(crate) plugin: String,
+    /// CPU time of its handlers per request, in nanoseconds.
+    pub(crate) cpu_ns: f64,
 }
 
 /// Writing through the Admin API.

@@ -35,6 +35,10 @@ struct CorrelationId {
     echo_downstream: bool,
 }
 
+/// The id that the client is to see.
+#[derive(Clone)]
+struct Echo(HeaderValue);
+
 impl CorrelationId {
     fn header(&self) -> Option<HeaderName> {
         HeaderName::from_bytes(self.header_name.as_deref()?.as_bytes()).ok()
@@ -54,19 +58,22 @@ impl CorrelationId {
         };
         let shown = Value::text(id.as_bytes());
         exchange.serialize.push(("correlation_id".into(), shown, SerializeMode::Set));
+        if self.echo_downstream {
+            exchange.extensions.insert(Echo(id));
+        }
         Flow::Next
     }
 
-    /// An answer that another plugin gave before this one's access still gets an id.
+    /// The client gets the id that was found or made, whatever became of the request's header. An
+    /// answer that another plugin gave before this one's access still gets an id.
     fn header_filter(&self, exchange: &mut Exchange) -> Flow {
         if !self.echo_downstream {
             return Flow::Next;
         }
         let Some(name) = self.header() else { return Flow::Next };
-        let id = match exchange.request.headers.get(&name) {
-            Some(id) if !id.is_empty() => id.clone(),
-            _ => self.generate(exchange),
-        };
+        let known = exchange.extensions.remove::<Echo>().map(|Echo(id)| id);
+        let sent = || exchange.request.headers.get(&name).filter(|id| !id.is_empty()).cloned();
+        let id = known.or_else(sent).unwrap_or_else(|| self.generate(exchange));
         exchange.response.headers.insert(name, id);
         Flow::Next
     }
@@ -100,4 +107,33 @@ fn tracker(exchange: &Exchange) -> String {
     let client = &exchange.client;
     let (address, port) = (client.local.ip(), client.local.port());
     format!("{address}-{port}-{}-{}-1-{now:0.3}", std::process::id(), client.peer.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::Case;
+
+    #[test]
+    fn clients_see_the_id_that_was_logged() {
+        let config = json!({"header_name": "X-Id", "generator": "uuid", "echo_downstream": true});
+        let check = |sent: &[(&str, &str)], expect: Option<&str>| {
+            let (phases, mut exchange) = Case::new(&config).headers(sent).start(&plugin());
+            phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
+            // As request-transformer may do.
+            let upstream = exchange.request.headers.remove("x-id").unwrap();
+            phases.header_filter.unwrap().run(&mut exchange).now_or_never().unwrap();
+            let echoed = &exchange.response.headers["x-id"];
+            assert_eq!(*echoed, upstream);
+            assert!(expect.is_none_or(|expect| *echoed == expect), "{echoed:?}");
+            let logged = exchange.serialize.first().map(|(_, id, _)| id.clone());
+            assert_eq!(logged, Some(Value::text(echoed.as_bytes())));
+        };
+        check(&[("x-id", "mine")], Some("mine"));
+        check(&[("x-id", "")], None);
+        check(&[], None);
+    }
 }

@@ -78,13 +78,25 @@ pub(crate) fn access<'a, T: Authenticator>(
     })
 }
 
-/// Removes what the client says of who it is. What an earlier plugin has found out stays.
-fn forget_claims(exchange: &mut Exchange) {
-    if exchange.client.consumer.is_none() && exchange.client.credential.is_none() {
+/// Removes what the client says of who it is. What an earlier plugin has found out stays: whether
+/// one has.
+fn forget_claims(exchange: &mut Exchange) -> bool {
+    if exchange.client.consumer.is_some() || exchange.client.credential.is_some() {
+        return true;
+    }
+    let headers = &mut exchange.request.headers;
+    // A look at the names costs less than looking for each claim, and there is seldom one.
+    if headers.keys().any(|name| may_be_claim(name.as_str())) {
         for name in &CLAIMS {
-            exchange.request.headers.remove(name);
+            headers.remove(name);
         }
     }
+    false
+}
+
+/// Whether a name begins as those of [`CLAIMS`] do.
+fn may_be_claim(name: &str) -> bool {
+    matches!(name.as_bytes(), [b'x', b'-', b'a' | b'c', b'n' | b'o' | b'r' | b'u', ..])
 }
 
 /// Says who it is: in the exchange, and to the upstream. Whatever the client said is removed.
@@ -95,7 +107,7 @@ pub(crate) fn authenticate(
     credential: Option<Arc<Record>>,
     identifier: &str,
 ) {
-    forget_claims(exchange);
+    let known_before = forget_claims(exchange);
     let of_consumer = |field| text(consumer.as_deref(), field);
     let headers = [
         (CONSUMER_ID, of_consumer("id")),
@@ -107,7 +119,9 @@ pub(crate) fn authenticate(
     for (name, value) in headers {
         match value {
             Some(value) => exchange.request.headers.insert(name, value),
-            None => exchange.request.headers.remove(name),
+            // Without an earlier plugin's claims there is nothing left to remove.
+            None if known_before => exchange.request.headers.remove(name),
+            None => None,
         };
     }
     exchange.client.consumer = consumer;
@@ -201,4 +215,19 @@ pub(crate) async fn call_with(exchange: &mut Exchange, name: &str, args: &[Value
         silverback_pdk::log(LogLevel::Info, "", &format!("{name}: {stop}"));
         Value::Nil
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_claim_is_taken_for_one() {
+        for name in &CLAIMS {
+            assert!(may_be_claim(name.as_str()), "{name}");
+        }
+        for name in ["accept", "x-real-ip", "x-forwarded-for", "x-request-id", "apikey"] {
+            assert!(!may_be_claim(name), "{name}");
+        }
+    }
 }

@@ -80,7 +80,7 @@ impl Authenticator for KeyAuth {
 impl KeyAuth {
     /// The key, taken out of the request if it is to be hidden.
     async fn take_key(&self, exchange: &mut Exchange) -> Result<String, Refusal> {
-        let query = if self.key_in_query {
+        let query = if self.key_in_query && exchange.request.query.is_some() {
             call(exchange, "kong.request.get_query").await
         } else {
             Value::Nil

@@ -6,6 +6,7 @@
 mod admin;
 mod admin_random;
 mod bad_input;
+mod bundled;
 mod change;
 mod deck;
 mod docs;

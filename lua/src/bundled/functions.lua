@@ -63,8 +63,7 @@ function plugin.handler(priority)
 end
 
 function plugin.schema(name)
-  local PROTOCOLS = { "grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp",
-                      "ws", "wss" }
+  local PROTOCOLS = { "grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp" }
 
   local function compiles(code)
     local _, err = loadstring(code)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
 use silverback_macros::Config;
-use silverback_pdk::{Exchange, Flow, Plugin};
+use silverback_pdk::{Exchange, Flow, LogLevel, Plugin};
 use tokio::net::UnixDatagram;
 
 use super::{CustomFields, Logger};
@@ -134,14 +134,32 @@ impl Log {
 
 struct Messages(PathBuf);
 
+/// Whether the system refuses a message for its length.
+fn is_too_long(error: &std::io::Error) -> bool {
+    const EMSGSIZE: i32 = 90;
+    error.raw_os_error() == Some(EMSGSIZE)
+}
+
 impl Sink for Messages {
     fn send<'a>(&'a self, batch: &'a [Bytes]) -> LocalBoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             let complain = |error: std::io::Error| format!("{}: {error}", self.0.display());
             let socket = UnixDatagram::unbound().map_err(complain)?;
             socket.connect(&self.0).map_err(complain)?;
-            for entry in batch {
-                socket.send(entry).await.map_err(complain)?;
+            for (at, entry) in batch.iter().enumerate() {
+                let lost = match socket.send(entry).await {
+                    Ok(_) => continue,
+                    // The other messages are not to wait for one that is too long.
+                    Err(error) if is_too_long(&error) => (1, error),
+                    // Nothing was sent yet: all of it can be tried again, and nothing comes twice.
+                    Err(error) if at == 0 => return Err(complain(error)),
+                    Err(error) => (batch.len() - at, error),
+                };
+                let text = format!("{} messages are lost: {}", lost.0, complain(lost.1));
+                silverback_pdk::log(LogLevel::Err, "syslog", &text);
+                if lost.0 > 1 {
+                    break;
+                }
             }
             Ok(())
         })
@@ -183,6 +201,17 @@ mod tests {
         };
         check(404, "<156>");
         check(503, "<154>");
+        // One that is too long keeps no other back, and nothing comes twice.
+        let sink = Messages(path.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let batch = [Bytes::from_static(b"first"), vec![b'x'; 10 << 20].into(), "last".into()];
+        runtime.block_on(sink.send(&batch)).unwrap();
+        let mut next = || {
+            let mut buffer = [0; 100];
+            let length = receiver.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        assert_eq!([next(), next()], ["first", "last"]);
         let _ = std::fs::remove_file(&path);
     }
 }

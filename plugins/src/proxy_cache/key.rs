@@ -1,5 +1,6 @@
-//! The key of an answer, Kong's to the letter (`kong/plugins/proxy-cache/cache_key.lua`): what
-//! others have computed keeps working.
+//! The key of an answer, Kong's (`kong/plugins/proxy-cache/cache_key.lua`): what others have
+//! computed keeps working. Only what separates the parts of a key is written differently where it
+//! stands within one: in Kong `?a=1%3Ab%3D2` has the key of `?a=1&b=2`, and so its answer.
 
 use std::fmt::Write;
 
@@ -20,18 +21,21 @@ pub(super) fn of(exchange: &Exchange, settings: &Settings) -> String {
     let method = request.method.as_str();
     // Kong cuts the request line at its question mark: without one the version stays.
     let mut uri = match request.target.split_once('?') {
-        Some((path, _)) => format!("{method} {path}"),
-        None => format!("{method} {} {:?}", request.target, request.version),
+        Some((path, _)) => format!("{method} {}", path.replace('|', "%7C")),
+        None => format!("{method} {} {:?}", request.target.replace('|', "%7C"), request.version),
     };
     if settings.ignore_uri_case == Some(true) {
         uri = uri.to_lowercase();
     }
     let arguments = kong::arguments(exchange);
-    let mut names = settings.vary_query_params.clone().unwrap_or_default();
-    if names.is_empty() {
-        names = names_of(&arguments);
-    }
-    let arguments = varying(&names, |name| arguments.member(name));
+    let names = settings.vary_query_params.as_deref().unwrap_or_default();
+    let arguments = match (names, arguments) {
+        ([], Value::Map(mut all)) => {
+            all.sort_by(|(one, _), (other, _)| one.as_bytes().cmp(&other.as_bytes()));
+            joined(all.iter().filter_map(|(name, value)| part(&text(name), value)))
+        }
+        (names, all) => varying(names, |name| all.member(name)),
+    };
     let names = settings.vary_headers.as_deref().unwrap_or_default();
     let headers = varying(names, |name| {
         let lines = request.headers.get_all(name.replace('_', "-")).iter();
@@ -47,36 +51,50 @@ pub(super) fn of(exchange: &Exchange, settings: &Settings) -> String {
     })
 }
 
-fn names_of(arguments: &Value) -> Vec<String> {
-    let Value::Map(pairs) = arguments else { return Vec::new() };
-    let name = |(name, _): &(Value, Value)| {
-        String::from_utf8_lossy(name.as_bytes().map_or(&[][..], |name| name)).into_owned()
-    };
-    let mut names: Vec<String> = pairs.iter().map(name).collect();
-    names.sort();
-    names
+/// What is there of these, in their order.
+fn varying(names: &[String], find: impl Fn(&str) -> Value) -> String {
+    joined(names.iter().filter_map(|name| part(&escaped(name), &find(name))))
 }
 
-/// `name=value` of what is there, joined by colons.
-fn varying(names: &[String], find: impl Fn(&str) -> Value) -> String {
-    let part = |name: &String| match find(name) {
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(":")
+}
+
+/// `name=value`; nothing if there is no value.
+fn part(name: &str, value: &Value) -> Option<String> {
+    match value {
         Value::Nil => None,
-        Value::Bool(_) => Some(name.clone()),
+        Value::Bool(_) => Some(name.to_owned()),
         Value::Array(values) => {
             let mut values: Vec<String> = values.iter().map(text).collect();
             values.sort();
             Some(format!("{name}={}", values.join(",")))
         }
-        value => Some(format!("{name}={}", text(&value))),
-    };
-    names.iter().filter_map(part).collect::<Vec<_>>().join(":")
+        value => Some(format!("{name}={}", text(value))),
+    }
 }
 
 fn text(value: &Value) -> String {
     match value {
         Value::Bool(yes) => yes.to_string(),
         other => {
-            String::from_utf8_lossy(other.as_bytes().map_or(&[][..], |text| text)).into_owned()
+            let bytes = other.as_bytes().map_or(&[][..], |text| text);
+            match std::str::from_utf8(bytes) {
+                Ok(text) => escaped(text),
+                Err(_) => bytes.iter().fold(String::new(), |text, byte| match byte {
+                    0..=0x7f => text + &escaped(char::from(*byte).encode_utf8(&mut [0; 4])),
+                    _ => format!("{text}%{byte:02X}"),
+                }),
+            }
         }
     }
+}
+
+/// Without what separates the parts of a key.
+fn escaped(text: &str) -> String {
+    if !text.contains([':', '=', ',', '|', '%']) {
+        return text.to_owned();
+    }
+    let pairs = [('%', "%25"), (':', "%3A"), ('=', "%3D"), (',', "%2C"), ('|', "%7C")];
+    pairs.into_iter().fold(text.to_owned(), |text, (letter, code)| text.replace(letter, code))
 }

@@ -56,6 +56,16 @@ fn answers_are_kept_by_what_is_configured() {
     check(&all, "/one?a=2&b=1", &[], "second", "Hit first");
     check(&all, "/one?a=2", &[], "third", "Miss third");
     check(&all, "/ONE?a=2", &[], "fourth", "Miss fourth");
+    // What only looks alike has a key of its own.
+    check(&all, "/alike?a=1&b=2", &[], "two", "Miss two");
+    check(&all, "/alike?a=1%3Ab%3D2", &[], "one", "Miss one");
+    check(&all, "/alike?a=1%2C2", &[], "comma", "Miss comma");
+    check(&all, "/alike?a=1&a=2", &[], "twice", "Miss twice");
+    check(&all, "/alike?a=%FF", &[], "bytes", "Miss bytes");
+    check(&all, "/alike?a=%FE", &[], "others", "Miss others");
+    check(&all, "/alike?%FF=1", &[], "names", "Miss names");
+    check(&all, "/alike?%FF=2", &[], "more", "Miss more");
+    check(&all, "/alike%7Ca=3", &[], "bar", "Miss bar");
     let vary = config(json!({"vary_query_params": ["a"], "vary_headers": ["X_Lang"],
                              "ignore_uri_case": true}));
     check(&vary, "/two?a=1&b=1", &[("x-lang", "de")], "first", "Miss first");

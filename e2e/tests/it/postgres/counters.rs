@@ -123,8 +123,14 @@ fn without_the_database_requests_pass_or_fail_as_configured() {
         // Nobody else waits meanwhile.
         assert_eq!(answers(&gateway, "/nowhere").status, 404);
     };
+    let metrics = |line: &str| {
+        let page = gateway.ask_admin(&Request::get("/metrics")).text();
+        page.lines().any(|found| found == line)
+    };
+    assert!(metrics("kong_datastore_reachable 1"));
     server.stop();
     check();
+    wait_until("the metric", PATIENCE, || metrics("kong_datastore_reachable 0"));
     server.start();
     let back = || answers(&gateway, "/strict").status == 200;
     wait_until("the counters", PATIENCE, back);
