@@ -194,6 +194,8 @@ impl Bench {
             consumer: self.consumer.clone(),
             credential: self.consumer.clone(),
             consumer_groups: None,
+            connection: 1,
+            requests: 1,
         };
         let mut exchange = Exchange::new(self.view.clone(), client, request);
         exchange.matched = Some(Matched::default());
@@ -226,6 +228,7 @@ fn run_phase(exchange: &mut Exchange, phase: Phase, handler: Option<&Handler>) -
             Ok(true)
         }
         Some(Flow::Fail(text)) => bail!(text),
+        Some(_) => bail!("it answers by itself"),
         None => bail!("it waits"),
     }
 }

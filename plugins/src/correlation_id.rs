@@ -100,13 +100,13 @@ fn counted() -> String {
     })
 }
 
-/// Address, port, pid, connection, request on it, time: the client's port stands for the number
-/// that nginx gives its connections.
+/// Address, port, pid, connection, request on it, time.
 fn tracker(exchange: &Exchange) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let client = &exchange.client;
     let (address, port) = (client.local.ip(), client.local.port());
-    format!("{address}-{port}-{}-{}-1-{now:0.3}", std::process::id(), client.peer.port())
+    let (pid, connection, count) = (std::process::id(), client.connection, client.requests);
+    format!("{address}-{port}-{pid}-{connection}-{count}-{now:0.3}")
 }
 
 #[cfg(test)]

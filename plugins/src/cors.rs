@@ -135,7 +135,7 @@ impl Cors {
         let origins = match self.origins.as_deref().unwrap_or_default() {
             [] | [Origin::Any] => return Allowed { origin: star(), all: true, varies: false },
             [Origin::Literal { text, .. }] => {
-                let origin = HeaderValue::from_str(text).ok();
+                let origin = HeaderValue::from_bytes(text.as_bytes()).ok();
                 return Allowed { origin, all: false, varies: true };
             }
             origins => origins,
@@ -193,7 +193,7 @@ fn origin_of(exchange: &Exchange) -> Option<HeaderValue> {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
 }

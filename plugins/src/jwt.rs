@@ -204,7 +204,8 @@ impl Jwt {
     fn refuse(&self, body: &Json, error: Option<&str>) -> Refusal {
         let realm = self.realm.as_ref();
         let mut scheme = scheme("Bearer", self.realm.as_deref());
-        if let (Some(error), Ok(base)) = (error, scheme.to_str()) {
+        if let Some(error) = error {
+            let base = String::from_utf8_lossy(scheme.as_bytes());
             let comma = if realm.is_some() { "," } else { "" };
             scheme = format!("{base}{comma} error=\"{error}\"").try_into().unwrap_or(scheme);
         }
@@ -217,11 +218,14 @@ const INVALID: Option<&str> = Some("invalid_token");
 
 /// The first cookie of that name; as in nginx, case does not count.
 fn cookie(exchange: &Exchange, name: &str) -> Option<Value> {
-    let lines = exchange.request.headers.get_all("cookie").iter();
-    let mut cookies = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-    cookies.find_map(|cookie| {
-        let (key, value) = cookie.trim().split_once('=')?;
-        key.eq_ignore_ascii_case(name).then(|| value.into())
+    let mut lines = exchange.request.headers.get_all("cookie").iter();
+    lines.find_map(|line| {
+        // What other cookies are written in is no matter.
+        let line = String::from_utf8_lossy(line.as_bytes());
+        line.split(';').find_map(|cookie| {
+            let (key, value) = cookie.trim().split_once('=')?;
+            key.eq_ignore_ascii_case(name).then(|| value.into())
+        })
     })
 }
 

@@ -75,7 +75,8 @@ impl RequestTermination {
         let status = self.status();
         if let Some(body) = &self.body {
             let answer = Answer::new(status, body.clone());
-            let media_type = self.content_type.as_deref().map(HeaderValue::from_str);
+            let media_type =
+                self.content_type.as_ref().map(|t| HeaderValue::from_bytes(t.as_bytes()));
             return match media_type {
                 Some(Ok(media_type)) => answer.with(CONTENT_TYPE, media_type),
                 _ => answer,

@@ -169,7 +169,7 @@ fn read_name(text: &str) -> Option<HeaderName> {
 
 /// A header's name and value; none where either is missing.
 fn header(pair: &Pair) -> Option<(HeaderName, HeaderValue)> {
-    Some((name(pair)?, HeaderValue::from_str(pair.value.as_deref()?).ok()?))
+    Some((name(pair)?, HeaderValue::from_bytes(pair.value.as_deref()?.as_bytes()).ok()?))
 }
 
 /// Whether the content type is JSON, or one made of it (`application/vnd.api+json`).

@@ -45,7 +45,10 @@ impl Case {
     pub(crate) fn headers(mut self, headers: &[(&str, &str)]) -> Case {
         for (name, value) in headers {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            self.exchange.request.headers.append(name, HeaderValue::from_str(value).unwrap());
+            self.exchange
+                .request
+                .headers
+                .append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         self
     }

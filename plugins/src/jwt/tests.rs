@@ -107,6 +107,7 @@ fn tokens_are_found() {
         ("/?jwt".to_owned(), vec![], invalid),
         ("/?jwt=".to_owned(), vec![], none),
         ("/".to_owned(), vec![("cookie", format!("a=b; auth={token}"))], "next alice"),
+        ("/".to_owned(), vec![("cookie", format!("a=\u{fc}; auth={token}"))], "next alice"),
         ("/".to_owned(), vec![("authorization", token.clone())], none),
         (
             format!("/?jwt={token}"),

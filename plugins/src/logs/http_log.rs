@@ -120,10 +120,13 @@ impl Server {
         let mut headers = HeaderMap::new();
         for (name, value) in settings.headers.iter().flatten() {
             let name = HeaderName::try_from(name).map_err(|_| fault("headers: no header name"))?;
-            let value = HeaderValue::from_str(value).map_err(|_| fault("headers: no value"))?;
+            let value = HeaderValue::from_bytes(value.as_bytes())
+                .map_err(|_| fault("headers: no value"))?;
             headers.insert(name, value);
         }
-        let own = |text: &str| HeaderValue::from_str(text).map_err(|_| fault("no header value"));
+        let own = |text: &str| {
+            HeaderValue::from_bytes(text.as_bytes()).map_err(|_| fault("no header value"))
+        };
         if let Some((user, _)) = authority.as_str().rsplit_once('@') {
             let user = base64::engine::general_purpose::STANDARD.encode(user);
             headers.insert(header::AUTHORIZATION, own(&format!("Basic {user}"))?);

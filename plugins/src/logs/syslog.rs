@@ -206,7 +206,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let batch = [Bytes::from_static(b"first"), vec![b'x'; 10 << 20].into(), "last".into()];
         runtime.block_on(sink.send(&batch)).unwrap();
-        let mut next = || {
+        let next = || {
             let mut buffer = [0; 100];
             let length = receiver.recv(&mut buffer).unwrap();
             String::from_utf8_lossy(&buffer[..length]).into_owned()

@@ -14,7 +14,7 @@ impl Directives {
     pub(super) fn of(headers: &HeaderMap) -> Directives {
         let mut given = Given::new();
         for line in headers.get_all(header::CACHE_CONTROL) {
-            let line = line.to_str().unwrap_or_default();
+            let line = String::from_utf8_lossy(line.as_bytes());
             for directive in line.split(',').map(str::trim_start).filter(|d| !d.is_empty()) {
                 let (name, value) = match directive.split_once('=') {
                     Some((name, value)) => (name, Some(value.to_owned())),
