@@ -116,7 +116,7 @@ impl Bench {
             config.context("config")?.extend(more.as_object().cloned().unwrap_or_default());
         }
         let entity = plugin.schema.defaults(entity).map_err(|e| anyhow!("{e:?}"))?;
-        let phases = (plugin.configure)(&Configuration { entity: &entity });
+        let phases = (plugin.configure)(&Configuration::of(&entity));
         let mut headers = HeaderMap::new();
         let common = [("host", "bench.test"), ("accept", "*/*"), ("user-agent", "bench/1.0")];
         for (name, value) in common.iter().chain(case.iter().flat_map(|case| case.headers)) {

@@ -163,7 +163,9 @@ impl Jwt {
         let key = match algorithm {
             Algorithm::Hs(_) if self.secret_is_base64 => field("secret").and_then(base64url_decode),
             Algorithm::Hs(_) => field("secret").map(|secret| secret.as_bytes().to_vec()),
-            Algorithm::Public(_) => field("rsa_public_key").and_then(signature::public_key),
+            Algorithm::Public(_) | Algorithm::P521 => {
+                field("rsa_public_key").and_then(signature::public_key)
+            }
         };
         let Some(key) = key.filter(|key| !key.is_empty()) else {
             return Err(self.invalid("Invalid key/secret"));

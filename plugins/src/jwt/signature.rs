@@ -1,5 +1,6 @@
 //! How tokens are signed (RFC 7518, section 3; RFC 8037).
 
+use p521::ecdsa::{VerifyingKey, signature::Verifier};
 use ring::{hmac, signature as algorithms, signature::UnparsedPublicKey};
 use silverback_model::schema::values;
 use x509_parser::{prelude::FromDer, x509::SubjectPublicKeyInfo};
@@ -11,6 +12,8 @@ pub(super) enum Algorithm {
     Hs(hmac::Algorithm),
     /// The key is public.
     Public(&'static Public),
+    /// The key is public, and one of P-521, which ring has not.
+    P521,
 }
 
 /// An algorithm whose keys are public.
@@ -19,8 +22,7 @@ pub(super) struct Public {
     verification: &'static dyn algorithms::VerificationAlgorithm,
 }
 
-/// Those whose keys are public. ES512 is missing: ring has no P-521, and the schema of
-/// credentials says so when one is configured. RSA keys have 2048 bits at least, as RFC 7518 asks;
+/// Those whose keys are public, but for ES512. RSA keys have 2048 bits at least, as RFC 7518 asks;
 /// RS256 and RS512 take older keys of 1024 bits as well.
 static PUBLIC: [Public; 9] = [
     Public {
@@ -59,6 +61,7 @@ impl Algorithm {
             "HS256" => Some(Algorithm::Hs(hmac::HMAC_SHA256)),
             "HS384" => Some(Algorithm::Hs(hmac::HMAC_SHA384)),
             "HS512" => Some(Algorithm::Hs(hmac::HMAC_SHA512)),
+            "ES512" => Some(Algorithm::P521),
             name => PUBLIC.iter().find(|public| public.name == name).map(Algorithm::Public),
         }
     }
@@ -69,6 +72,7 @@ impl Algorithm {
             Algorithm::Hs(algorithm) if algorithm == hmac::HMAC_SHA384 => "HS384",
             Algorithm::Hs(_) => "HS512",
             Algorithm::Public(public) => public.name,
+            Algorithm::P521 => "ES512",
         }
     }
 
@@ -82,8 +86,16 @@ impl Algorithm {
                 let key = UnparsedPublicKey::new(public.verification, key);
                 key.verify(message, signature).is_ok()
             }
+            Algorithm::P521 => is_by_p521(key, message, signature),
         }
     }
+}
+
+/// Whether a key of P-521 has signed the message, by SHA-512 (RFC 7518, section 3.4).
+fn is_by_p521(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let key = VerifyingKey::from_sec1_bytes(key);
+    let signature = p521::ecdsa::Signature::from_slice(signature);
+    key.is_ok_and(|key| signature.is_ok_and(|signature| key.verify(message, &signature).is_ok()))
 }
 
 /// The bits of a public key in PEM, or of the public half of a private key.
@@ -146,8 +158,23 @@ mod tests {
         let der = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
         let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
         check("EdDSA", &pem(der.as_ref()), pair.sign(MESSAGE).as_ref());
-        assert!(Algorithm::from_name("ES512").is_none());
         assert!(Algorithm::from_name("none").is_none());
+    }
+
+    /// Made by openssl.
+    #[test]
+    fn p521() {
+        let pem = "-----BEGIN PUBLIC KEY-----
+MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQA8wmtQwWyZvdgNDxrkIQKqO5Qba+I
+/GTaj9jZaW8VvF5ZKHJXTvLxudxIH454pz/4phkSSKQFG4Vo04dJ9Ian/TkBjKRZ
+41bgALhBkNuNKP4UhOyGyiCxtbD8GOwMEUWvA7v/O1RChWDQJZLPmFg6AE8Lf6jK
+5LFayy2wOyOuTiRxfJM=
+-----END PUBLIC KEY-----
+";
+        let signature = "AAPYOgogryJPSjwilZ+ZeVTsp69/qLNpkbfiyQotVUKuUYpDcfUpftroulvjzc+jH837n\
+                         FfL1PJgHxKLW6pI7ZNUAUV1U+N/+cjUtWiZD8Fc92YLlzWGKn0RtpN5tFMtEyrFOTEene\
+                         HaQJ5zZwtSDF7sr1zO17XF1v3TACcZnoGRlGHL";
+        check("ES512", pem, &STANDARD.decode(signature).unwrap());
     }
 
     #[test]
