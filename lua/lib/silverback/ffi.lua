@@ -20,6 +20,10 @@ package.preload.ffi = function()
     end
   end
   ffi.cdef [[
+    typedef long time_t;
+    typedef int clockid_t;
+    typedef struct timespec { time_t tv_sec; long tv_nsec; } nanotime;
+    int clock_gettime(clockid_t clk_id, struct timespec *tp);
     typedef intptr_t ngx_int_t;
     typedef uintptr_t ngx_uint_t;
     typedef unsigned char u_char;

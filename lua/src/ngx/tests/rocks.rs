@@ -73,6 +73,31 @@ fn versions_compare() {
 }
 
 #[test]
+fn tokens_are_signed_and_read() {
+    let of = |source: &str, expect: &str| {
+        check(&format!("local jwt = require('kong.plugins.jwt.jwt_parser') {source}"), expect);
+    };
+    of(
+        "local t = jwt:new(jwt.encode({sub = 'me', exp = 1}, 'secret')) \
+         local ok, why = t:verify_registered_claims({'exp', 'nbf'}) \
+         return t.claims.sub, t.header.alg, t:verify_signature('secret'), \
+         t:verify_signature('other'), ok, why.exp, why.nbf",
+        "me HS256 true false false token expired must be a number",
+    );
+    of(
+        "local pkey = require('resty.openssl.pkey') local all = {} \
+         for _, made in ipairs{{'RS256', {type = 'RSA', bits = 2048}}, {'ES256', {type = 'EC'}}} do \
+         local key = pkey.new(made[2]) \
+         local t = jwt:new(jwt.encode({a = 1}, key:to_PEM('private'), made[1])) \
+         all[#all + 1] = tostring(t:verify_signature(key:to_PEM('public'))) end \
+         return table.concat(all, ' ')",
+        "true true",
+    );
+    of("return jwt:new('a.b')", "nil invalid JSON");
+    of("return jwt:new('e30.e30.x')", "nil invalid alg");
+}
+
+#[test]
 fn counters_are_kept_in_a_dictionary() {
     check(
         "local counter = require('resty.counter').new('test') counter:incr('c', 2) \
