@@ -15,6 +15,7 @@ mod yaml;
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
@@ -94,21 +95,39 @@ impl Loaded {
 /// # Errors
 /// If it is no YAML or JSON object, or anything in it is wrong.
 pub fn load(text: &str, format: Format, kinds: &Arc<Kinds>) -> Result<Loaded, DeclarativeErrors> {
+    load_after(text, format, kinds, &Entities::empty(Arc::clone(kinds)))
+}
+
+/// The same in the place of what was loaded before. Entities that are the same in all but when they
+/// were made stay those that they are.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_after(
+    text: &str,
+    format: Format,
+    kinds: &Arc<Kinds>,
+    before: &Entities,
+) -> Result<Loaded, DeclarativeErrors> {
     let file = parse(text, format)?;
-    load_file(file, hash(text), kinds).map_err(|refused| {
+    load_file(file, hash(text), kinds, before).map_err(|refused| {
         let (errors, file) = *refused;
         let text = (format != Format::Json).then_some(text);
         DeclarativeErrors::of(errors, file, text)
     })
 }
 
-/// Loads what has been read already: the JSON body of `POST /config`.
+/// Loads what has been read already: the JSON body of `POST /config`; as [`load_after`].
 ///
 /// # Errors
 /// If anything in it is wrong.
-pub fn load_value(file: Record, kinds: &Arc<Kinds>) -> Result<Loaded, DeclarativeErrors> {
+pub fn load_value(
+    file: Record,
+    kinds: &Arc<Kinds>,
+    before: &Entities,
+) -> Result<Loaded, DeclarativeErrors> {
     let hash = hash(&Value::Object(file.clone()).to_string());
-    load_file(file, hash, kinds).map_err(|refused| {
+    load_file(file, hash, kinds, before).map_err(|refused| {
         let (errors, file) = *refused;
         DeclarativeErrors::of(errors, file, None)
     })
@@ -156,7 +175,12 @@ pub const WITH_WORKSPACE: [&str; 3] = ["routes", "services", "plugins"];
 /// What is wrong with a file, and the file.
 type Refused = Box<(Errors, Record)>;
 
-fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loaded, Refused> {
+fn load_file(
+    mut file: Record,
+    hash: String,
+    kinds: &Arc<Kinds>,
+    before: &Entities,
+) -> Result<Loaded, Refused> {
     paths::migrate(&mut file);
     let mut lists = tree::lists(kinds, &file);
     let checked = check::check(kinds, &file, &mut lists).and_then(|()| resolve::resolve(lists));
@@ -166,12 +190,15 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     };
     let transform = file.get("_transform") != Some(&Value::Bool(false));
     let hash = if flat.is_empty() { EMPTY_HASH.to_owned() } else { hash };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(0.0, |now| now.as_secs_f64());
     let mut untransformed = Vec::new();
     let mut sets: Vec<(String, Vec<Arc<Record>>)> = Vec::new();
     let mut errors = Errors::new();
     for (name, (kind, records)) in flat {
         let mut set = Vec::with_capacity(records.len());
         let transform = transform && may_transform(&kind.schema);
+        let before = before.of(name);
         for (key, mut record) in records {
             if WITH_WORKSPACE.contains(&name) {
                 record.insert(WORKSPACE.to_owned(), DEFAULT_WORKSPACE_ID.into());
@@ -185,7 +212,8 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
                     Err(error) => errors.set(name, Value::from(error)),
                 }
             } else {
-                set.push(Arc::new(record));
+                let known = before.get(&key).filter(|known| is_still(known, &record, now));
+                set.push(known.cloned().unwrap_or_else(|| Arc::new(record)));
             }
         }
         sets.push((name.to_owned(), set));
@@ -196,6 +224,19 @@ fn load_file(mut file: Record, hash: String, kinds: &Arc<Kinds>) -> Result<Loade
     add_default_workspace(kinds, &mut sets);
     let entities = Arc::new(Entities::new(Arc::clone(kinds), sets));
     Ok(Loaded { entities, hash, untransformed })
+}
+
+/// Whether an entity of a file is one that was loaded before. When that was does not count where
+/// the file says nothing of it.
+fn is_still(known: &Record, record: &Record, now: f64) -> bool {
+    const TIMES: [&str; 2] = ["created_at", "updated_at"];
+    /// How long loading a file may take.
+    const JUST_NOW: f64 = 600.0;
+    let is_new = |time: &Value| time.as_f64().is_some_and(|time| now - time < JUST_NOW);
+    let same = |(name, value): (&String, &Value)| {
+        known.get(name) == Some(value) || TIMES.contains(&name.as_str()) && is_new(value)
+    };
+    known.len() == record.len() && record.iter().all(same)
 }
 
 fn may_transform(schema: &Schema) -> bool {

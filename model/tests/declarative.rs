@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use silverback_model::declarative::{self, Format};
 use silverback_model::entities::with_expressions;
 use silverback_model::schema::Schema;
-use silverback_model::set::Kinds;
+use silverback_model::set::{Entities, Kinds};
 
 fn read(path: &Path) -> String {
     std::fs::read_to_string(path).expect("a file of the conformance data")
@@ -53,7 +53,8 @@ fn answer(config: Config, kinds: &Arc<Kinds>, flat: bool) -> (u16, Value) {
     let result = match config {
         Config::Text(text) => declarative::load(&text, Format::Any, kinds),
         Config::Object(file) => {
-            declarative::load_value(file.as_object().cloned().unwrap_or_default(), kinds)
+            let file = file.as_object().cloned().unwrap_or_default();
+            declarative::load_value(file, kinds, &Entities::empty(Arc::clone(kinds)))
         }
     };
     match result {

@@ -61,9 +61,29 @@ pub(crate) enum Aim {
 
 /// The places of a snapshot as one worker sees them, filled in as they are needed.
 pub(crate) struct Balancers {
-    services: Vec<OnceCell<Rc<Place>>>,
-    upstreams: Vec<OnceCell<Rc<Turn>>>,
+    services: Cells<Rc<Place>>,
+    upstreams: Cells<Rc<Turn>>,
     tls: RefCell<HashMap<TlsWanted, Rc<TlsKey>>>,
+}
+
+/// Cells by number, made piece by piece as they are needed: a snapshot may have many services, and
+/// every change makes all of these anew.
+struct Cells<T>(Vec<OnceCell<Piece<T>>>);
+
+type Piece<T> = Box<[OnceCell<T>]>;
+
+impl<T> Cells<T> {
+    const PIECE: u32 = 64;
+
+    fn new(count: u32) -> Cells<T> {
+        Cells((0..count.div_ceil(Self::PIECE)).map(|_| OnceCell::new()).collect())
+    }
+
+    fn get(&self, number: u32) -> Option<&OnceCell<T>> {
+        let piece = self.0.get((number / Self::PIECE) as usize)?;
+        let piece = piece.get_or_init(|| (0..Self::PIECE).map(|_| OnceCell::new()).collect());
+        piece.get((number % Self::PIECE) as usize)
+    }
 }
 
 /// How TLS to a service is asked for: the service, whether a plugin says to verify and to which
@@ -79,8 +99,8 @@ const NO_PEER: &str = "failure to get a peer from the ring-balancer";
 impl Balancers {
     pub(crate) fn of(snapshot: &Snapshot) -> Balancers {
         Balancers {
-            services: (0..snapshot.services.len()).map(|_| OnceCell::new()).collect(),
-            upstreams: snapshot.upstreams.iter().map(|_| OnceCell::new()).collect(),
+            services: Cells::new(snapshot.services.end()),
+            upstreams: Cells::new(snapshot.upstreams.end()),
             tls: RefCell::default(),
         }
     }
@@ -105,8 +125,8 @@ impl Balancers {
     }
 
     fn upstream(&self, snapshot: &Snapshot, upstream: u32) -> Option<Aim> {
-        let balancer = snapshot.upstreams.get(upstream as usize)?;
-        let cell = self.upstreams.get(upstream as usize)?;
+        let balancer = snapshot.upstreams.get(upstream)?;
+        let cell = self.upstreams.get(upstream)?;
         let turn = cell.get_or_init(|| Rc::new(Turn::of(balancer))).clone();
         Some(Aim::Upstream { turn, hash: 0, tried: Vec::new() })
     }
@@ -116,7 +136,7 @@ impl Balancers {
         if let Some(upstream) = compiled.upstream {
             return self.upstream(snapshot, upstream);
         }
-        let cell = self.services.get(service as usize)?;
+        let cell = self.services.get(service)?;
         let new = || Rc::new(Place::new(&compiled.entity.host, compiled.entity.port));
         Some(Aim::Place(cell.get_or_init(new).clone()))
     }

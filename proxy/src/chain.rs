@@ -8,7 +8,7 @@
 mod run;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,8 +19,10 @@ use uuid::Uuid;
 pub(crate) use self::run::{
     Ran, access, body_filter, certificate, header_filter, log, preread, response, rewrite,
 };
+use crate::snapshot::Slots;
 
 /// A configured plugin.
+#[derive(Clone)]
 pub(crate) struct Instance {
     /// The entity's id.
     pub(crate) id: Uuid,
@@ -41,7 +43,7 @@ pub(crate) struct Instance {
 }
 
 /// What an instance is limited to; none of them is all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Scope {
     pub(crate) route: Option<Uuid>,
     pub(crate) service: Option<Uuid>,
@@ -51,33 +53,55 @@ pub(crate) struct Scope {
 /// The phases that run what access has chosen.
 const LATER: [Phase; 4] = [Phase::Response, Phase::HeaderFilter, Phase::BodyFilter, Phase::Log];
 
-/// All chains. Routes with the same plugins share one.
+/// What runs, for all routes but those that have chains of their own.
 #[derive(Default, Clone)]
 pub(crate) struct Chains {
-    chains: Vec<Chain>,
     /// What runs where no route was found, and before it is.
     globals: Lists,
-    /// Instances for consumers, by plugin and the rest of their scope.
-    tables: Vec<HashMap<Uuid, u32>>,
-    plugins: Vec<Candidates>,
+    /// For requests: of no route at all, and of routes that nothing is limited to.
+    requests: Arc<Chain>,
     /// The same for streams.
-    stream_plugins: Vec<Candidates>,
-    /// The chain of a stream for which no route was found, and before it is.
-    pub(crate) of_streams: u32,
-    known: HashMap<Vec<Slot>, u32>,
+    streams: Arc<Chain>,
+    /// Instances for consumers, by plugin and the rest of their scope.
+    tables: Vec<Arc<HashMap<Uuid, u32>>>,
+    /// Numbers of tables that are free again.
+    free: Vec<u32>,
+    plugins: Plugins,
+    stream_plugins: Plugins,
 }
+
+/// Instances by plugin, in the order in which plugins run.
+type Plugins = BTreeMap<(u32, String), Arc<Candidates>>;
+
+/// Route and service that instances are limited to.
+type Place = (Option<Uuid>, Option<Uuid>);
 
 /// The instances of one plugin.
 #[derive(Default, Clone)]
 struct Candidates {
     /// Those for any consumer, by route and service.
-    plain: HashMap<(Option<Uuid>, Option<Uuid>), u32>,
+    plain: HashMap<Place, u32>,
     /// Those for a consumer: the table, by route and service.
-    by_consumer: HashMap<(Option<Uuid>, Option<Uuid>), u32>,
+    by_consumer: HashMap<Place, u32>,
 }
 
+/// Whose chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum ChainOf {
+    /// Of requests that no route was found for.
+    #[default]
+    Requests,
+    /// Of such streams.
+    Streams,
+    /// Of the route with this number.
+    Route(u32),
+}
+
+/// Chains that routes have in common.
+pub(crate) type Known = HashMap<Vec<Slot>, Arc<Chain>>;
+
 /// What runs for a route.
-#[derive(Clone)]
+#[derive(Default)]
 pub(crate) struct Chain {
     slots: Vec<Slot>,
     /// Whether any slot waits for the consumer.
@@ -89,7 +113,7 @@ pub(crate) struct Chain {
 
 /// One plugin's place in a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Slot {
+pub(crate) struct Slot {
     /// Tables for the consumer, narrowest scope first.
     tables: Vec<u32>,
     /// What runs where none of them knows the consumer.
@@ -106,11 +130,9 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    fn of(chosen: &[u32], instances: &[Instance]) -> Lists {
+    fn of(chosen: &[u32], instances: &Slots<Instance>) -> Lists {
         let list = |phase| {
-            let has = |i: &&u32| {
-                instances.get(**i as usize).is_some_and(|i| i.phases.get(phase).is_some())
-            };
+            let has = |i: &&u32| instances.get(**i).is_some_and(|i| i.phases.get(phase).is_some());
             chosen.iter().filter(has).copied().collect()
         };
         Lists {
@@ -129,107 +151,202 @@ impl Lists {
     }
 }
 
-impl Chains {
-    /// Sorts the instances by plugin, in the order in which plugins run.
-    pub(crate) fn of(registry: &Registry, instances: &[Instance]) -> Chains {
-        let mut tables = Vec::new();
-        let plugins = candidates(registry, instances, |i| i.for_requests, &mut tables);
-        let stream_plugins = candidates(registry, instances, |i| i.for_streams, &mut tables);
-        let globals: Vec<_> =
-            plugins.iter().filter_map(|p| p.plain.get(&(None, None)).copied()).collect();
-        let globals = Lists::of(&globals, instances);
-        let mut chains = Chains { globals, tables, plugins, stream_plugins, ..Chains::default() };
-        // Chain 0 is that of no route at all, for errors before access.
-        chains.intern(slots(&chains.plugins, None, None), instances);
-        chains.of_streams = chains.intern(slots(&chains.stream_plugins, None, None), instances);
-        chains
-    }
-
-    /// The chain for a route of requests, or of streams, and its service.
-    pub(crate) fn add(
-        &mut self,
-        stream: bool,
-        route: Option<Uuid>,
-        service: Option<Uuid>,
-        instances: &[Instance],
-    ) -> u32 {
-        let plugins = if stream { &self.stream_plugins } else { &self.plugins };
-        let slots = slots(plugins, route, service);
-        self.intern(slots, instances)
-    }
-
-    /// The same, if there is such a chain already.
-    pub(crate) fn known(
-        &self,
-        stream: bool,
-        route: Option<Uuid>,
-        service: Option<Uuid>,
-    ) -> Option<u32> {
-        let plugins = if stream { &self.stream_plugins } else { &self.plugins };
-        self.known.get(&slots(plugins, route, service)).copied()
-    }
-
-    pub(crate) fn get(&self, chain: u32) -> Option<&Chain> {
-        self.chains.get(chain as usize)
-    }
-
-    fn intern(&mut self, slots: Vec<Slot>, instances: &[Instance]) -> u32 {
-        if let Some(known) = self.known.get(&slots) {
-            return *known;
-        }
+impl Chain {
+    fn of(slots: Vec<Slot>, instances: &Slots<Instance>) -> Chain {
         let plain: Vec<_> = slots.iter().filter_map(|slot| slot.plain).collect();
-        let in_access =
-            |i: &u32| instances.get(*i as usize).is_some_and(|i| i.phases.access.is_some());
-        let number = u32::try_from(self.chains.len()).unwrap_or(u32::MAX);
-        self.chains.push(Chain {
+        let in_access = |i: &u32| instances.get(*i).is_some_and(|i| i.phases.access.is_some());
+        Chain {
             has_consumers: slots.iter().any(|slot| !slot.tables.is_empty()),
             lists: Lists::of(&plain, instances),
             access: plain.iter().copied().filter(in_access).collect(),
-            slots: slots.clone(),
-        });
-        self.known.insert(slots, number);
-        number
+            slots,
+        }
     }
 }
 
-/// The instances that are for requests, or for streams, by plugin, in the order in which plugins
-/// run. Those for consumers go into tables.
-fn candidates(
-    registry: &Registry,
-    instances: &[Instance],
-    counts: fn(&Instance) -> bool,
-    tables: &mut Vec<HashMap<Uuid, u32>>,
-) -> Vec<Candidates> {
-    let order: HashMap<_, _> =
-        (0_u32..).zip(registry.in_order()).map(|(i, p)| (p.name.as_str(), i)).collect();
-    let mut plugins: BTreeMap<(u32, &str), Candidates> = BTreeMap::new();
-    for (number, instance) in (0..).zip(instances).filter(|(_, i)| counts(i)) {
-        let name = instance.plugin.as_str();
-        let place = (order.get(name).copied().unwrap_or(u32::MAX), name);
-        let candidates = plugins.entry(place).or_default();
-        let Scope { route, service, consumer } = instance.scope;
-        match consumer {
-            None => {
-                candidates.plain.insert((route, service), number);
+impl Chains {
+    /// Sorts the instances by plugin, in the order in which plugins run.
+    pub(crate) fn of(registry: &Registry, instances: &Slots<Instance>) -> Chains {
+        let mut chains = Chains::default();
+        let order = Order::of(registry);
+        for (number, instance) in instances.iter() {
+            chains.insert(&order, number, instance);
+        }
+        chains.finish(instances);
+        chains
+    }
+
+    /// These chains after instances came, changed or went, and which routes have other chains
+    /// of their own now.
+    pub(crate) fn changed(
+        &self,
+        registry: &Registry,
+        changed: &HashSet<Uuid>,
+        old: &Slots<Instance>,
+        new: &Slots<Instance>,
+    ) -> (Chains, Affected) {
+        let order = Order::of(registry);
+        let mut chains = self.clone();
+        let mut affected = Affected::default();
+        let of = |instances: &Slots<Instance>| -> Vec<(u32, Instance)> {
+            let numbers = changed.iter().filter_map(|id| instances.number(*id));
+            numbers.filter_map(|n| Some((n, instances.get(n)?.clone()))).collect()
+        };
+        let (before, after) = (of(old), of(new));
+        before.iter().for_each(|(number, instance)| chains.remove(&order, *number, instance));
+        after.iter().for_each(|(number, instance)| chains.insert(&order, *number, instance));
+        for (_, instance) in before.iter().chain(&after) {
+            // One more for a consumer where there are others changes nothing but their table.
+            let tables = |chains: &Chains| chains.tables_of(&order, instance);
+            if instance.scope.consumer.is_none() || tables(self) != tables(&chains) {
+                affected.add(instance.scope);
             }
-            Some(consumer) => {
-                let table = *candidates.by_consumer.entry((route, service)).or_insert_with(|| {
-                    tables.push(HashMap::new());
+        }
+        if affected.all {
+            chains.finish(new);
+        }
+        (chains, affected)
+    }
+
+    /// The chain of a route of its own; none if it has that of all.
+    pub(crate) fn own(
+        &self,
+        stream: bool,
+        route: Uuid,
+        service: Option<Uuid>,
+        instances: &Slots<Instance>,
+        known: &mut Known,
+    ) -> Option<Arc<Chain>> {
+        let (plugins, common) = match stream {
+            true => (&self.stream_plugins, &self.streams),
+            false => (&self.plugins, &self.requests),
+        };
+        let slots = slots(plugins, Some(route), service);
+        if slots == common.slots {
+            return None;
+        }
+        if let Some(chain) = known.get(&slots) {
+            return Some(chain.clone());
+        }
+        let chain = Arc::new(Chain::of(slots.clone(), instances));
+        known.insert(slots, chain.clone());
+        Some(chain)
+    }
+
+    /// The chain of all routes that have none of their own.
+    pub(crate) fn common(&self, stream: bool) -> &Chain {
+        if stream { &self.streams } else { &self.requests }
+    }
+
+    /// The tables that an instance for a consumer stands in, or would.
+    fn tables_of(&self, order: &Order<'_>, instance: &Instance) -> [Option<u32>; 2] {
+        let key = order.of_plugin(&instance.plugin);
+        let place = (instance.scope.route, instance.scope.service);
+        [&self.plugins, &self.stream_plugins]
+            .map(|plugins| plugins.get(&key)?.by_consumer.get(&place).copied())
+    }
+
+    fn finish(&mut self, instances: &Slots<Instance>) {
+        let globals = self.plugins.values().filter_map(|p| p.plain.get(&(None, None)).copied());
+        let globals: Vec<_> = globals.collect();
+        self.globals = Lists::of(&globals, instances);
+        self.requests = Arc::new(Chain::of(slots(&self.plugins, None, None), instances));
+        self.streams = Arc::new(Chain::of(slots(&self.stream_plugins, None, None), instances));
+    }
+
+    /// Puts an instance where it is looked for. One for consumers goes into a table.
+    fn insert(&mut self, order: &Order<'_>, number: u32, instance: &Instance) {
+        let Scope { route, service, consumer } = instance.scope;
+        let place = (route, service);
+        let Chains { plugins, stream_plugins, tables, free, .. } = self;
+        let of_kind = [(plugins, instance.for_requests), (stream_plugins, instance.for_streams)];
+        for (plugins, _) in of_kind.into_iter().filter(|(_, counts)| *counts) {
+            let candidates = plugins.entry(order.of_plugin(&instance.plugin)).or_default();
+            let Some(consumer) = consumer else {
+                Arc::make_mut(candidates).plain.insert(place, number);
+                continue;
+            };
+            let known = candidates.by_consumer.get(&place).copied();
+            let table = known.unwrap_or_else(|| {
+                let table = free.pop().unwrap_or_else(|| {
+                    tables.push(Arc::default());
                     u32::try_from(tables.len() - 1).unwrap_or(u32::MAX)
                 });
-                if let Some(table) = tables.get_mut(table as usize) {
-                    table.insert(consumer, number);
-                }
+                Arc::make_mut(candidates).by_consumer.insert(place, table);
+                table
+            });
+            if let Some(table) = tables.get_mut(table as usize) {
+                Arc::make_mut(table).insert(consumer, number);
             }
         }
     }
-    plugins.into_values().collect()
+
+    fn remove(&mut self, order: &Order<'_>, number: u32, instance: &Instance) {
+        let Scope { route, service, consumer } = instance.scope;
+        let place = (route, service);
+        let Chains { plugins, stream_plugins, tables, free, .. } = self;
+        let of_kind = [(plugins, instance.for_requests), (stream_plugins, instance.for_streams)];
+        for (plugins, _) in of_kind.into_iter().filter(|(_, counts)| *counts) {
+            let Some(candidates) = plugins.get_mut(&order.of_plugin(&instance.plugin)) else {
+                continue;
+            };
+            let Some(consumer) = consumer else {
+                if candidates.plain.get(&place) == Some(&number) {
+                    Arc::make_mut(candidates).plain.remove(&place);
+                }
+                continue;
+            };
+            let Some(table) = candidates.by_consumer.get(&place).copied() else { continue };
+            let Some(of_consumers) = tables.get_mut(table as usize) else { continue };
+            if of_consumers.get(&consumer) == Some(&number) {
+                Arc::make_mut(of_consumers).remove(&consumer);
+            }
+            if of_consumers.is_empty() {
+                Arc::make_mut(candidates).by_consumer.remove(&place);
+                free.push(table);
+            }
+        }
+    }
+}
+
+/// The order in which plugins run.
+struct Order<'a>(HashMap<&'a str, u32>);
+
+impl<'a> Order<'a> {
+    fn of(registry: &'a Registry) -> Order<'a> {
+        Order((0..).zip(registry.in_order()).map(|(i, p)| (p.name.as_str(), i)).collect())
+    }
+
+    fn of_plugin(&self, name: &str) -> (u32, String) {
+        (self.0.get(name).copied().unwrap_or(u32::MAX), name.to_owned())
+    }
+}
+
+/// Which routes have other chains of their own.
+#[derive(Debug, Default)]
+pub(crate) struct Affected {
+    /// These.
+    pub(crate) routes: HashSet<Uuid>,
+    /// Those of these services.
+    pub(crate) services: HashSet<Uuid>,
+    /// All that have any.
+    pub(crate) all: bool,
+}
+
+impl Affected {
+    fn add(&mut self, scope: Scope) {
+        match (scope.route, scope.service) {
+            (Some(route), _) => _ = self.routes.insert(route),
+            (None, Some(service)) => _ = self.services.insert(service),
+            (None, None) => self.all = true,
+        }
+    }
 }
 
 /// The slots of the plugins that may run. The order of scopes is Kong's: consumer+route+service,
 /// consumer+route, consumer+service, route+service, consumer, route, service, all.
-fn slots(plugins: &[Candidates], route: Option<Uuid>, service: Option<Uuid>) -> Vec<Slot> {
-    let slot = |plugin: &Candidates| {
+fn slots(plugins: &Plugins, route: Option<Uuid>, service: Option<Uuid>) -> Vec<Slot> {
+    let slot = |plugin: &Arc<Candidates>| {
         let both = (route.is_some() && service.is_some()).then_some((route, service));
         let of_route = route.map(|_| (route, None));
         let of_service = service.map(|_| (None, service));
@@ -245,5 +362,27 @@ fn slots(plugins: &[Candidates], route: Option<Uuid>, service: Option<Uuid>) -> 
         let plain = on_both.or_else(|| rest.into_iter().find_map(plain));
         (plain.is_some() || !tables.is_empty()).then_some(Slot { tables, plain })
     };
-    plugins.iter().filter_map(slot).collect()
+    plugins.values().filter_map(slot).collect()
+}
+
+#[cfg(test)]
+impl Chains {
+    /// What runs of a chain, in which phases, and for whom.
+    pub(crate) fn told(&self, chain: &Chain, snapshot: &crate::Snapshot) -> String {
+        let id = |number: &u32| snapshot.instances.get(*number).map(|i| i.id);
+        let ids = |numbers: &[u32]| format!("{:?}", numbers.iter().map(id).collect::<Vec<_>>());
+        let slot = |slot: &Slot| {
+            let tables = slot.tables.iter().filter_map(|table| self.tables.get(*table as usize));
+            let table = |table: &Arc<HashMap<Uuid, u32>>| {
+                let mut all: Vec<_> = table.iter().map(|(of, n)| (*of, id(n))).collect();
+                all.sort();
+                all
+            };
+            format!("{:?} {:?}", tables.map(table).collect::<Vec<_>>(), slot.plain.as_ref().map(id))
+        };
+        let slots: Vec<_> = chain.slots.iter().map(slot).collect();
+        let (access, log) = (ids(&chain.access), ids(chain.lists.later(Phase::Log)));
+        let globals = ids(self.globals.later(Phase::Log));
+        format!("{slots:?} {access} {log} {globals} {}", chain.has_consumers)
+    }
 }

@@ -55,5 +55,7 @@ pub use dns::{DnsClient, DnsSettings, DnsType};
 pub use handle::{DnsFacts, Handle, StartError, start, start_after};
 pub use listener::open as open_listener;
 pub use logs::{FormatError, LogFormat};
-pub use snapshot::{CompileError, CompileErrors, Directory, NoDirectory, PATCHED, Parts, Snapshot};
+pub use snapshot::{
+    CompileError, CompileErrors, Directory, NoDirectory, Parts, Rebase, Snapshot, retire,
+};
 pub use stats::Stats;

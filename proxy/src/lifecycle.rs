@@ -12,7 +12,7 @@ use crate::{
     answer,
     balancer::Chosen,
     chain,
-    chain::Ran,
+    chain::{ChainOf, Ran},
     forward::Forwarded,
     http::Connection,
     http1::Wire,
@@ -31,7 +31,7 @@ pub(crate) struct Work {
     /// Why it is refused before any plugin runs.
     pub(crate) refusal: Option<StatusCode>,
     /// What its route runs.
-    pub(crate) chain: u32,
+    pub(crate) chain: ChainOf,
     /// Whose handlers the later phases run.
     pub(crate) ran: Ran,
     /// What upstreams are told of the client.
@@ -79,7 +79,7 @@ impl Work {
             connection,
             live,
             refusal: None,
-            chain: 0,
+            chain: ChainOf::Requests,
             ran: Ran::default(),
             forwarded: None,
             proxied: false,

@@ -10,6 +10,7 @@ use silverback_router::{Lookup, Match, normalize};
 
 use crate::{
     answer,
+    chain::ChainOf,
     forward::Forwarded,
     lifecycle::Work,
     snapshot::{CompiledRoute, CompiledService},
@@ -55,10 +56,11 @@ pub(crate) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
     let service_path = service.and_then(|s| s.entity.path.as_deref());
     let upstream_path = found.upstream_path(&path, service_path);
     let prefix = found.prefix.as_deref().map(str::to_owned);
+    let chain = ChainOf::Route(found.route);
     let matched = matched(found, prefix);
     exchange.upstream.path = upstream_path;
     exchange.matched = Some(matched);
-    work.chain = route.chain;
+    work.chain = chain;
     aim(work, route, service);
     check_protocol(work, route)
 }

@@ -1,49 +1,56 @@
 //! The configuration, compiled: what every request works on, immutable, replaced whole.
 
+#[cfg(test)]
+mod agreement;
 mod directory;
 mod instances;
-mod layers;
 mod parts;
 mod patch;
+mod retired;
 mod secrets;
+mod slots;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use silverback_model::{
     Entity,
-    entities::{Protocol, Route, Service, Upstream},
+    entities::{Protocol, Route, Service, Target as TargetEntity, Upstream},
 };
 use silverback_pdk::Registry;
 use silverback_router::{BuildErrors, RouteInput, Router};
 use thiserror::Error;
 use uuid::Uuid;
 
+use self::secrets::Resolver;
 pub use self::{
     directory::{Directory, NoDirectory},
     parts::Parts,
-    patch::PATCHED,
+    patch::Rebase,
+    retired::retire,
 };
-use self::{
-    layers::Layers,
-    secrets::{Resolver, Secrets},
+pub(crate) use self::{
+    secrets::Secrets,
+    slots::{SharedMap, Slots},
 };
 use crate::{
     Config,
     balancer::{Balancer, Registrar, Target},
-    chain::{Chains, Instance},
-    tls::{Certificates, ClientConfigs, Maker, ServiceTls},
+    chain::{Chain, Chains, Instance, Known},
+    tls::{Certificates, ClientConfigs, Maker, Materials, ServiceTls},
 };
 
-/// The configuration, compiled.
+/// The configuration, compiled. Copies share what it is made of.
+#[derive(Clone)]
 pub struct Snapshot {
     pub(crate) router: Router,
-    pub(crate) routes: Layers<CompiledRoute>,
-    pub(crate) services: Layers<CompiledService>,
-    pub(crate) upstreams: Arc<Vec<Arc<Balancer>>>,
+    pub(crate) routes: Slots<CompiledRoute>,
+    pub(crate) services: Slots<CompiledService>,
+    pub(crate) upstreams: Slots<Arc<Balancer>>,
     /// Where balancers that need tending are put down.
     pub(crate) registrar: Arc<Registrar>,
-    pub(crate) upstream_names: Arc<HashMap<String, u32>>,
-    pub(crate) instances: Arc<Vec<Instance>>,
+    /// Their numbers, by name.
+    pub(crate) upstream_names: SharedMap<String, u32>,
+    pub(crate) instances: Slots<Instance>,
     pub(crate) chains: Arc<Chains>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) client_configs: Arc<ClientConfigs>,
@@ -55,10 +62,12 @@ pub struct Snapshot {
 #[derive(Clone)]
 pub(crate) struct CompiledRoute {
     pub(crate) entity: Arc<Entity<Route>>,
-    /// Its service, counted as in [`Snapshot::services`].
+    /// Its service, by its number in [`Snapshot::services`].
     pub(crate) service: Option<u32>,
-    /// Its chain.
-    pub(crate) chain: u32,
+    /// Whether it is for connections rather than requests.
+    pub(crate) stream: bool,
+    /// Its chain, where it is not that of all routes.
+    pub(crate) chain: Option<Arc<Chain>>,
     /// Whether plain HTTP is answered with what `https_redirect_status_code` says.
     pub(crate) https_only: bool,
     /// Whether it is for gRPC.
@@ -105,62 +114,44 @@ impl Snapshot {
         let mut resolver = Resolver::new(&*directory, previous.map(|p| &*p.secrets));
         resolver.certificates(&mut parts.certificates);
         let registrar = previous.map(|p| p.registrar.clone()).unwrap_or_default();
-        let upstreams = compile_upstreams(&parts, previous, &registrar);
-        let upstream_names: HashMap<_, _> =
-            (0..).zip(&upstreams).map(|(i, u)| (u.entity.name.clone(), i)).collect();
         let certificates = Certificates::compile(&parts, config, previous, &mut errors);
-        let known = previous.map(|p| &*p.client_configs);
-        let mut maker = Maker::new(&parts, config, known);
-        let services: Vec<_> = parts
-            .services
-            .iter()
-            .map(|entity| CompiledService {
-                entity: entity.clone(),
-                upstream: upstream_names.get(&entity.host).copied(),
-                tls: {
-                    let upstream = upstream_names.get(&entity.host);
-                    let upstream = upstream.and_then(|u| upstreams.get(*u as usize));
-                    maker.service(entity, upstream.map(|u| &**u), &mut errors)
-                },
-            })
-            .collect();
-        let probes: Vec<_> =
-            upstreams.iter().map(|balancer| maker.probe(&balancer.entity, &mut errors)).collect();
-        let client_configs = maker.finish();
         let instances =
             instances::compile(&parts.plugins, registry, previous, &mut resolver, &mut errors);
-        let mut chains = Chains::of(registry, &instances);
-        let services = Layers::new(services, |service| service.entity.id);
-        let routes: Vec<_> = parts
-            .routes
-            .iter()
-            .map(|route| {
-                let service = route.service.map(|service| service.id);
-                let chain = chains.add(is_stream(route), Some(route.id), service, &instances);
-                compile_route(route, service.and_then(|id| services.position(id)), chain)
-            })
-            .collect();
+        let chains = Chains::of(registry, &instances);
+        let mut snapshot = Snapshot {
+            certificates: Arc::new(certificates),
+            instances,
+            chains: Arc::new(chains),
+            registrar,
+            ..Snapshot::empty()
+        };
+        snapshot.compile_upstreams(&parts, previous);
+        let known = previous.map(|p| &*p.client_configs);
+        let mut maker = Maker::new(Materials::of(&parts), config, known);
+        let compile = |entity| snapshot.compile_service(entity, &mut maker, &mut errors);
+        let services = parts.services.iter().map(compile).collect();
+        snapshot.services = Slots::new(services, |service| service.entity.id);
+        let probe = |(_, b): (u32, &Arc<Balancer>)| maker.probe(&b.entity, &mut errors);
+        let probes: Vec<_> = snapshot.upstreams.iter().map(probe).collect();
+        snapshot.client_configs = Arc::new(maker.finish());
+        let mut known = Known::new();
+        let compile = |route| snapshot.compile_route(route, &mut known);
+        let routes: Vec<_> = parts.routes.iter().map(compile).collect();
         if config.listeners.iter().any(|listener| listener.stream) {
             errors.extend(routes.iter().filter_map(refuse_passthrough));
         }
-        let router = build_router(config, &routes, &services, &mut errors);
-        for (balancer, tls) in upstreams.iter().zip(probes) {
+        snapshot.routes = Slots::new(routes, |route| route.entity.id);
+        let inputs = snapshot.routes.iter().map(|(at, route)| (at, snapshot.input(route)));
+        let (router, wrong) = Router::build_without_wrong(config.flavor, inputs);
+        snapshot.router = router;
+        if !wrong.is_empty() {
+            errors.push(BuildErrors(wrong).into());
+        }
+        for ((_, balancer), tls) in snapshot.upstreams.iter().zip(probes) {
             balancer.probe_tls.store(tls);
         }
-        let snapshot = Snapshot {
-            router,
-            routes: Layers::new(routes, |route| route.entity.id),
-            services,
-            upstreams: Arc::new(upstreams),
-            registrar,
-            upstream_names: Arc::new(upstream_names),
-            instances: Arc::new(instances),
-            chains: Arc::new(chains),
-            certificates: Arc::new(certificates),
-            client_configs: Arc::new(client_configs),
-            secrets: Arc::new(resolver.finish()),
-            directory: parts.directory,
-        };
+        snapshot.secrets = Arc::new(resolver.finish());
+        snapshot.directory = directory;
         (snapshot, errors)
     }
 
@@ -168,12 +159,12 @@ impl Snapshot {
     pub fn empty() -> Snapshot {
         Snapshot {
             router: Router::default(),
-            routes: Layers::default(),
-            services: Layers::default(),
-            upstreams: Arc::default(),
+            routes: Slots::default(),
+            services: Slots::default(),
+            upstreams: Slots::default(),
             registrar: Arc::default(),
-            upstream_names: Arc::default(),
-            instances: Arc::default(),
+            upstream_names: SharedMap::default(),
+            instances: Slots::default(),
             chains: Arc::default(),
             certificates: Arc::default(),
             client_configs: Arc::default(),
@@ -185,10 +176,8 @@ impl Snapshot {
     /// Takes over what the balancers of a snapshot that does not come of the same one know of
     /// their targets.
     pub(crate) fn adopt(&self, other: &Snapshot) {
-        let known: HashMap<Uuid, &Arc<Balancer>> =
-            other.upstreams.iter().map(|balancer| (balancer.entity.id, balancer)).collect();
-        for balancer in self.upstreams.iter() {
-            match known.get(&balancer.entity.id) {
+        for (_, balancer) in self.upstreams.iter() {
+            match other.upstreams.by(balancer.entity.id) {
                 Some(other) if !Arc::ptr_eq(other, balancer) => balancer.adopt(other),
                 _ => {}
             }
@@ -197,7 +186,7 @@ impl Snapshot {
 
     /// What balances an upstream, by the upstream's id.
     pub fn balancer(&self, upstream: Uuid) -> Option<&Arc<Balancer>> {
-        self.upstreams.iter().find(|balancer| balancer.entity.id == upstream)
+        self.upstreams.by(upstream)
     }
 
     pub(crate) fn route(&self, route: u32) -> Option<&CompiledRoute> {
@@ -225,54 +214,78 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// An upstream that has not changed keeps its balancer; one that has keeps what is known of its
-/// targets' health.
-fn compile_upstreams(
-    parts: &Parts,
-    previous: Option<&Snapshot>,
-    registrar: &Registrar,
-) -> Vec<Arc<Balancer>> {
-    let mut targets: HashMap<Uuid, Vec<Target>> = HashMap::new();
-    let mut entities: Vec<_> = parts.targets.iter().collect();
-    // As Kong has them: the oldest first.
+impl Snapshot {
+    /// An upstream that has not changed keeps its balancer; one that has keeps what is known of
+    /// its targets' health.
+    fn compile_upstreams(&mut self, parts: &Parts, previous: Option<&Snapshot>) {
+        let mut targets: HashMap<Uuid, Vec<_>> = HashMap::new();
+        for target in &parts.targets {
+            targets.entry(target.upstream.id).or_default().push(target);
+        }
+        let of = |entity: &Arc<Entity<Upstream>>| {
+            let targets = targets_of(targets.remove(&entity.id).unwrap_or_default());
+            let before = previous.and_then(|previous| previous.upstreams.by(entity.id));
+            balancer(entity, targets, before, &self.registrar)
+        };
+        let upstreams: Vec<_> = parts.upstreams.iter().map(of).collect();
+        self.upstream_names = upstreams.iter().map(|u| u.entity.name.clone()).zip(0..).collect();
+        self.upstreams = Slots::new(upstreams, |upstream| upstream.entity.id);
+    }
+
+    fn compile_service(
+        &self,
+        entity: &Arc<Entity<Service>>,
+        maker: &mut Maker<'_>,
+        errors: &mut Vec<CompileError>,
+    ) -> CompiledService {
+        let upstream = self.upstream_names.get(entity.host.as_str()).copied();
+        let balancer = upstream.and_then(|upstream| self.upstreams.get(upstream));
+        let tls = maker.service(entity, balancer.map(|balancer| &**balancer), errors);
+        CompiledService { entity: entity.clone(), upstream, tls }
+    }
+
+    fn compile_route(&self, entity: &Arc<Entity<Route>>, known: &mut Known) -> CompiledRoute {
+        let has = |protocol| entity.protocols.contains(&protocol);
+        let service = entity.service.map(|service| service.id);
+        let stream = entity.protocols.first().is_some_and(|protocol| protocol.is_stream());
+        CompiledRoute {
+            entity: entity.clone(),
+            service: service.and_then(|id| self.services.number(id)),
+            stream,
+            chain: self.chains.own(stream, entity.id, service, &self.instances, known),
+            https_only: has(Protocol::Https) && !has(Protocol::Http),
+            grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
+        }
+    }
+
+    /// A route as the router wants it.
+    fn input<'a>(&'a self, route: &'a CompiledRoute) -> RouteInput<'a> {
+        let service = route.service.and_then(|service| self.services.get(service));
+        RouteInput { route: &route.entity, service: service.map(|service| &**service.entity) }
+    }
+}
+
+/// The targets of an upstream as Kong has them: the oldest first.
+fn targets_of(mut entities: Vec<&Arc<Entity<TargetEntity>>>) -> Vec<Target> {
     entities.sort_by(|a, b| a.created_at.total_cmp(&b.created_at).then(a.id.cmp(&b.id)));
-    for entity in entities {
-        if let Some(target) = Target::of(entity) {
-            targets.entry(entity.upstream.id).or_default().push(target);
-        }
-    }
-    let before: HashMap<Uuid, &Arc<Balancer>> =
-        previous.iter().flat_map(|p| p.upstreams.iter()).map(|b| (b.entity.id, b)).collect();
-    let of = |entity: &Arc<Entity<Upstream>>| {
-        let targets = targets.remove(&entity.id).unwrap_or_default();
-        let before = before.get(&entity.id).copied();
-        match before.filter(|before| before.is_for(entity, &targets)) {
-            Some(same) => same.clone(),
-            None => {
-                let before = before.map(|before| &**before);
-                let balancer = Arc::new(Balancer::new(entity.clone(), targets, before));
-                registrar.add(&balancer);
-                balancer
-            }
-        }
-    };
-    parts.upstreams.iter().map(of).collect()
+    entities.into_iter().filter_map(|entity| Target::of(entity)).collect()
 }
 
-fn compile_route(route: &Arc<Entity<Route>>, service: Option<u32>, chain: u32) -> CompiledRoute {
-    let has = |protocol| route.protocols.contains(&protocol);
-    CompiledRoute {
-        entity: route.clone(),
-        service,
-        chain,
-        https_only: has(Protocol::Https) && !has(Protocol::Http),
-        grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
+fn balancer(
+    entity: &Arc<Entity<Upstream>>,
+    targets: Vec<Target>,
+    before: Option<&Arc<Balancer>>,
+    registrar: &Registrar,
+) -> Arc<Balancer> {
+    match before.filter(|before| before.is_for(entity, &targets)) {
+        Some(same) => same.clone(),
+        None => {
+            let before = before.map(|before| &**before);
+            let balancer = Arc::new(Balancer::new(entity.clone(), targets, before));
+            registrar.add(&balancer);
+            balancer
+        }
     }
-}
-
-/// Whether a route is for connections rather than requests.
-fn is_stream(route: &Route) -> bool {
-    route.protocols.first().is_some_and(|protocol| protocol.is_stream())
 }
 
 /// TLS is ended here, or not looked into at all: passing it on by its server name is not there yet.
@@ -281,24 +294,6 @@ fn refuse_passthrough(route: &CompiledRoute) -> Option<CompileError> {
     let passes = route.protocols.contains(&Protocol::TlsPassthrough);
     let name = || route.name.clone().unwrap_or_else(|| route.id.to_string());
     passes.then(|| CompileError::Passthrough { route: name() })
-}
-
-fn build_router(
-    config: &Config,
-    routes: &[CompiledRoute],
-    services: &Layers<CompiledService>,
-    errors: &mut Vec<CompileError>,
-) -> Router {
-    let service = |at: u32| services.get(at).map(|s| &**s.entity);
-    let inputs: Vec<_> = routes
-        .iter()
-        .map(|r| RouteInput { route: &r.entity, service: r.service.and_then(service) })
-        .collect();
-    let (router, wrong) = Router::build_without_wrong(config.flavor, &inputs);
-    if !wrong.is_empty() {
-        errors.push(BuildErrors(wrong).into());
-    }
-    router
 }
 
 /// Something that keeps a configuration from being used.

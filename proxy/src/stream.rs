@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     chain,
-    chain::Ran,
+    chain::{ChainOf, Ran},
     http::{Connection, client},
     lifecycle::{self, Work},
     logs, tls,
@@ -54,7 +54,7 @@ fn begin(connection: Rc<Connection>) -> Work {
     let mut exchange = Exchange::new(live.clone(), client, tls::empty_request(scheme));
     exchange.session = Some(Session::default());
     exchange.phase = Phase::Preread;
-    let chain = live.snapshot.chains.of_streams;
+    let chain = ChainOf::Streams;
     Work { chain, ran: Ran::Chain(chain), ..Work::new(exchange, connection, live) }
 }
 

@@ -8,5 +8,5 @@ mod sessions;
 pub(crate) use self::{
     accept::{empty_request, handshake},
     certificates::{Certificates, Terms, read_entity},
-    clients::{ClientConfigs, Maker, ServiceTls},
+    clients::{ClientConfigs, Maker, Materials, ServiceTls},
 };

@@ -170,7 +170,7 @@ impl View for Live {
     }
 
     fn instance(&self, instance: u32) -> Option<&Arc<Record>> {
-        self.snapshot.instances.get(instance as usize).map(|instance| &instance.record)
+        self.snapshot.instances.get(instance).map(|instance| &instance.record)
     }
 
     fn find(&self, kind: &str, field: &str, value: &str) -> Found {

@@ -1,6 +1,7 @@
 //! What a route demands of a request besides its path.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -10,10 +11,11 @@ use silverback_model::entities::{Endpoint, Protocol, Route};
 use crate::expressions;
 use crate::hosts::{Bucket, Host, HostPattern, NamePattern};
 use crate::lookup::Lookup;
+use crate::order;
 use crate::router::{Flavor, Problem};
 
 /// What a route demands of a request besides its path. An empty list demands nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Conditions {
     methods: Box<[Box<str>]>,
     hosts: Box<[HostPattern]>,
@@ -53,13 +55,24 @@ impl<'a> Subject<'a> {
 }
 
 impl Conditions {
-    /// Compiles a route's conditions, noting what is wrong with them in `problems`.
-    pub(crate) fn compile(route: &Route, flavor: Flavor, problems: &mut Vec<Problem>) -> Self {
+    /// Compiles a route's conditions, noting what is wrong with them in `problems`. Routes that
+    /// have none share theirs.
+    pub(crate) fn compile(
+        route: &Route,
+        flavor: Flavor,
+        problems: &mut Vec<Problem>,
+    ) -> Arc<Conditions> {
+        static NONE: LazyLock<Arc<Conditions>> = LazyLock::new(Arc::default);
+        let schemes = expressions::schemes(route, flavor);
+        let others = order::count_conditions(route) - i64::from(!route.paths.is_empty());
+        if others == 0 && schemes.is_empty() {
+            return Arc::clone(&NONE);
+        }
         let hosts: Box<[_]> = route.hosts.iter().map(|host| HostPattern::parse(host)).collect();
         let headers = route.headers.iter();
         let headers =
             headers.filter_map(|(n, v)| HeaderCondition::compile(n, v, flavor, problems)).collect();
-        Conditions {
+        Arc::new(Conditions {
             methods: route.methods.iter().map(|method| method.as_str().into()).collect(),
             check_hosts: !hosts.iter().all(HostPattern::is_indexed),
             hosts,
@@ -67,8 +80,8 @@ impl Conditions {
             snis: route.snis.iter().map(|sni| sni_pattern(sni, flavor)).collect(),
             sources: EndpointPattern::compile_all(&route.sources, problems),
             destinations: EndpointPattern::compile_all(&route.destinations, problems),
-            schemes: expressions::schemes(route, flavor),
-        }
+            schemes,
+        })
     }
 
     /// The buckets of the index under which the route is found.

@@ -1,26 +1,32 @@
-//! The flavour `expressions`: routes whose condition is written in the router's own language, tried
-//! from the highest priority to the lowest. The language and its engine are those of the atc-router
-//! crate, which Kong uses too; which fields there are and what they hold stands here
-//! (kong/router/{expressions,fields,transform}.lua).
+//! The flavour `expressions`: routes whose condition is written in the router's own language. The
+//! one with the highest priority whose expression holds wins. The language and what evaluates it
+//! are those of the atc-router crate, which Kong uses too; which fields there are and what they
+//! hold stands here (kong/router/{expressions,fields,transform}.lua), and so does the index that
+//! finds the few expressions worth evaluating ([`keys`]).
 
 mod fields;
+mod keys;
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use atc_router::ast::Value;
+use atc_router::ast::{BinaryOperator, Expression, Lhs, LogicalExpression, Predicate, Value};
 use atc_router::context::{Context, Match as Found};
-use atc_router::router::Router as Engine;
-use atc_router::schema::Schema;
+use atc_router::interpreter::Execute;
+use atc_router::parser::parse;
+use atc_router::semantics::{FieldCounter, Validate};
 use regex::Regex;
 use silverback_model::entities::{Protocol, Route};
 use uuid::Uuid;
 
+use crate::buckets::{Buckets, Key};
 use crate::lookup::{Captures, Lookup};
 use crate::router::{Flavor, Problem};
 use fields::Field;
+use keys::Keys;
 
 /// The field that captures and `strip_path` go by.
 const PATH: &str = "http.path";
@@ -31,89 +37,171 @@ const PATH: &str = "http.path";
 /// What is wrong with it, in the words of Kong's Admin API.
 pub fn validate(expression: &str, protocols: &[Protocol]) -> Result<(), String> {
     let stream = protocols.first().is_some_and(|protocol| protocol.is_stream());
-    let mut engine = Engine::new(fields::schema(stream));
-    engine.add_matcher(0, Uuid::nil(), &amended(expression))?;
-    engine.fields.keys().try_for_each(|name| Field::parse(name).map(drop))
+    parsed(expression, stream).map(drop)
 }
 
-/// The routes with an expression, of requests or of streams.
-pub(crate) struct Expressions {
-    schema: &'static Schema,
-    engine: Engine<'static>,
+fn parsed(expression: &str, stream: bool) -> Result<Expression, String> {
+    let parsed = parse(&amended(expression)).map_err(|error| error.to_string())?;
+    parsed.validate(fields::schema(stream))?;
+    named(&parsed).keys().try_for_each(|name| Field::parse(name).map(drop))?;
+    Ok(parsed)
+}
+
+/// The names of the fields that an expression looks at, each with how often it does.
+fn named(expression: &Expression) -> HashMap<String, usize> {
+    let mut names = HashMap::new();
+    expression.add_to_counter(&mut names);
+    names
+}
+
+/// A route with an expression. Copies share what is large.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    /// The position of the route.
+    pub(crate) route: u32,
+    /// Its priority, and its id; the greater goes first.
+    place: (u64, Uuid),
+    /// Whether what matched is cut off.
+    strip: bool,
+    expression: Arc<Expression>,
+}
+
+impl Rule {
+    /// Compiles a route; `expression` is its own.
+    pub(crate) fn compile(
+        position: u32,
+        route: &Route,
+        stream: bool,
+        expression: &str,
+    ) -> Result<Rule, Problem> {
+        let expression =
+            parsed(expression, stream).map_err(|reason| Problem::Expression { reason })?;
+        let expression = with_schemes(expression, &schemes(route, Flavor::Expressions));
+        Ok(Rule {
+            route: position,
+            place: (route.priority, route.id),
+            strip: route.strip_path,
+            expression: Arc::new(expression),
+        })
+    }
+}
+
+/// Routes with an expression, of requests or of streams.
+#[derive(Default)]
+pub(crate) struct Rules {
+    /// The best first.
+    rules: Vec<Rule>,
+    buckets: Buckets,
     /// The fields that some expression looks at.
     fields: Vec<(String, Field)>,
-    /// The routes' positions.
-    routes: HashMap<Uuid, u32>,
 }
 
-impl fmt::Debug for Expressions {
+impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expressions").field("routes", &self.routes.len()).finish_non_exhaustive()
+        f.debug_struct("Rule").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("rules", &self.rules.len()).finish_non_exhaustive()
     }
 }
 
 /// What an expression found.
-pub(crate) struct Hit<'a> {
+pub(crate) struct Hit {
     pub(crate) route: u32,
+    pub(crate) strip: bool,
     /// What a condition on the path matched, if there is one.
-    pub(crate) path: Option<Cow<'a, str>>,
+    pub(crate) path: Option<String>,
     pub(crate) captures: Option<Box<Captures>>,
 }
 
-impl Expressions {
-    pub(crate) fn new(stream: bool) -> Expressions {
-        let schema = fields::schema(stream);
-        let engine = Engine::new(schema);
-        Expressions { schema, engine, fields: Vec::new(), routes: HashMap::new() }
+impl Rules {
+    /// Makes the index. `known` are fields that need not be gathered.
+    pub(crate) fn new(mut rules: Vec<Rule>, stream: bool, known: &[(String, Field)]) -> Rules {
+        rules.sort_by_key(|rule| Reverse(rule.place));
+        let mut names = HashMap::new();
+        rules.iter().for_each(|rule| rule.expression.add_to_counter(&mut names));
+        names.retain(|name, _| !known.iter().any(|(other, _)| other == name));
+        let fields = names.into_keys().filter_map(|name| {
+            let field = Field::parse(&name).ok()?;
+            Some((name, field))
+        });
+        let fields = fields.collect();
+        let keys: Vec<_> = rules.iter().map(|rule| Keys::of(&rule.expression, stream)).collect();
+        let buckets = Buckets::new((0..).zip(&keys).flat_map(|(rank, keys)| {
+            keys.iter().map(move |key| (Key { host: key.host(), path: &key.path }, rank))
+        }));
+        Rules { rules, buckets, fields }
     }
 
-    /// Adds a route; `expression` is its own.
-    pub(crate) fn add(
-        &mut self,
-        position: u32,
-        route: &Route,
-        expression: &str,
-    ) -> Result<(), Problem> {
-        let problem = |reason| Problem::Expression { reason };
-        let schemes = schemes(route, Flavor::Expressions);
-        let text = with_schemes(&amended(expression), &schemes);
-        // Priorities have 46 bits.
-        let priority = usize::try_from(route.priority).unwrap_or(usize::MAX);
-        validate(expression, &route.protocols).map_err(problem)?;
-        self.engine.add_matcher(priority, route.id, &text).map_err(problem)?;
-        self.routes.insert(route.id, position);
-        Ok(())
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
     }
 
-    /// To be called once all routes are there.
-    pub(crate) fn finish(mut self) -> Expressions {
-        let names = self.engine.fields.keys();
-        let parsed = names.filter_map(|name| Some((name.clone(), Field::parse(name).ok()?)));
-        self.fields = parsed.collect();
-        self
+    pub(crate) fn fields(&self) -> &[(String, Field)] {
+        &self.fields
     }
 
-    /// The first route whose expression holds.
-    pub(crate) fn find<'a>(&self, lookup: &Lookup<'a>) -> Option<Hit<'a>> {
-        if self.routes.is_empty() {
-            return None;
-        }
-        let mut context = Context::new(self.schema);
-        for (name, field) in &self.fields {
-            field.values(lookup, &mut |value| context.add_value(name, value));
-        }
-        if !self.engine.execute(&mut context) {
-            return None;
-        }
-        let Found { uuid, mut matches, captures } = context.result?;
-        let path = match matches.remove(PATH) {
-            Some(Value::String(matched)) => Some(Cow::Owned(matched)),
-            // Of `!=` and the like nothing is known but that there was a match.
-            _ => None,
-        };
-        let captures = (captures.len() > 1).then(|| Box::new(in_order(captures)));
-        Some(Hit { route: *self.routes.get(&uuid)?, path, captures })
+    /// All rules, best first.
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
     }
+
+    /// The first route whose expression holds, of those that are `wanted`.
+    fn find(
+        &self,
+        request: &mut Request<'_>,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<(&Rule, Found)> {
+        let Request { host, path, context } = request;
+        let (_, found) = self.buckets.find(host, path, |rank| {
+            let rule = self.rules.get(rank as usize).filter(|rule| wanted(rule.route))?;
+            let mut found = Found::new();
+            rule.expression.execute(context, &mut found).then_some((rule, found))
+        })?;
+        Some(found)
+    }
+}
+
+/// A request or a connection as expressions see it.
+struct Request<'a> {
+    host: &'a str,
+    path: &'a str,
+    context: Context<'static>,
+}
+
+/// The first route whose expression holds: of `base`, where it is `wanted`, or of `recent`.
+pub(crate) fn find(
+    base: &Rules,
+    recent: &Rules,
+    lookup: &Lookup<'_>,
+    wanted: impl Fn(u32) -> bool,
+) -> Option<Hit> {
+    if base.is_empty() && recent.is_empty() {
+        return None;
+    }
+    let stream = lookup.scheme.is_stream();
+    let mut context = Context::new(fields::schema(stream));
+    for (name, field) in base.fields.iter().chain(&recent.fields) {
+        field.values(lookup, &mut |value| context.add_value(name, value));
+    }
+    let host = if stream { lookup.sni.unwrap_or_default() } else { fields::host(lookup) };
+    let mut request = Request { host, path: lookup.path, context };
+    let of_base = base.find(&mut request, wanted);
+    let of_recent = recent.find(&mut request, |_| true);
+    let place = |found: &(&Rule, Found)| found.0.place;
+    let newer = of_recent.as_ref().map(place) > of_base.as_ref().map(place);
+    let (rule, found) = if newer { of_recent } else { of_base }?;
+    let Found { mut matches, captures, .. } = found;
+    let path = match matches.remove(PATH) {
+        Some(Value::String(matched)) => Some(matched),
+        // Of `!=` and the like nothing is known but that there was a match.
+        _ => None,
+    };
+    let captures = (captures.len() > 1).then(|| Box::new(in_order(captures)));
+    Some(Hit { route: rule.route, strip: rule.strip, path, captures })
 }
 
 /// Groups by position, and those with a name by it as well.
@@ -169,17 +257,20 @@ fn scheme(protocol: Protocol) -> Protocol {
     }
 }
 
-/// An expression that also asks for one of the schemes.
-///
-/// As in Kong the text is appended to: since `||` binds tighter than `&&`, that asks for a scheme
-/// whatever the expression is.
-fn with_schemes(expression: &str, schemes: &[Protocol]) -> String {
-    if schemes.is_empty() {
-        return expression.to_owned();
+/// An expression that also asks for one of the schemes. In Kong they are appended to its text: since
+/// `||` binds tighter than `&&`, that asks for a scheme whatever the expression is.
+fn with_schemes(expression: Expression, schemes: &[Protocol]) -> Expression {
+    let asks = |scheme: &Protocol| {
+        let lhs = Lhs { var_name: "net.protocol".to_owned(), transformations: Vec::new() };
+        let rhs = Value::String(scheme.as_str().to_owned());
+        Expression::Predicate(Predicate { lhs, rhs, op: BinaryOperator::Equals })
+    };
+    let logical = |logical| Expression::Logical(Box::new(logical));
+    let either = |a, b| logical(LogicalExpression::Or(a, b));
+    match schemes.iter().map(asks).reduce(either) {
+        Some(any) => logical(LogicalExpression::And(expression, any)),
+        None => expression,
     }
-    let any: Vec<_> =
-        schemes.iter().map(|scheme| format!("net.protocol == \"{}\"", scheme.as_str())).collect();
-    format!("{expression} && ({})", any.join(" || "))
 }
 
 #[cfg(test)]
@@ -210,10 +301,17 @@ mod tests {
 
     #[test]
     fn schemes_are_asked_for() {
-        let both = [Protocol::Http, Protocol::Https];
-        let expect = r#"a && (net.protocol == "http" || net.protocol == "https")"#;
-        assert_eq!(with_schemes("a", &both), expect);
-        assert_eq!(with_schemes("a", &[]), "a");
+        let check = |schemes: &[Protocol], expect: &str| {
+            let own = || parse(r#"http.path == "/" || http.path == "/a""#).expect("an expression");
+            let expect = parse(expect).expect("an expression");
+            assert_eq!(format!("{:?}", with_schemes(own(), schemes)), format!("{expect:?}"));
+        };
+        check(&[], r#"http.path == "/" || http.path == "/a""#);
+        check(
+            &[Protocol::Http, Protocol::Https],
+            r#"http.path == "/" || http.path == "/a"
+                && (net.protocol == "http" || net.protocol == "https")"#,
+        );
     }
 
     #[test]

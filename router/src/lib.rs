@@ -6,13 +6,17 @@
 //! the host to the prefixes of the path to the routes that can match, best first.
 //!
 //! Routes are ordered by the rules of Kong's router flavours ([`Flavor`]). Routes with an
-//! expression are tried one by one instead, from the highest priority to the lowest.
+//! expression have an index too, by what their expressions demand of host and path.
 
 mod router;
+
+mod compile;
 
 mod order;
 
 mod index;
+
+mod buckets;
 
 mod conditions;
 

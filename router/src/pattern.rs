@@ -1,6 +1,6 @@
 //! The path patterns of routes: prefixes and regular expressions.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
@@ -8,15 +8,15 @@ use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use crate::lookup::Captures;
 use crate::router::{Flavor, Problem};
 
-/// A path of a route.
-#[derive(Debug)]
+/// A path of a route. Copies share the regular expression, compiled or not yet.
+#[derive(Debug, Clone)]
 pub(crate) enum PathPattern {
     /// None is demanded.
     Any,
     /// The path starts with this.
-    Prefix(Box<str>),
+    Prefix(Arc<str>),
     /// The path matches this.
-    Regex(Box<PathRegex>),
+    Regex(Arc<PathRegex>),
 }
 
 /// The part of a path that a pattern matched.
@@ -33,7 +33,7 @@ impl PathPattern {
         match path.strip_prefix('~') {
             None => Ok(PathPattern::Prefix(path.into())),
             Some(pattern) => match PathRegex::compile(pattern, flavor) {
-                Ok(regex) => Ok(PathPattern::Regex(Box::new(regex))),
+                Ok(regex) => Ok(PathPattern::Regex(Arc::new(regex))),
                 Err(reason) => Err(Problem::Regex { pattern: path.to_owned(), reason }),
             },
         }
@@ -113,7 +113,7 @@ impl PathRegex {
 
 /// The text that everything that a regex matches starts with, at the start of the path. Empty
 /// if there is none.
-fn leading_literal(hir: &Hir) -> String {
+pub(crate) fn leading_literal(hir: &Hir) -> String {
     let HirKind::Concat(parts) = hir.kind() else { return String::new() };
     let mut parts = parts.iter().map(Hir::kind);
     if !matches!(parts.next(), Some(HirKind::Look(Look::Start))) {

@@ -1,20 +1,18 @@
-//! The router: compiling routes, and finding the one for a request.
+//! The router: routes in two layers, and finding the one for a request.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use silverback_model::entities::{Route, Service};
 use thiserror::Error;
-use uuid::Uuid;
 
-use crate::conditions::{Conditions, Subject};
-use crate::expressions::{Expressions, Hit};
-use crate::index::{Entry, Found, Index, Place};
+use crate::compile::Compiled;
+use crate::conditions::Subject;
+use crate::expressions::{self, Hit, Rules};
+use crate::index::{Found, Handling, Index};
 use crate::lookup::{Lookup, Match};
-use crate::order;
 use crate::path::Rewrite;
 use crate::pattern::{PathPattern, Span};
 
@@ -58,38 +56,63 @@ pub struct RouteInput<'a> {
 
 /// Finds the route for a request or a connection. Built once, then only read.
 ///
-/// It has two layers: a base that changes share, and few routes that came or changed since.
-#[derive(Debug, Default)]
+/// It has two layers: a base that changes share, and few routes that came or changed since. Copies
+/// share both.
+#[derive(Debug, Default, Clone)]
 pub struct Router {
     flavor: Flavor,
     base: Arc<Layer>,
-    recent: Layer,
-    /// Routes of the base that are not there any more, or stand among the recent ones.
-    stale: HashSet<u32>,
+    recent: Arc<Layer>,
+    /// The routes that came, changed or went since the base was made, by position. What the base
+    /// has of them does not count.
+    changes: HashMap<u32, Arc<Compiled>>,
 }
 
 #[derive(Debug, Default)]
 struct Layer {
     requests: Index,
     streams: Index,
-    expressions: Option<Box<ByExpression>>,
-    /// The position of the first route.
-    first: u32,
-    rewrites: Vec<RouteRewrite>,
+    request_rules: Rules,
+    stream_rules: Rules,
 }
 
-/// Routes with an expression, which only the flavour `expressions` has.
-#[derive(Debug)]
-struct ByExpression {
-    requests: Expressions,
-    streams: Expressions,
-}
+impl Layer {
+    /// Sorts and indexes; `base` is the layer below, if there is one.
+    fn new(compiled: Compiled, base: Option<&Layer>) -> Layer {
+        let Compiled { requests, streams, request_rules, stream_rules } = compiled;
+        let known = |stream| base.map(|base| base.rules(stream).fields()).unwrap_or_default();
+        Layer {
+            requests: Index::new(requests),
+            streams: Index::new(streams),
+            request_rules: Rules::new(request_rules, false, known(false)),
+            stream_rules: Rules::new(stream_rules, true, known(true)),
+        }
+    }
 
-/// What a route does to paths.
-#[derive(Debug, Clone, Copy)]
-struct RouteRewrite {
-    strip: bool,
-    verbatim: bool,
+    fn index(&self, stream: bool) -> &Index {
+        if stream { &self.streams } else { &self.requests }
+    }
+
+    fn rules(&self, stream: bool) -> &Rules {
+        if stream { &self.stream_rules } else { &self.request_rules }
+    }
+
+    /// What is in it of the routes that are wanted.
+    fn compiled(&self, wanted: impl Fn(u32) -> bool) -> Compiled {
+        let entries = |index: &Index| {
+            let wanted = index.entries().iter().filter(|entry| wanted(entry.route));
+            wanted.cloned().collect()
+        };
+        let of = |rules: &Rules| {
+            rules.rules().iter().filter(|rule| wanted(rule.route)).cloned().collect()
+        };
+        Compiled {
+            requests: entries(&self.requests),
+            streams: entries(&self.streams),
+            request_rules: of(&self.request_rules),
+            stream_rules: of(&self.stream_rules),
+        }
+    }
 }
 
 impl Router {
@@ -98,82 +121,83 @@ impl Router {
     /// # Errors
     /// Everything that is wrong with any of the routes.
     pub fn build(flavor: Flavor, routes: &[RouteInput<'_>]) -> Result<Router, BuildErrors> {
-        let (router, errors) = Router::build_without_wrong(flavor, routes);
+        let (router, errors) =
+            Router::build_without_wrong(flavor, (0..).zip(routes.iter().copied()));
         if errors.is_empty() { Ok(router) } else { Err(BuildErrors(errors)) }
     }
 
-    /// Builds the router of the routes that nothing is wrong with; the others never match.
-    pub fn build_without_wrong(
+    /// Builds the router of the routes that nothing is wrong with; the others never match. Each
+    /// route comes with the position by which matches are to speak of it.
+    pub fn build_without_wrong<'a>(
         flavor: Flavor,
-        routes: &[RouteInput<'_>],
+        routes: impl IntoIterator<Item = (u32, RouteInput<'a>)>,
     ) -> (Router, Vec<BuildError>) {
-        let (base, errors) = Layer::build(flavor, 0, routes);
-        (Router { flavor, base: Arc::new(base), ..Router::default() }, errors)
+        let mut compiled = Compiled::default();
+        let mut errors = Vec::new();
+        for (position, input) in routes {
+            compiled.add(flavor, position, &input, &mut errors);
+        }
+        let base = Arc::new(Layer::new(compiled, None));
+        (Router { flavor, base, ..Router::default() }, errors)
     }
 
-    /// This router's base with other recent routes. Matches speak of them by their position in
-    /// `recent`, counted on from the last of the base. It costs no more than they do.
-    ///
-    /// None where routes have expressions: their order is that of all of them together.
-    pub fn with_recent(
+    /// This router with other routes in some positions, or with none there any more. It costs no
+    /// more than they do and those that were changed since the base was made.
+    pub fn changed<'a>(
         &self,
-        recent: &[RouteInput<'_>],
-        stale: HashSet<u32>,
-    ) -> Option<(Router, Vec<BuildError>)> {
-        if self.flavor == Flavor::Expressions {
+        changes: impl IntoIterator<Item = (u32, Option<RouteInput<'a>>)>,
+    ) -> (Router, Vec<BuildError>) {
+        let mut all = self.changes.clone();
+        let mut errors = Vec::new();
+        for (position, input) in changes {
+            let mut compiled = Compiled::default();
+            if let Some(input) = input {
+                compiled.add(self.flavor, position, &input, &mut errors);
+            }
+            all.insert(position, Arc::new(compiled));
+        }
+        let mut recent = Compiled::default();
+        all.values().for_each(|compiled| recent.extend(compiled));
+        let recent = Arc::new(Layer::new(recent, Some(&self.base)));
+        let base = Arc::clone(&self.base);
+        (Router { flavor: self.flavor, base, recent, changes: all }, errors)
+    }
+
+    /// How many routes were changed since the base was made: every further change costs what they
+    /// do.
+    pub fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The same with all changes in the base. It costs what sorting all routes does.
+    #[must_use]
+    pub fn rebased(&self) -> Router {
+        let mut compiled = self.base.compiled(|route| self.is_of_base(route));
+        compiled.extend(&self.recent.compiled(|_| true));
+        let base = Arc::new(Layer::new(compiled, None));
+        Router { flavor: self.flavor, base, ..Router::default() }
+    }
+
+    /// This router on a new base, which was made of what it was `before`. None if it has been
+    /// built anew since.
+    pub fn on(&self, base: &Router, before: &Router) -> Option<Router> {
+        if !Arc::ptr_eq(&self.base, &before.base) {
             return None;
         }
-        let first = u32::try_from(self.base.rewrites.len()).ok()?;
-        let (recent, errors) = Layer::build(self.flavor, first, recent);
-        Some((Router { flavor: self.flavor, base: Arc::clone(&self.base), recent, stale }, errors))
-    }
-}
-
-impl Layer {
-    fn build(flavor: Flavor, first: u32, routes: &[RouteInput<'_>]) -> (Layer, Vec<BuildError>) {
-        let mut requests = Builder::default();
-        let mut streams = Builder::default();
-        let mut expressions = (Expressions::new(false), Expressions::new(true));
-        let mut errors = Vec::new();
-        let mut rewrites = Vec::with_capacity(routes.len());
-        for (position, input) in (first..).zip(routes) {
-            let route = input.route;
-            let verbatim =
-                flavor == Flavor::Traditional && route.path_handling.as_deref() == Some("v1");
-            rewrites.push(RouteRewrite { strip: route.strip_path, verbatim });
-            if input.service.is_some_and(|service| !service.enabled) {
-                continue;
-            }
-            let stream = route.protocols.first().is_some_and(|protocol| protocol.is_stream());
-            let builder = if stream { &mut streams } else { &mut requests };
-            let before = builder.drafts.len();
-            let mut problems = Vec::new();
-            if let (Flavor::Expressions, Some(expression)) = (flavor, &route.expression) {
-                let own = if stream { &mut expressions.1 } else { &mut expressions.0 };
-                problems.extend(own.add(position, route, expression).err());
-            } else if stream {
-                builder.add_stream(position, route, flavor, &mut problems);
-            } else {
-                builder.add_request(position, route, flavor, &mut problems);
-            }
-            if !problems.is_empty() {
-                // Half a route would let through what the other half is for.
-                builder.drafts.truncate(before);
-            }
-            let name = route.name.clone().unwrap_or_else(|| route.id.to_string());
-            let name = |problem| BuildError { position, route: name.clone(), problem };
-            errors.extend(problems.into_iter().map(name));
-        }
-        let expressions = (flavor == Flavor::Expressions).then(|| {
-            let (requests, streams) = expressions;
-            Box::new(ByExpression { requests: requests.finish(), streams: streams.finish() })
-        });
-        let (requests, streams) = (requests.build(), streams.build());
-        (Layer { requests, streams, expressions, first, rewrites }, errors)
+        let is_known = |position: &u32, compiled: &Arc<Compiled>| {
+            before.changes.get(position).is_some_and(|known| Arc::ptr_eq(known, compiled))
+        };
+        let newer = self.changes.iter().filter(|(position, own)| !is_known(position, own));
+        let changes: HashMap<_, _> =
+            newer.map(|(position, compiled)| (*position, Arc::clone(compiled))).collect();
+        let mut recent = Compiled::default();
+        changes.values().for_each(|compiled| recent.extend(compiled));
+        let recent = Arc::new(Layer::new(recent, Some(&base.base)));
+        Some(Router { flavor: self.flavor, base: Arc::clone(&base.base), recent, changes })
     }
 
-    fn index(&self, stream: bool) -> &Index {
-        if stream { &self.streams } else { &self.requests }
+    fn is_of_base(&self, route: u32) -> bool {
+        self.changes.is_empty() || !self.changes.contains_key(&route)
     }
 }
 
@@ -181,163 +205,43 @@ impl Router {
     /// The route for a request or a connection.
     pub fn find<'a>(&self, lookup: &Lookup<'a>) -> Option<Match<'a>> {
         let stream = lookup.scheme.is_stream();
-        if let Some(both) = &self.base.expressions {
-            let expressions = if stream { &both.streams } else { &both.requests };
-            if let Some(hit) = expressions.find(lookup) {
-                return self.found(hit);
-            }
+        let of_base = |route| self.is_of_base(route);
+        let (base, recent) = (self.base.rules(stream), self.recent.rules(stream));
+        if let Some(hit) = expressions::find(base, recent, lookup, of_base) {
+            return Some(of_expression(hit));
         }
         let subject = Subject::new(lookup, self.flavor);
-        let mut found = self.base.index(stream).find(&subject, &self.stale);
-        if !self.recent.rewrites.is_empty() {
-            let recent = self.recent.index(stream).find(&subject, &HashSet::new());
+        let mut found = self.base.index(stream).find(&subject, of_base);
+        if !self.changes.is_empty() {
+            let recent = self.recent.index(stream).find(&subject, |_| true);
             let place = |found: &Found<'_>| found.entry.place;
             if recent.as_ref().map(place) > found.as_ref().map(place) {
                 found = recent;
             }
         }
-        let found = found?;
-        let route = found.entry.route;
-        let rewrite = self.rewrite(route)?;
-        let pattern = &found.entry.path;
-        let Span { start, end } = found.span;
+        let Found { entry, span: Span { start, end } } = found?;
+        let Handling { strip, verbatim } = entry.handling;
         let matched = lookup.path.get(start..end).unwrap_or_default();
-        let shown = rewrite.strip && !matched.is_empty() && matched != "/";
+        let shown = strip && !matched.is_empty() && matched != "/";
         // The slash that every path starts with counts as matched where no path is demanded.
-        let cut = if matches!(pattern, PathPattern::Any) { 1 } else { matched.len() };
+        let cut = if matches!(entry.path, PathPattern::Any) { 1 } else { matched.len() };
         Some(Match {
-            route,
+            route: entry.route,
             prefix: shown.then_some(matched.into()),
-            captures: pattern.captures(lookup.path),
-            rewrite: Rewrite { strip: rewrite.strip, cut, verbatim: rewrite.verbatim },
+            captures: entry.path.captures(lookup.path),
+            rewrite: Rewrite { strip, cut, verbatim },
         })
     }
 }
 
-impl Router {
-    fn rewrite(&self, route: u32) -> Option<&RouteRewrite> {
-        match route.checked_sub(self.recent.first) {
-            Some(at) if !self.recent.rewrites.is_empty() => self.recent.rewrites.get(at as usize),
-            _ => self.base.rewrites.get(route as usize),
-        }
-    }
-
-    /// The match of a route with an expression. As many characters are cut off as the condition on
-    /// the path matched, and always from the front.
-    fn found<'a>(&self, hit: Hit<'a>) -> Option<Match<'a>> {
-        let rewrite = self.rewrite(hit.route)?;
-        let cut = hit.path.as_ref().map_or(1, |matched| matched.len());
-        let shown = |matched: &Cow<'_, str>| rewrite.strip && !matched.is_empty() && matched != "/";
-        Some(Match {
-            route: hit.route,
-            prefix: hit.path.filter(shown),
-            captures: hit.captures,
-            rewrite: Rewrite { strip: rewrite.strip, cut, verbatim: rewrite.verbatim },
-        })
-    }
-}
-
-/// Gathers routes, to sort them.
-#[derive(Default)]
-struct Builder {
-    conditions: Vec<Conditions>,
-    drafts: Vec<Entry>,
-}
-
-impl Builder {
-    fn add_request(
-        &mut self,
-        position: u32,
-        route: &Route,
-        flavor: Flavor,
-        problems: &mut Vec<Problem>,
-    ) {
-        let Some(conditions) = self.add_conditions(route, flavor, problems) else { return };
-        let groups = path_groups(&route.paths);
-        let split = groups.iter().any(|group| *group != 1);
-        let paths = route.paths.iter().map(|path| Some(path.as_str()));
-        let none = route.paths.is_empty().then_some(None);
-        let groups = groups.iter().copied().chain(std::iter::once(1));
-        for (path, group) in paths.chain(none).zip(groups) {
-            let (rank, id) = match flavor {
-                Flavor::Traditional => (order::traditional(route, path), Uuid::nil()),
-                Flavor::TraditionalCompatible | Flavor::Expressions => {
-                    let id = if split { split_id(route.id, group) } else { route.id };
-                    (order::compatible(route, path), id)
-                }
-            };
-            match PathPattern::compile(path, flavor) {
-                Ok(path) => {
-                    let place = Place { rank, id };
-                    self.drafts.push(Entry { route: position, conditions, path, place });
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-    }
-
-    fn add_stream(
-        &mut self,
-        position: u32,
-        route: &Route,
-        flavor: Flavor,
-        problems: &mut Vec<Problem>,
-    ) {
-        let Some(conditions) = self.add_conditions(route, flavor, problems) else { return };
-        let (rank, id) = match flavor {
-            Flavor::Traditional => (order::traditional(route, None), Uuid::nil()),
-            Flavor::TraditionalCompatible | Flavor::Expressions => {
-                (order::compatible_stream(route), route.id)
-            }
-        };
-        let (path, place) = (PathPattern::Any, Place { rank, id });
-        self.drafts.push(Entry { route: position, conditions, path, place });
-    }
-
-    /// Adds a route's conditions, for its entries to point to.
-    fn add_conditions(
-        &mut self,
-        route: &Route,
-        flavor: Flavor,
-        problems: &mut Vec<Problem>,
-    ) -> Option<u32> {
-        if order::count_conditions(route) == 0 {
-            problems.push(Problem::NoCondition);
-        }
-        let position = u32::try_from(self.conditions.len()).ok()?;
-        self.conditions.push(Conditions::compile(route, flavor, problems));
-        Some(position)
-    }
-
-    fn build(mut self) -> Index {
-        // Stable: what is left equal keeps the order of paths and routes.
-        self.drafts.sort_by_key(|entry| Reverse(entry.place));
-        Index::new(self.drafts, self.conditions)
-    }
-}
-
-/// Numbers the groups of paths that Kong splits a route into, from 1, in the order of their
-/// first paths: the regexes are one, prefixes of the same length are one
-/// (kong/router/transform.lua, `group_by_regex_or_length`).
-fn path_groups(paths: &[String]) -> Vec<usize> {
-    let key = |path: &String| if order::is_regex(path) { 0 } else { path.len() };
-    let mut keys: Vec<usize> = Vec::new();
-    let number = |path| {
-        let key = key(path);
-        let at = keys.iter().position(|known| *known == key);
-        at.unwrap_or_else(|| {
-            keys.push(key);
-            keys.len() - 1
-        }) + 1
-    };
-    paths.iter().map(number).collect()
-}
-
-/// The id by which a group of a route's paths takes part in ties (kong/router/transform.lua,
-/// `split_routes_and_services_by_path`).
-fn split_id(route: Uuid, group: usize) -> Uuid {
-    const NAMESPACE: Uuid = Uuid::from_u128(0x7f145bf9_0dce_4f91_98eb_debbce4b9f6b);
-    Uuid::new_v5(&NAMESPACE, format!("{route}#{group}").as_bytes())
+/// The match of a route with an expression. As many characters are cut off as the condition on
+/// the path matched, and always from the front.
+fn of_expression<'a>(hit: Hit) -> Match<'a> {
+    let Hit { route, strip, path, captures } = hit;
+    let cut = path.as_ref().map_or(1, String::len);
+    let shown = |matched: &String| strip && !matched.is_empty() && matched != "/";
+    let prefix = path.filter(shown).map(Cow::Owned);
+    Match { route, prefix, captures, rewrite: Rewrite { strip, cut, verbatim: false } }
 }
 
 /// What is wrong with a route.
@@ -409,6 +313,7 @@ impl fmt::Display for BuildErrors {
 mod tests {
     use http::HeaderMap;
     use silverback_model::entities::{Endpoint, Protocol, Set};
+    use uuid::Uuid;
 
     use super::*;
 

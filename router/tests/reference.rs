@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use atc_router::ast::{Type, Value};
+use atc_router::context::Context;
+use atc_router::router::Router as Engine;
+use atc_router::schema::Schema;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
 use silverback_model::entities::{Endpoint, Protocol, Route, Set};
@@ -40,32 +44,98 @@ fn the_index_agrees_with_a_walk_over_all_routes() {
     assert!((9000..22000).contains(&found), "the requests should both match and not: {found}");
 }
 
-/// Routes that came after others are found like all at once.
+/// Routes that came or changed one after the other are found like all at once.
 fn layers_agree(random: &mut Random, flavor: Flavor, routes: &[Route], whole: &Router) {
-    if flavor == Flavor::Expressions {
-        return;
-    }
-    let changed: Vec<usize> = (0..routes.len()).filter(|_| random.below(3) == 0).collect();
-    let before: Vec<Route> = (0..routes.len())
-        .map(|at| if changed.contains(&at) { random.route(flavor) } else { routes[at].clone() })
-        .collect();
     let input = |route| RouteInput { route, service: None };
-    let base = Router::build(flavor, &before.iter().map(input).collect::<Vec<_>>()).unwrap();
-    let recent: Vec<_> = changed.iter().map(|at| input(&routes[*at])).collect();
-    let stale = changed.iter().map(|at| *at as u32).collect();
-    let (layered, errors) = base.with_recent(&recent, stale).unwrap();
+    let other = |random: &mut Random| in_own_words(&random.route(flavor));
+    let mut current: Vec<Option<Route>> = routes.iter().cloned().map(Some).collect();
+    let mut changed = Vec::new();
+    for (at, route) in current.iter_mut().enumerate() {
+        if random.below(3) == 0 {
+            *route = [None, Some(other(random))][random.below(2)].clone();
+            changed.push(at);
+        }
+    }
+    let before = (0..).zip(&current).filter_map(|(at, route)| Some((at, input(route.as_ref()?))));
+    let (mut layered, errors) = Router::build_without_wrong(flavor, before);
     assert!(errors.is_empty());
-    for _ in 0..40 {
-        let request = random.request();
-        let lookup = request.lookup();
-        let position = |route: u32| match (route as usize).checked_sub(routes.len()) {
-            Some(at) => changed[at] as u32,
-            None => route,
-        };
-        let id = |route: u32| routes[route as usize].id;
-        let found = layered.find(&lookup).map(|found| id(position(found.route)));
-        let expect = whole.find(&lookup).map(|found| id(found.route));
-        assert_eq!(found, expect, "{flavor:?} {request:#?}\n{routes:#?}\n{changed:?}");
+    // One that comes and goes, another that changes twice.
+    let end = routes.len() as u32;
+    let (guest, twice) = (other(random), other(random));
+    (layered, _) = layered.changed([(end, Some(input(&guest)))]);
+    if let Some(first) = changed.first() {
+        (layered, _) = layered.changed([(*first as u32, Some(input(&twice)))]);
+    }
+    let rebased = layered.rebased();
+    let at_rebase = layered.changed([]).0;
+    let inputs = changed.iter().map(|at| (*at as u32, Some(input(&routes[*at]))));
+    (layered, _) = layered.changed(inputs.chain([(end, None)]));
+    let moved = layered.on(&rebased, &at_rebase).unwrap();
+    assert!(rebased.on(&rebased, &at_rebase).is_none());
+    assert!(moved.changes() <= layered.changes());
+    for router in [&layered, &layered.rebased(), &moved] {
+        for _ in 0..20 {
+            let request = random.request();
+            let lookup = request.lookup();
+            let (found, expect) = (router.find(&lookup), whole.find(&lookup));
+            assert_eq!(found, expect, "{flavor:?} {request:#?}\n{routes:#?}\n{changed:?}");
+        }
+    }
+}
+
+/// Expressions are found by their index as atc-router finds them one by one, captures and all.
+#[test]
+fn the_index_agrees_with_atc_router() {
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    for _ in 0..300 {
+        let count = 1 + random.below(30);
+        let routes = (0..count).map(|_| Route {
+            priority: random.below(4) as u64,
+            expression: Some(random.expression(3)),
+            protocols: Set(vec![Protocol::Http, Protocol::Https]),
+            ..random.route(Flavor::Expressions)
+        });
+        let routes: Vec<Route> = routes.collect();
+        let inputs: Vec<_> =
+            routes.iter().map(|route| RouteInput { route, service: None }).collect();
+        let router = Router::build(Flavor::Expressions, &inputs).unwrap();
+        let mut schema = Schema::default();
+        for field in ["http.method", "http.host", "http.path", "net.protocol"] {
+            schema.add_field(field, Type::String);
+        }
+        let mut engine = Engine::new(&schema);
+        for route in &routes {
+            let text = route.expression.as_deref().unwrap();
+            engine.add_matcher(route.priority as usize, route.id, text).unwrap();
+        }
+        for _ in 0..30 {
+            let request = random.request();
+            let lookup = request.lookup();
+            let mut context = Context::new(&schema);
+            let host = lookup.host.split(':').next().unwrap_or_default();
+            let protocol = lookup.scheme.as_str();
+            for (field, value) in [
+                ("http.method", lookup.method),
+                ("http.host", host),
+                ("http.path", lookup.path),
+                ("net.protocol", protocol),
+            ] {
+                context.add_value(field, Value::String(value.to_owned()));
+            }
+            let expect = engine.execute(&mut context).then(|| context.result.unwrap());
+            let found = router.find(&lookup);
+            let ids = found.as_ref().map(|found| routes[found.route as usize].id);
+            assert_eq!(ids, expect.as_ref().map(|e| e.uuid), "{request:#?}\n{routes:#?}");
+            let groups = |found: &silverback_router::Match<'_>| {
+                found.captures.as_ref().map_or(0, |c| c.unnamed.iter().flatten().count())
+            };
+            let all = expect.as_ref().map_or(0, |e| {
+                let numbered = e.captures.keys().filter(|name| name.parse::<u32>().is_ok());
+                numbered.count()
+            });
+            let groups = found.as_ref().map_or(0, groups);
+            assert!(groups == all || (groups == 0 && all == 1), "{groups} {all}");
+        }
     }
 }
 
@@ -139,7 +209,7 @@ fn address(end: &str, endpoint: &Endpoint) -> String {
 fn walk(flavor: Flavor, routes: &[Route], lookup: &Lookup<'_>) -> Option<u32> {
     let mut best: Option<(Place, u32)> = None;
     for (position, route) in (0..).zip(routes) {
-        for (place, paths) in places(flavor, position, route) {
+        for (place, paths) in places(flavor, route) {
             let better = best.as_ref().is_none_or(|(best, _)| place > *best);
             if better && matches(flavor, route, &paths, lookup) {
                 best = Some((place, position));
@@ -153,13 +223,16 @@ fn walk(flavor: Flavor, routes: &[Route], lookup: &Lookup<'_>) -> Option<u32> {
 type Place = (u64, Vec<i64>, Uuid);
 
 /// What a route is split into, each with its place.
-fn places(flavor: Flavor, position: u32, route: &Route) -> Vec<(Place, Vec<String>)> {
+fn places(flavor: Flavor, route: &Route) -> Vec<(Place, Vec<String>)> {
     match flavor {
         Flavor::Traditional => {
             let paths = route.paths.iter().map(|path| vec![path.clone()]);
             let none = route.paths.is_empty().then(Vec::new);
             let place = |paths: Vec<String>| {
-                ((0, traditional(position, route, paths.first()), Uuid::nil()), paths)
+                (
+                    (0, traditional(route, paths.first()), Uuid::from_u128(!route.id.as_u128())),
+                    paths,
+                )
             };
             paths.chain(none).map(place).collect()
         }
@@ -216,7 +289,7 @@ fn packed(route: &Route, paths: &[String]) -> u64 {
 }
 
 /// The documented order of the flavour `traditional`.
-fn traditional(position: u32, route: &Route, path: Option<&String>) -> Vec<i64> {
+fn traditional(route: &Route, path: Option<&String>) -> Vec<i64> {
     let number = |condition: bool| i64::from(condition);
     let kinds = [
         (!route.hosts.is_empty(), 0x40),
@@ -245,7 +318,6 @@ fn traditional(position: u32, route: &Route, path: Option<&String>) -> Vec<i64> 
         if regex { route.regex_priority.unwrap_or(0) } else { 0 },
         path.filter(|_| !regex).map_or(0, |path| path.len() as i64),
         -route.created_at,
-        -i64::from(position),
     ]
 }
 
@@ -410,6 +482,31 @@ impl Random {
             route.expression = self.one(&[None, Some(AS_EXPRESSION)]).map(str::to_owned);
         }
         route
+    }
+
+    /// An expression of predicates on the host, the path and the rest, so deep.
+    fn expression(&mut self, depth: usize) -> String {
+        match self.below(if depth == 0 { 1 } else { 5 }) {
+            0 => {
+                let field = self.one(&["http.host", "http.path", "http.method", "net.protocol"]);
+                let field = self.one(&[field, field, field, &format!("lower({field})")]).to_owned();
+                let text = match field.contains("path") {
+                    true => self.one(REQUEST_PATHS),
+                    false => self.one(&["a.test", "x.a.test", ".test", "x.a.", "GET", "https"]),
+                };
+                match self.below(7) {
+                    0 => format!(r##"{field} ~ r#"^{text}([a-z]*)"#"##),
+                    1 => format!(r#"{field} != "{text}""#),
+                    2 => format!(r#"{field} =^ "{text}""#),
+                    3 => format!(r#"{field} contains "{text}""#),
+                    4 => format!(r#"{field} == "{text}""#),
+                    _ => format!(r#"{field} ^= "{text}""#),
+                }
+            }
+            1 => format!("!({})", self.expression(depth - 1)),
+            2 => format!("({}) || ({})", self.expression(depth - 1), self.expression(depth - 1)),
+            _ => format!("({}) && ({})", self.expression(depth - 1), self.expression(depth - 1)),
+        }
     }
 
     fn endpoints(&mut self) -> Vec<Endpoint> {

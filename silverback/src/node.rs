@@ -5,6 +5,7 @@
 //! [`api`] opens the Admin API, and the loop at the end waits for signals.
 
 mod api;
+mod background;
 mod console;
 pub(crate) mod database;
 pub(crate) mod entities;

@@ -3,8 +3,8 @@
 use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Phase};
 use uuid::Uuid;
 
-use super::{Chain, Chains, Slot};
-use crate::{answer, lifecycle::Work, worker::Live};
+use super::{Chain, ChainOf, Chains, Slot};
+use crate::{answer, lifecycle::Work, snapshot::Snapshot, worker::Live};
 
 /// Whose handlers the later phases run.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) enum Ran {
     #[default]
     Globals,
     /// Those of a chain in which the consumer does not matter.
-    Chain(u32),
+    Chain(ChainOf),
     /// Those that access has chosen.
     Collected(Vec<u32>),
 }
@@ -58,7 +58,7 @@ pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<
 pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     work.ran = Ran::Chain(work.chain);
-    let Some(chain) = live.snapshot.chains.get(work.chain) else { return Ok(()) };
+    let chain = live.snapshot.chain(work.chain);
     Ok(run_list(&live, &mut work.exchange, &chain.lists.preread, Phase::Preread).await?)
 }
 
@@ -79,8 +79,7 @@ pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Box<Answer>> {
 /// the answer has been sent.
 pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
-    let chains = &live.snapshot.chains;
-    let Some(chain) = chains.get(work.chain) else { return Ok(()) };
+    let chain = live.snapshot.chain(work.chain);
     if chain.has_consumers {
         return collect(&live, work, chain).await;
     }
@@ -129,18 +128,30 @@ impl Chains {
 
     /// The handlers of TLS handshakes, before a request or a stream.
     fn certificate(&self, stream: bool) -> &[u32] {
-        if stream {
-            self.get(self.of_streams).map_or(&[], |chain| &chain.lists.certificate)
-        } else {
-            &self.globals.certificate
+        if stream { &self.streams.lists.certificate } else { &self.globals.certificate }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn chain(&self, of: ChainOf) -> &Chain {
+        match of {
+            ChainOf::Requests => self.chains.common(false),
+            ChainOf::Streams => self.chains.common(true),
+            ChainOf::Route(route) => match self.route(route) {
+                Some(route) => match &route.chain {
+                    Some(own) => own,
+                    None => self.chains.common(route.stream),
+                },
+                None => self.chains.common(false),
+            },
         }
     }
 
     /// The instances that may have a handler in a later phase.
     fn later<'a>(&'a self, ran: &'a Ran, phase: Phase) -> &'a [u32] {
         match ran {
-            Ran::Globals => self.globals.later(phase),
-            Ran::Chain(chain) => self.get(*chain).map_or(&[], |chain| chain.lists.later(phase)),
+            Ran::Globals => self.chains.globals.later(phase),
+            Ran::Chain(chain) => self.chain(*chain).lists.later(phase),
             Ran::Collected(collected) => collected,
         }
     }
@@ -155,10 +166,10 @@ impl Live {
     /// Whether any handler waits in a later phase.
     pub(crate) fn has_handlers(&self, ran: &Ran, phase: Phase) -> bool {
         let has = |number: &u32| {
-            let instance = self.snapshot.instances.get(*number as usize);
+            let instance = self.snapshot.instances.get(*number);
             instance.is_some_and(|i| i.phases.get(phase).is_some())
         };
-        let list = self.snapshot.chains.later(ran, phase);
+        let list = self.snapshot.later(ran, phase);
         !list.is_empty() && (!matches!(ran, Ran::Collected(_)) || list.iter().any(has))
     }
 }
@@ -169,7 +180,7 @@ impl Live {
 /// With the answer of a plugin that exits or fails.
 pub(crate) async fn response(work: &mut Work) -> Result<(), Box<Answer>> {
     let Work { exchange, live, ran, .. } = work;
-    let list = live.snapshot.chains.later(ran, Phase::Response);
+    let list = live.snapshot.later(ran, Phase::Response);
     Ok(run_list(live, exchange, list, Phase::Response).await?)
 }
 
@@ -178,7 +189,7 @@ pub(crate) async fn response(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn header_filter(work: &mut Work) -> bool {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::HeaderFilter;
-    for &number in live.snapshot.chains.later(ran, Phase::HeaderFilter) {
+    for &number in live.snapshot.later(ran, Phase::HeaderFilter) {
         match run_one(live, exchange, number, Phase::HeaderFilter).await {
             Ok(()) => {}
             Err(Cut { why: Why::Fail, .. }) => return false,
@@ -192,7 +203,7 @@ pub(crate) async fn header_filter(work: &mut Work) -> bool {
 /// The handlers of the body_filter phase, for one piece of the body. False if one of them failed.
 pub(crate) async fn body_filter(work: &mut Work) -> bool {
     let Work { exchange, live, ran, .. } = work;
-    let list = live.snapshot.chains.later(ran, Phase::BodyFilter);
+    let list = live.snapshot.later(ran, Phase::BodyFilter);
     run_list(live, exchange, list, Phase::BodyFilter).await.is_ok()
 }
 
@@ -200,7 +211,7 @@ pub(crate) async fn body_filter(work: &mut Work) -> bool {
 pub(crate) async fn log(work: &mut Work) {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::Log;
-    for &number in live.snapshot.chains.later(ran, Phase::Log) {
+    for &number in live.snapshot.later(ran, Phase::Log) {
         // What happened is in the log already, and there is nobody left to answer.
         let _ = run_one(live, exchange, number, Phase::Log).await;
     }
@@ -226,7 +237,7 @@ async fn run_one(
     number: u32,
     phase: Phase,
 ) -> Result<(), Cut> {
-    let Some(instance) = live.snapshot.instances.get(number as usize) else { return Ok(()) };
+    let Some(instance) = live.snapshot.instances.get(number) else { return Ok(()) };
     let Some(handler) = instance.phases.get(phase) else { return Ok(()) };
     exchange.running = Some(number);
     match handler.run(exchange).await {

@@ -1,11 +1,11 @@
 //! Plugin entities become instances: handlers, with the scope they run in.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use silverback_model::{Entity, Record, entities::PluginEntity};
 use silverback_pdk::{Configuration, Flow, Handler, Phase, Phases, Plugin, Registry};
 
-use super::{CompileError, Snapshot, secrets::Resolver};
+use super::{CompileError, Slots, Snapshot, secrets::Resolver};
 use crate::chain::{Instance, Scope};
 
 /// Configures every enabled plugin entity.
@@ -15,30 +15,38 @@ pub(super) fn compile(
     previous: Option<&Snapshot>,
     resolver: &mut Resolver<'_>,
     errors: &mut Vec<CompileError>,
-) -> Vec<Instance> {
-    let before: HashMap<_, _> =
-        previous.iter().flat_map(|p| p.instances.iter()).map(|i| (i.id, i)).collect();
-    let mut instances = Vec::new();
-    for entity in plugins.iter().filter(|plugin| plugin.enabled) {
-        let old = before.get(&entity.id).copied();
-        let (phases, resolved) = configured(entity, old, registry, resolver, errors);
-        instances.push(Instance {
-            id: entity.id,
-            plugin: entity.name.clone(),
-            record: entity.record().clone(),
-            resolved,
-            scope: Scope {
-                route: entity.route.map(|r| r.id),
-                service: entity.service.map(|s| s.id),
-                consumer: entity.consumer.map(|c| c.id),
-            },
-            for_requests: entity.protocols.is_empty()
-                || entity.protocols.iter().any(|p| !p.is_stream()),
-            for_streams: entity.protocols.iter().any(|p| p.is_stream()),
-            phases,
-        });
+) -> Slots<Instance> {
+    let before = |entity: &Entity<PluginEntity>| previous?.instances.by(entity.id);
+    let enabled = plugins.iter().filter(|plugin| plugin.enabled);
+    let instances =
+        enabled.map(|entity| instance(entity, before(entity), registry, resolver, errors));
+    Slots::new(instances.collect(), |instance| instance.id)
+}
+
+/// Configures a plugin entity, unless it is what it was before.
+pub(super) fn instance(
+    entity: &Entity<PluginEntity>,
+    before: Option<&Instance>,
+    registry: &Registry,
+    resolver: &mut Resolver<'_>,
+    errors: &mut Vec<CompileError>,
+) -> Instance {
+    let (phases, resolved) = configured(entity, before, registry, resolver, errors);
+    Instance {
+        id: entity.id,
+        plugin: entity.name.clone(),
+        record: entity.record().clone(),
+        resolved,
+        scope: Scope {
+            route: entity.route.map(|r| r.id),
+            service: entity.service.map(|s| s.id),
+            consumer: entity.consumer.map(|c| c.id),
+        },
+        for_requests: entity.protocols.is_empty()
+            || entity.protocols.iter().any(|p| !p.is_stream()),
+        for_streams: entity.protocols.iter().any(|p| p.is_stream()),
+        phases,
     }
-    instances
 }
 
 /// The handlers of an entity, those of before if it has not changed, and its secrets neither.

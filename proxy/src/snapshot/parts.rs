@@ -55,9 +55,9 @@ impl Parts {
         directory: Arc<dyn Directory>,
         previous: Option<&Snapshot>,
     ) -> (Parts, Vec<CompileError>) {
-        let routes = previous.iter().flat_map(|p| p.routes.iter()).map(|r| &r.entity);
-        let services = previous.iter().flat_map(|p| p.services.iter()).map(|s| &s.entity);
-        let upstreams = previous.iter().flat_map(|p| p.upstreams.iter()).map(|u| &u.entity);
+        let routes = previous.iter().flat_map(|p| p.routes.iter()).map(|(_, r)| &r.entity);
+        let services = previous.iter().flat_map(|p| p.services.iter()).map(|(_, s)| &s.entity);
+        let upstreams = previous.iter().flat_map(|p| p.upstreams.iter()).map(|(_, u)| &u.entity);
         let mut errors = Vec::new();
         let of = |kind| entities.of(kind).iter();
         let parts = Parts {

@@ -21,7 +21,7 @@ use super::Directory;
 use crate::tls;
 
 /// What a snapshot knows of secrets.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Secrets {
     /// What could not be resolved: it is said once, until it can be.
     faults: BTreeSet<String>,
@@ -54,6 +54,16 @@ impl Resolved {
 impl<'a> Resolver<'a> {
     pub(super) fn new(directory: &'a dyn Directory, before: Option<&'a Secrets>) -> Resolver<'a> {
         Resolver { directory, before, now: Secrets::default() }
+    }
+
+    /// One that keeps what is known beside what comes.
+    pub(super) fn beside(directory: &'a dyn Directory, before: &'a Secrets) -> Resolver<'a> {
+        Resolver { directory, before: Some(before), now: before.clone() }
+    }
+
+    /// Forgets a certificate.
+    pub(super) fn forget(&mut self, certificate: Uuid) {
+        self.now.certificates.remove(&certificate);
     }
 
     /// An entity with secrets in the place of its references; none if it has none. What can't be
@@ -123,18 +133,9 @@ impl<'a> Resolver<'a> {
 }
 
 impl Secrets {
-    /// Puts the certificates that are known into the place of those that refer to them.
-    pub(super) fn put(&self, certificates: &mut Vec<Arc<Entity<Certificate>>>) {
-        if self.certificates.is_empty() {
-            return;
-        }
-        certificates.retain_mut(|entity| match self.certificates.get(&entity.id) {
-            Some(known) => {
-                *entity = Arc::clone(known);
-                true
-            }
-            None => !may_refer(entity.record()),
-        });
+    /// The certificate of this id, if it refers to secrets and has been anything.
+    pub(crate) fn certificate(&self, id: Uuid) -> Option<&Entity<Certificate>> {
+        self.certificates.get(&id).map(|known| &**known)
     }
 }
 

@@ -5,7 +5,7 @@ use silverback_model::entities::Protocol;
 use silverback_pdk::{Answer, Matched, Scheme};
 use silverback_router::Lookup;
 
-use crate::{answer, forward, lifecycle::Work, snapshot::CompiledRoute};
+use crate::{answer, chain::ChainOf, forward, lifecycle::Work, snapshot::CompiledRoute};
 
 /// Finds the route and fills in how its service is spoken to.
 ///
@@ -41,7 +41,7 @@ pub(super) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
     let exchange = &mut work.exchange;
     exchange.upstream.host_header = host;
     exchange.matched = Some(Matched { route: number, ..Matched::default() });
-    work.chain = route.chain;
+    work.chain = ChainOf::Route(number);
     aim(work, route)
 }
 

@@ -1,9 +1,6 @@
 //! Which certificate a client is shown, by the server name that it asks for.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use rustls::{
     DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -16,22 +13,35 @@ use rustls::{
     },
     sign::CertifiedKey,
 };
-use silverback_model::{Entity, entities::Certificate};
+use silverback_model::{
+    Entity,
+    entities::{Certificate, Sni},
+};
 use silverback_tls::{Pairs, Versions};
 use uuid::Uuid;
 
 use super::sessions::{Kept, Tickets};
 use crate::{
     Config, Parts, TlsSettings,
-    snapshot::{CompileError, Snapshot},
+    snapshot::{CompileError, SharedMap, Snapshot},
 };
 
 /// All certificates that clients may be shown.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Certificates {
-    by_name: HashMap<String, Arc<Shown>>,
+    by_name: SharedMap<String, Arc<Shown>>,
+    by_id: SharedMap<Uuid, Arc<Shown>>,
     default: Option<Arc<Shown>>,
-    sessions: Option<Sessions>,
+    maker: Option<Maker>,
+}
+
+/// Makes certificates ready.
+#[derive(Clone)]
+struct Maker {
+    provider: Arc<CryptoProvider>,
+    versions: Versions,
+    prefers: bool,
+    sessions: Sessions,
 }
 
 /// How sessions are resumed. It is kept from snapshot to snapshot: clients resume theirs across a
@@ -69,29 +79,14 @@ impl Certificates {
         previous: Option<&Snapshot>,
         errors: &mut Vec<CompileError>,
     ) -> Certificates {
-        let provider = silverback_tls::provider(config.tls.ciphers.as_ref());
-        let sessions = previous.and_then(|p| p.certificates.sessions.clone());
-        let sessions = sessions.unwrap_or_else(|| Sessions::of(&config.tls));
-        let shown = |pairs: Vec<Arc<CertifiedKey>>| {
-            Arc::new(Shown {
-                pairs: Arc::new(Pairs::new(pairs, config.tls.versions, &provider)),
-                provider: provider.clone(),
-                versions: config.tls.versions,
-                prefers: config.tls.prefer_server_ciphers,
-                sessions: sessions.clone(),
-                configs: Default::default(),
-            })
+        let maker = previous.and_then(|p| p.certificates.maker.as_ref());
+        let sessions = maker.map(|maker| maker.sessions.clone());
+        let maker = Maker {
+            provider: silverback_tls::provider(config.tls.ciphers.as_ref()),
+            versions: config.tls.versions,
+            prefers: config.tls.prefer_server_ciphers,
+            sessions: sessions.unwrap_or_else(|| Sessions::of(&config.tls)),
         };
-        let mut by_id: HashMap<Uuid, Arc<Shown>> = HashMap::new();
-        for entity in &parts.certificates {
-            match read_entity(entity) {
-                Ok(pairs) => drop(by_id.insert(entity.id, shown(pairs))),
-                Err(fault) => {
-                    let what = format!("certificate {}", entity.id);
-                    errors.push(CompileError::Certificate { what, fault });
-                }
-            }
-        }
         let mut defaults = Vec::new();
         for (chain, key) in &config.tls.default_certificates {
             match silverback_tls::pair(chain, key) {
@@ -101,14 +96,55 @@ impl Certificates {
                 }
             }
         }
-        let name = |sni: &Arc<Entity<silverback_model::entities::Sni>>| {
-            Some((sni.name.to_ascii_lowercase(), by_id.get(&sni.certificate.id)?.clone()))
+        let mut certificates = Certificates {
+            default: (!defaults.is_empty()).then(|| maker.shown(defaults)),
+            maker: Some(maker),
+            ..Certificates::default()
         };
-        Certificates {
-            by_name: parts.snis.iter().filter_map(name).collect(),
-            default: (!defaults.is_empty()).then(|| shown(defaults)),
-            sessions: Some(sessions),
+        certificates.put(&parts.certificates, errors);
+        certificates.name(&parts.snis);
+        certificates
+    }
+
+    /// Puts certificates in, in the place of those with their ids. Those that can't be used are
+    /// not there.
+    pub(crate) fn put(
+        &mut self,
+        entities: &[Arc<Entity<Certificate>>],
+        errors: &mut Vec<CompileError>,
+    ) {
+        let Some(maker) = &self.maker else { return };
+        for entity in entities {
+            match read_entity(entity) {
+                Ok(pairs) => self.by_id.insert(entity.id, maker.shown(pairs)),
+                Err(fault) => {
+                    self.by_id.remove(&entity.id);
+                    let what = format!("certificate {}", entity.id);
+                    errors.push(CompileError::Certificate { what, fault });
+                }
+            }
         }
+    }
+
+    /// Takes a certificate out; names that it was shown for have to be told
+    /// ([`Certificates::name`]).
+    pub(crate) fn remove(&mut self, id: Uuid) {
+        self.by_id.remove(&id);
+    }
+
+    /// Has certificates shown for server names.
+    pub(crate) fn name(&mut self, snis: &[Arc<Entity<Sni>>]) {
+        for sni in snis {
+            match self.by_id.get(&sni.certificate.id) {
+                Some(shown) => self.by_name.insert(sni.name.to_ascii_lowercase(), shown.clone()),
+                None => self.unname(&sni.name),
+            }
+        }
+    }
+
+    /// Has none shown for a server name.
+    pub(crate) fn unname(&mut self, name: &str) {
+        self.by_name.remove(&*name.to_ascii_lowercase());
     }
 
     /// The certificate for a server name: that of the name, of `*.` and the rest, of the name with
@@ -119,13 +155,26 @@ impl Certificates {
             // `*.test` is for no name: what follows the first label has a dot of its own.
             let rest = || {
                 let (_, rest) = name.split_once('.').filter(|(_, rest)| rest.contains('.'))?;
-                self.by_name.get(&format!("*.{rest}"))
+                self.by_name.get(&*format!("*.{rest}"))
             };
-            let first = || self.by_name.get(&format!("{}.*", name.rsplit_once('.')?.0));
+            let first = || self.by_name.get(&*format!("{}.*", name.rsplit_once('.')?.0));
             let all = || self.by_name.get("*");
             self.by_name.get(name).or_else(rest).or_else(first).or_else(all)
         });
         named.or(self.default.as_ref())
+    }
+}
+
+impl Maker {
+    fn shown(&self, pairs: Vec<Arc<CertifiedKey>>) -> Arc<Shown> {
+        Arc::new(Shown {
+            pairs: Arc::new(Pairs::new(pairs, self.versions, &self.provider)),
+            provider: self.provider.clone(),
+            versions: self.versions,
+            prefers: self.prefers,
+            sessions: self.sessions.clone(),
+            configs: Default::default(),
+        })
     }
 }
 
@@ -230,5 +279,13 @@ impl ClientCertVerifier for AnyClient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+impl Shown {
+    /// Which certificate it is.
+    pub(crate) fn told(&self) -> String {
+        format!("{:?}", self.pairs)
     }
 }

@@ -3,11 +3,20 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rustls::ClientConfig;
-use silverback_model::entities::{Protocol, Service, Upstream};
+use silverback_model::{
+    Entity,
+    entities::{Certificate, Protocol, Service, Upstream},
+    schema::references::may_refer,
+    set::Entities,
+};
 use silverback_tls::{Client, Trust};
 use uuid::Uuid;
 
-use crate::{Config, Parts, balancer::Balancer, snapshot::CompileError};
+use crate::{
+    Config, Parts,
+    balancer::Balancer,
+    snapshot::{CompileError, Secrets},
+};
 
 /// TLS to upstreams. Services that ask for the same share what is made of it.
 #[derive(Default, Clone)]
@@ -61,32 +70,69 @@ impl ServiceTls {
     }
 }
 
+/// Where the certificates are that services and upstreams name.
+pub(crate) enum Materials<'a> {
+    /// In lists.
+    Listed {
+        /// The PEM texts of chain and key.
+        certificates: HashMap<Uuid, (&'a str, &'a str)>,
+        /// The PEM texts.
+        authorities: HashMap<Uuid, &'a str>,
+    },
+    /// In a set, where they are looked up, and those with secrets beside it.
+    In(&'a Entities, &'a Secrets),
+}
+
+impl<'a> Materials<'a> {
+    pub(crate) fn of(parts: &'a Parts) -> Materials<'a> {
+        let pair = |c: &'a Arc<Entity<Certificate>>| (c.id, (c.cert.as_str(), c.key.as_str()));
+        Materials::Listed {
+            certificates: parts.certificates.iter().map(pair).collect(),
+            authorities: parts.ca_certificates.iter().map(|c| (c.id, c.cert.as_str())).collect(),
+        }
+    }
+
+    fn certificate(&self, id: Uuid) -> Option<(&'a str, &'a str)> {
+        match self {
+            Materials::Listed { certificates, .. } => certificates.get(&id).copied(),
+            Materials::In(entities, secrets) => {
+                if let Some(known) = secrets.certificate(id) {
+                    return Some((&known.cert, &known.key));
+                }
+                let record = entities.of("certificates").get(&id.to_string())?;
+                if may_refer(record) {
+                    return None;
+                }
+                Some((record.get("cert")?.as_str()?, record.get("key")?.as_str()?))
+            }
+        }
+    }
+
+    fn authority(&self, id: Uuid) -> Option<&'a str> {
+        match self {
+            Materials::Listed { authorities, .. } => authorities.get(&id).copied(),
+            Materials::In(entities, _) => {
+                entities.of("ca_certificates").get(&id.to_string())?.get("cert")?.as_str()
+            }
+        }
+    }
+}
+
 /// Makes the configurations of a snapshot's services.
 pub(crate) struct Maker<'a> {
     config: &'a Config,
-    certificates: HashMap<Uuid, (&'a str, &'a str)>,
-    authorities: HashMap<Uuid, &'a str>,
+    materials: Materials<'a>,
     previous: Option<&'a ClientConfigs>,
     made: ClientConfigs,
 }
 
 impl<'a> Maker<'a> {
     pub(crate) fn new(
-        parts: &'a Parts,
+        materials: Materials<'a>,
         config: &'a Config,
         previous: Option<&'a ClientConfigs>,
     ) -> Maker<'a> {
-        let pair = |c: &'a Arc<silverback_model::Entity<_>>| {
-            let c: &silverback_model::entities::Certificate = c;
-            (c.id, (c.cert.as_str(), c.key.as_str()))
-        };
-        Maker {
-            config,
-            certificates: parts.certificates.iter().map(pair).collect(),
-            authorities: parts.ca_certificates.iter().map(|c| (c.id, c.cert.as_str())).collect(),
-            previous,
-            made: ClientConfigs::default(),
-        }
+        Maker { config, materials, previous, made: ClientConfigs::default() }
     }
 
     /// TLS for a service. `upstream` is the one that its host names.
@@ -100,7 +146,7 @@ impl<'a> Maker<'a> {
             matches!(service.protocol, Protocol::Https | Protocol::Grpcs | Protocol::Tls);
         let of_service = service.client_certificate.map(|c| c.id).filter(|_| speaks_tls);
         let of_upstream = upstream.and_then(|u| u.entity.client_certificate).map(|c| c.id);
-        let authority = |id: &Uuid| self.authorities.get(id).map(|pem| (*pem).to_owned());
+        let authority = |id: &Uuid| self.materials.authority(*id).map(str::to_owned);
         let trusted = service.ca_certificates.as_ref().filter(|_| speaks_tls);
         let wanted = Wanted {
             trusted: trusted.map(|ids| ids.iter().filter_map(authority).collect()),
@@ -130,8 +176,8 @@ impl<'a> Maker<'a> {
     }
 
     fn shown(&self, certificate: Option<Uuid>) -> Option<(String, String)> {
-        let (chain, key) = self.certificates.get(&certificate?)?;
-        Some(((*chain).to_owned(), (*key).to_owned()))
+        let (chain, key) = self.materials.certificate(certificate?)?;
+        Some((chain.to_owned(), key.to_owned()))
     }
 
     /// The configurations that verify and that don't, made once for all who want the same.
@@ -165,11 +211,15 @@ impl<'a> Maker<'a> {
         self.made
     }
 
-    /// What was made, beside what was made before.
-    pub(crate) fn finish_beside(self) -> ClientConfigs {
+    /// What was made, beside what was made before; none if there is nothing new.
+    pub(crate) fn finish_beside(self) -> Option<ClientConfigs> {
+        let known = |wanted| self.previous.is_some_and(|p| p.known.contains_key(wanted));
+        if self.made.known.keys().all(known) {
+            return None;
+        }
         let mut all = self.previous.cloned().unwrap_or_default();
         all.known.extend(self.made.known);
-        all
+        Some(all)
     }
 
     fn make(&self, wanted: &Wanted) -> Result<Made, String> {

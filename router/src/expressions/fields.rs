@@ -47,7 +47,7 @@ pub(super) fn schema(stream: bool) -> &'static Schema {
 
 /// A field that an expression looks at.
 #[derive(Debug)]
-pub(super) enum Field {
+pub(crate) enum Field {
     Protocol,
     ServerName,
     SourcePort,
@@ -115,7 +115,7 @@ impl Field {
             Field::SourceAddress => address(lookup.source).into_iter().for_each(add),
             Field::DestinationAddress => address(lookup.destination).into_iter().for_each(add),
             Field::Method => add(text(lookup.method)),
-            Field::Host => add(text(without_port(lookup.host))),
+            Field::Host => add(text(host(lookup))),
             Field::Path => add(text(lookup.path)),
             Field::SegmentCount => {
                 let count = path_segments(lookup.path).count();
@@ -142,6 +142,11 @@ impl Field {
 
 fn address(end: Option<SocketAddr>) -> Option<Value> {
     end.map(|end| Value::IpAddr(end.ip()))
+}
+
+/// What `http.host` is.
+pub(super) fn host<'a>(lookup: &Lookup<'a>) -> &'a str {
+    without_port(lookup.host)
 }
 
 /// A host without its port, in the client's own case; an IPv6 address keeps its brackets.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fs,
+    fs, io,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -23,13 +23,15 @@ use silverback_model::{
     set::{Entities, Kinds},
 };
 use silverback_pdk::{Counted, Found, LogLevel, Registry, SecretRef};
-use silverback_proxy::{CompileError, Config, Directory, PATCHED, Parts, Snapshot};
+use silverback_proxy::{
+    CompileError, CompileErrors, Config, Directory, Parts, Rebase, Snapshot, retire,
+};
 use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
 use silverback_vaults::Vaults;
 use tokio::task::JoinHandle;
 
-use super::{database, last_good, plugins::migrations_of, vaults};
+use super::{background::giving_way, database, last_good, plugins::migrations_of, vaults};
 use crate::{
     conf::{Conf, Database, RouterFlavor},
     prefix::Prefix,
@@ -49,13 +51,6 @@ pub(crate) struct Configuration {
     settings: Config,
     /// The entities that the snapshot is compiled of. Compilations come one after the other.
     compiled: RefCell<Arc<Entities>>,
-}
-
-/// A new base for a snapshot, in the making.
-struct Rebase {
-    /// The entities that it is made of.
-    of: Arc<Entities>,
-    base: Pin<Box<JoinHandle<Snapshot>>>,
 }
 
 /// The kinds of entities that snapshots are compiled of. Others are looked up when they are
@@ -120,23 +115,26 @@ impl Configuration {
         let sweep = Configuration::sweep(Arc::clone(&self.store));
         let follow = async move {
             configuration.serve(&changes.newest());
-            let mut rebase: Option<Rebase> = None;
+            let mut rebase: Option<Pin<Box<JoinHandle<io::Result<Rebase>>>>> = None;
             loop {
                 tokio::select! {
                     state = changes.next() => match state {
                         Some(state) => configuration.serve(&state),
                         None => break,
                     },
-                    done = async { rebase.as_mut()?.base.as_mut().await.ok() },
-                        if rebase.is_some() =>
-                    {
-                        if let (Some(rebase), Some(base)) = (rebase.take(), done) {
-                            configuration.adopt(&rebase.of, &base);
+                    done = async { rebase.as_mut()?.await.ok() }, if rebase.is_some() => {
+                        rebase = None;
+                        let now = configuration.snapshot.load();
+                        if let Some(snapshot) = done.and_then(|rebase| now.on(&rebase.ok()?)) {
+                            configuration.publish(snapshot);
                         }
                     }
                 }
-                if rebase.is_none() && configuration.snapshot.load().is_patchy() {
-                    rebase = Some(configuration.rebase());
+                let snapshot = configuration.snapshot.load_full();
+                if rebase.is_none() && snapshot.is_patchy() {
+                    rebase = Some(Box::pin(tokio::task::spawn_blocking(|| {
+                        giving_way(|| snapshot.rebase())
+                    })));
                 }
                 // Whoever waits for an answer goes before the next change.
                 tokio::task::yield_now().await;
@@ -165,19 +163,16 @@ impl Configuration {
     fn serve(&self, state: &State) {
         let entities = &state.entities;
         let before = Arc::clone(&self.compiled.borrow());
-        let mut changed = COMPILED.iter().filter(|kind| !before.shares(entities, kind)).peekable();
-        if changed.peek().is_some() {
+        if COMPILED.iter().any(|kind| !before.shares(entities, kind)) {
             let began = Instant::now();
-            let directory = self.live();
+            let directory: Arc<dyn Directory> = self.live();
             let previous = self.snapshot.load();
-            let patched = if changed.all(|kind| PATCHED.contains(kind)) {
-                previous.patched(&before, entities, directory.clone(), &self.settings)
-            } else {
-                None
-            };
+            let (registry, settings) = (&self.registry, &self.settings);
+            let patched = previous.patched(&before, entities, &directory, registry, settings);
             let (snapshot, errors) =
                 patched.unwrap_or_else(|| self.compile(entities, directory, &previous));
-            self.snapshot.store(Arc::new(snapshot));
+            drop(previous);
+            self.publish(snapshot);
             *self.compiled.borrow_mut() = Arc::clone(entities);
             tell(&errors);
             let took = began.elapsed();
@@ -231,28 +226,12 @@ impl Configuration {
             false => self.of_file(&entities),
         };
         let (snapshot, _) = self.compile(&entities, directory, &self.snapshot.load());
-        self.snapshot.store(Arc::new(snapshot));
+        self.publish(snapshot);
     }
 
-    /// Begins to make a new base for the snapshot, on another thread.
-    fn rebase(&self) -> Rebase {
-        let (snapshot, settings) = (self.snapshot.load_full(), self.settings.clone());
-        let base = tokio::task::spawn_blocking(move || snapshot.rebased(&settings));
-        Rebase { of: Arc::clone(&self.compiled.borrow()), base: Box::pin(base) }
-    }
-
-    /// Goes on from a new base, which was made of these entities. If more than patches came
-    /// meanwhile, all has been compiled anew, and the base is not needed.
-    fn adopt(&self, of: &Entities, base: &Snapshot) {
-        let now = Arc::clone(&self.compiled.borrow());
-        let mut changed = COMPILED.iter().filter(|kind| !of.shares(&now, kind));
-        let anew = !changed.all(|kind| PATCHED.contains(kind));
-        if anew || !base.is_beside(&self.snapshot.load()) {
-            return;
-        }
-        if let Some((snapshot, _)) = base.patched(of, &now, self.live(), &self.settings) {
-            self.snapshot.store(Arc::new(snapshot));
-        }
+    /// Has requests served by a snapshot from now on.
+    fn publish(&self, snapshot: Snapshot) {
+        retire(self.snapshot.swap(Arc::new(snapshot)));
     }
 
     /// Loads it again; nothing changes if anything is wrong.
@@ -284,24 +263,47 @@ impl Configuration {
     /// What is wrong with it; nothing has changed then.
     pub(crate) fn replace(&self, given: &Given) -> Result<Loaded, Refusal> {
         let mut compiled = self.compiled.borrow_mut();
-        let loaded = match given {
-            Given::Text(text) => declarative::load(text, Format::Any, &self.kinds),
-            Given::Fields(fields) => declarative::load_value(fields.clone(), &self.kinds),
-        }
-        .map_err(Refusal::Invalid)?;
-        let previous = self.snapshot.load();
-        let directory = self.of_file(&loaded.entities);
-        self.vaults.mark();
-        let snapshot = Parts::read(&loaded.entities, directory, Some(&previous))
-            .and_then(|parts| {
-                Snapshot::compile(parts, &self.registry, &self.settings, Some(&previous))
-            })
-            .map_err(|errors| Refusal::Broken(errors.into()))?;
-        self.vaults.sweep();
+        // What stays as it was is kept as it is, and not compiled anew.
+        let before = Arc::clone(&compiled);
+        let kinds = &self.kinds;
+        let loaded = giving_way(|| match given {
+            Given::Text(text) => declarative::load_after(text, Format::Any, kinds, &before),
+            Given::Fields(fields) => declarative::load_value(fields.clone(), kinds, &before),
+        });
+        let loaded = loaded.map_err(|error| Refusal::Broken(error.into()))?;
+        let loaded = loaded.map_err(Refusal::Invalid)?;
+        let snapshot = self.compile_strictly(&before, &loaded.entities);
+        let snapshot = snapshot.map_err(|errors| Refusal::Broken(errors.into()))?;
         self.store.replace(Arc::clone(&loaded.entities), loaded.hash.clone());
-        self.snapshot.store(Arc::new(snapshot));
+        self.publish(snapshot);
         *compiled = Arc::clone(&loaded.entities);
         Ok(loaded)
+    }
+
+    /// Compiles a declarative configuration that comes after another.
+    fn compile_strictly(
+        &self,
+        before: &Entities,
+        entities: &Arc<Entities>,
+    ) -> Result<Snapshot, CompileErrors> {
+        let directory: Arc<dyn Directory> = self.of_file(entities);
+        let previous = self.snapshot.load();
+        let (registry, settings) = (&self.registry, &self.settings);
+        let patched = previous.patched(before, entities, &directory, registry, settings);
+        match patched {
+            Some((snapshot, errors)) if errors.is_empty() => Ok(match snapshot.is_patchy() {
+                true => snapshot.rebased(),
+                false => snapshot,
+            }),
+            Some((_, errors)) => Err(CompileErrors(errors)),
+            None => {
+                self.vaults.mark();
+                let parts = Parts::read(entities, directory, Some(&previous))?;
+                let snapshot = Snapshot::compile(parts, registry, settings, Some(&previous))?;
+                self.vaults.sweep();
+                Ok(snapshot)
+            }
+        }
     }
 
     /// The same for the Admin API, with its answer.

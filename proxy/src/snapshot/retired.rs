@@ -1,0 +1,45 @@
+//! Snapshots that are not served any more. Freeing a hundred thousand routes takes tens of
+//! milliseconds, which no request should wait for: a thread keeps each until nobody else has it.
+
+use std::{
+    sync::{Arc, LazyLock, mpsc},
+    thread,
+    time::Duration,
+};
+
+use super::Snapshot;
+
+/// How long it waits between looks: at first, and at the most where something is in use for long.
+const GLANCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
+
+/// Sees to it that a snapshot is freed where nobody waits for it.
+pub fn retire(snapshot: Arc<Snapshot>) {
+    static THREAD: LazyLock<mpsc::Sender<Arc<Snapshot>>> = LazyLock::new(|| {
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::Builder::new().name("retired".to_owned());
+        // Without a thread they are freed by whoever has them last.
+        let _ = thread.spawn(move || free(&receiver));
+        sender
+    });
+    let _ = THREAD.send(snapshot);
+}
+
+fn free(retired: &mpsc::Receiver<Arc<Snapshot>>) {
+    let mut kept: Vec<Arc<Snapshot>> = Vec::new();
+    let mut glance = GLANCE[0];
+    loop {
+        let next = match kept.is_empty() {
+            true => retired.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            false => retired.recv_timeout(glance),
+        };
+        match next {
+            Ok(snapshot) => {
+                kept.push(snapshot);
+                glance = GLANCE[0];
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => glance = (glance * 2).min(GLANCE[1]),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        kept.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+    }
+}
