@@ -10,11 +10,15 @@
 
 mod admin;
 mod certificate;
+mod change;
+mod figures;
 mod frames;
 mod gateways;
+mod idle;
 mod key_auth;
 mod machine;
 mod micro;
+mod nodes;
 mod options;
 mod pingpong;
 mod plot;
@@ -22,10 +26,12 @@ mod plugins;
 mod proxy;
 mod report;
 mod results;
+mod routing;
 mod servers;
 mod stage;
 mod start;
 mod stats;
+mod steady;
 mod upstream;
 mod wrk;
 
@@ -67,6 +73,9 @@ fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
             Part::Start => results.start = Some(machine.with(start::run(stage)?)),
             Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(stage)?)),
             Part::Micro => results.micro = Some(machine.with(micro::run(stage)?)),
+            Part::Routing => results.routing = Some(machine.with(routing::run(stage)?)),
+            Part::Change => results.change = Some(machine.with(change::run(stage)?)),
+            Part::Idle => results.idle = Some(machine.with(idle::run(stage)?)),
             Part::Admin => results.admin = Some(machine.with(admin::run(stage)?)),
         }
         // A later part that fails does not take the earlier ones with it.

@@ -17,7 +17,11 @@ parts (all of them unless named):
   start       from start to the first answer with 10,000 routes; memory when idle
   key-auth    100 routes with key-auth, rate-limiting and 100 consumers beside bare proxying
   micro       each bundled plugin by itself, in memory
-  admin       entities made through the Admin API; time until a new route is served
+  routing     100,000 routes beside one, by flavour
+  change      one route more, many anew, again and again, and what a steady client sees
+  idle        the memory of 20,000 idle connections
+  admin       entities made through the Admin API on SQLite and PostgreSQL; time until a new route
+              is served; memory of routes and of a million consumers
 
 options:
   --quick             two rounds of a second; results go to target/bench/
@@ -42,6 +46,12 @@ pub(crate) enum Part {
     KeyAuth,
     /// Each bundled plugin by itself.
     Micro,
+    /// Routing among many routes.
+    Routing,
+    /// Changes under load.
+    Change,
+    /// Idle connections.
+    Idle,
     /// Writing through the Admin API.
     Admin,
 }
@@ -93,6 +103,9 @@ impl Options {
                 "start" => options.parts.push(Part::Start),
                 "micro" => options.parts.push(Part::Micro),
                 "key-auth" | "keyauth" | "rate-limiting" => options.parts.push(Part::KeyAuth),
+                "routing" => options.parts.push(Part::Routing),
+                "change" => options.parts.push(Part::Change),
+                "idle" => options.parts.push(Part::Idle),
                 "admin" => options.parts.push(Part::Admin),
                 "--quick" => (options.quick, options.rounds, options.seconds) = (true, 2, Some(1)),
                 "--rounds" => options.rounds = value()?.parse().context("--rounds")?,
@@ -109,9 +122,17 @@ impl Options {
             bail!("--rounds and --seconds are at least 1");
         }
         if options.parts.is_empty() {
-            options.parts =
-                vec![Part::Proxy, Part::Plugins, Part::Start, Part::KeyAuth, Part::Micro];
-            options.parts.push(Part::Admin);
+            options.parts = vec![
+                Part::Proxy,
+                Part::Plugins,
+                Part::Start,
+                Part::KeyAuth,
+                Part::Micro,
+                Part::Routing,
+                Part::Change,
+                Part::Idle,
+                Part::Admin,
+            ];
         }
         Ok(Some(options))
     }

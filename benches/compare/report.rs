@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 
+use crate::figures::{Figure, Figures};
 use crate::gateways::{NGINX, NGINX_SAME, SILVERBACK};
 use crate::key_auth::LIMITED;
 use crate::options::Options;
@@ -37,6 +38,21 @@ depend on what the load, the upstream and the plugin servers leave of their core
 much of its own core the gateway used.
 ";
 
+const ROUTING: &str = "\
+Requests for any of 100,000 routes, in no order, beside the same requests with one route for all of
+them; and the router in a program of its own. Kong 3.10, with 50,000 routes: 3.3 ms a request.
+";
+const CHANGE: &str = "\
+The node has one core for everything. A client asks 500 times a second for a route that does not
+change; how long it waits counts from when a request was due. A step in its p99 would be half again of
+what it sees in calm, and a millisecond. Kong 3.10, 50,000 routes anew: 13 s, of which 2.9 s answer
+nothing; 20 reloads of 10,000 routes: from 238 to 501 MB.
+";
+const IDLE: &str = "\
+Connections kept alive, each after a request; one worker. What the system keeps for a socket is
+not counted.
+";
+
 /// Writes the page and the plots beside the results.
 pub(crate) fn write(results: &Results, options: &Options) -> Result<()> {
     let directory = options.directory();
@@ -60,6 +76,18 @@ pub(crate) fn write(results: &Results, options: &Options) -> Result<()> {
     }
     if let Some(on) = &results.micro {
         micro(&mut page, on);
+    }
+    let sections = [
+        ("Routing", ROUTING, &results.routing),
+        ("Changes under load", CHANGE, &results.change),
+        ("Idle connections", IDLE, &results.idle),
+    ];
+    for (title, text, on) in sections {
+        if let Some(on) = on {
+            let _ = write!(page, "\n## {title}\n\n{text}\n");
+            figures(&mut page, &on.result);
+            taken(&mut page, on);
+        }
     }
     if let Some(on) = &results.admin {
         admin(&mut page, on);
@@ -390,7 +418,7 @@ fn micro(page: &mut String, on: &On<Micro>) {
 // === the Admin API ===
 
 fn admin(page: &mut String, on: &On<Admin>) {
-    let Admin { effort, creates, served } = &on.result;
+    let Admin { effort, creates, served, figures: others } = &on.result;
     let _ = write!(
         page,
         "\n## Admin API\n\nConsumers made by POST over connections kept alive, each on disk \
@@ -413,7 +441,21 @@ fn admin(page: &mut String, on: &On<Admin>) {
             "| {database} | {routes} | {created_ms:.2} | {served_ms:.2} | {served_p99_ms:.2} |"
         );
     }
+    if !others.rows.is_empty() {
+        page.push('\n');
+        figures(page, others);
+    }
     taken(page, on);
+}
+
+fn figures(page: &mut String, figures: &Figures) {
+    page.push_str("| | | target, at most | |\n|---|---:|---:|---|\n");
+    for figure in &figures.rows {
+        let Figure { what, value, unit, target } = figure;
+        let value = Figure::number(*value);
+        let target = target.map_or(String::new(), Figure::number);
+        let _ = writeln!(page, "| {what} | {value} {unit} | {target} | {} |", figure.verdict());
+    }
 }
 
 fn verdict(page: &mut String, what: &str, got: f64, target: f64, unit: &str) {

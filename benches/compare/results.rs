@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::figures::Figures;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::stats::median;
@@ -26,6 +27,15 @@ pub(crate) struct Results {
     /// Each bundled plugin by itself.
     #[serde(default)]
     pub(crate) micro: Option<On<Micro>>,
+    /// Routing among many routes.
+    #[serde(default)]
+    pub(crate) routing: Option<On<Figures>>,
+    /// Changes under load.
+    #[serde(default)]
+    pub(crate) change: Option<On<Figures>>,
+    /// Idle connections.
+    #[serde(default)]
+    pub(crate) idle: Option<On<Figures>>,
     /// Writing through the Admin API.
     pub(crate) admin: Option<On<Admin>>,
 }
@@ -204,6 +214,8 @@ pub(crate) struct Admin {
     pub(crate) effort: Effort,
     pub(crate) creates: Vec<Creates>,
     pub(crate) served: Vec<Served>,
+    #[serde(default)]
+    pub(crate) figures: Figures,
 }
 
 /// Consumers made as fast as they can be.

@@ -51,6 +51,9 @@ impl<'a> Stage<'a> {
         if cores == 1 {
             eprintln!("warning: with one core the load disturbs what it measures");
         }
+        // Clients that are threads of this program leave the gateway its core, too.
+        let own = std::process::id().to_string();
+        let _ = Command::new("taskset").args(["-apc", &other_cores, &own]).output();
         let upstream_port = silverback_e2e::gateway::free_port();
         let mut stage = Stage {
             options,
