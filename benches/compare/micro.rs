@@ -260,6 +260,7 @@ impl Loaded {
             body_max: 0,
             trusted_ips: Vec::new(),
             error_default_type: "text/plain".to_owned(),
+            error_templates: Default::default(),
             workers: 1,
         };
         let (route, service) = (Entity::new(route)?, Entity::new(service)?);

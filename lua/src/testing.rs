@@ -60,6 +60,7 @@ pub(crate) fn exchange() -> Exchange {
         body_max: 0,
         trusted_ips: Vec::new(),
         error_default_type: "text/plain".to_owned(),
+        error_templates: Default::default(),
         workers: 1,
     };
     let instance = json!({"id": "33333333-3333-4333-8333-333333333333", "name": "probe"});

@@ -166,6 +166,7 @@ impl Store {
             body_max: 0,
             trusted_ips: Vec::new(),
             error_default_type: "text/plain".to_owned(),
+            error_templates: Default::default(),
             workers: 1,
         })
     }

@@ -14,6 +14,7 @@ use crate::{
 const UPSTREAM_STATUS: HeaderName = HeaderName::from_static("x-kong-upstream-status");
 const UPSTREAM_LATENCY: HeaderName = HeaderName::from_static("x-kong-upstream-latency");
 const PROXY_LATENCY: HeaderName = HeaderName::from_static("x-kong-proxy-latency");
+const KONG_DEBUG: HeaderName = HeaderName::from_static("kong-debug");
 const RESPONSE_LATENCY: HeaderName = HeaderName::from_static("x-kong-response-latency");
 
 /// The gateway's answer to what it refuses or can't serve, in the form that the client accepts.
@@ -104,6 +105,27 @@ pub(crate) fn sign(work: &mut Work) {
         headers.insert(X_KONG_REQUEST_ID, id);
     }
     add_charset(work.exchange.response.status, headers);
+    if work.worker.config.debug_header && work.exchange.request.headers.contains_key(KONG_DEBUG) {
+        tell_route(&mut work.exchange);
+    }
+}
+
+/// Says by which route and service a request went (kong/router/utils.lua, `add_debug_headers`).
+fn tell_route(exchange: &mut Exchange) {
+    let mut told = Vec::new();
+    let route = exchange.route().map(|route| (route.id, route.name.clone()));
+    let service = exchange.service().map(|service| (service.id, service.name.clone()));
+    for (kind, entity) in [("route", route), ("service", service)] {
+        let Some((id, name)) = entity else { continue };
+        told.push((format!("kong-{kind}-id"), Some(id.to_string())));
+        told.push((format!("kong-{kind}-name"), name));
+    }
+    for (name, text) in told {
+        let name = HeaderName::try_from(name).ok();
+        if let Some((name, text)) = name.zip(text) {
+            exchange.response.headers.insert(name, forward::value(text.as_bytes()));
+        }
+    }
 }
 
 fn milliseconds(time: Duration) -> HeaderValue {

@@ -21,6 +21,9 @@ pub struct Config {
     pub flavor: Flavor,
     /// Which of the gateway's own headers clients see (`headers`).
     pub headers: Headers,
+    /// Whether requests with the header Kong-Debug are told their route and service
+    /// (`allow_debug_header`).
+    pub debug_header: bool,
     /// Whether upstreams see X-Kong-Request-Id (`headers_upstream`).
     pub request_id_upstream: bool,
     /// How the Server header and Via name this gateway: "silverback/0.1.0".
@@ -61,6 +64,7 @@ impl Config {
             listeners: Vec::new(),
             flavor: Flavor::default(),
             headers: Headers::default(),
+            debug_header: false,
             request_id_upstream: true,
             server: HeaderValue::from_static(concat!("silverback/", env!("CARGO_PKG_VERSION"))),
             real_ip: RealIp::default(),
@@ -227,8 +231,11 @@ impl Default for Keepalive {
 /// What a client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How long the head of a request, or the next request on an idle connection, may take.
+    /// How long the head of a request may take (`client_header_timeout`).
     pub header_timeout: Duration,
+    /// How long a connection may wait for its next request (`keepalive_timeout`); zero: each
+    /// serves one request.
+    pub idle_timeout: Duration,
     /// How long the TLS handshake and a PROXY header may take.
     pub handshake_timeout: Duration,
     /// How long there may be nothing of a body (`client_body_timeout`).
@@ -248,7 +255,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            header_timeout: Duration::from_secs(75),
+            header_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
             handshake_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),

@@ -339,7 +339,8 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
     answer.size = size_of_head("", &headers);
     let status = answer.status;
     let worker = &work.worker;
-    let enough = served >= worker.config.limits.requests_per_connection;
+    let limits = &worker.config.limits;
+    let enough = served >= limits.requests_per_connection || limits.idle_timeout.is_zero();
     let head = Head {
         method: work.exchange.request.method.clone(),
         version: work.exchange.request.version,

@@ -59,6 +59,10 @@ pub(crate) struct Conf {
 
     /// Number of workers; `None` is one per processor.
     pub workers: Option<usize>,
+    /// Open files that the process may have; `None` is as many as the system allows.
+    pub open_files: Option<u64>,
+    /// Connections of clients that each worker may have; `None` is Kong's 16384.
+    pub worker_connections: Option<u64>,
     /// Whether `start` leaves the gateway in the background.
     pub daemon: bool,
     /// User and group to run as when started by root.

@@ -92,6 +92,7 @@ struct Node {
 impl Node {
     /// Starts everything; `before` is what it takes over from.
     async fn start(conf: Conf, prefix: &Prefix, before: Option<&Node>) -> Result<Node> {
+        settings::allow_open_files(&conf);
         let files = settings::fingerprint(&conf);
         let plugins = Plugins::find(&conf).await?;
         let mut settings = settings::proxy(&conf, prefix)?;

@@ -19,6 +19,7 @@ mod phases;
 mod postgres;
 mod queues;
 mod redis;
+mod settings;
 mod start_up;
 mod state;
 mod tidy;

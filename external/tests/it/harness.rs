@@ -241,6 +241,7 @@ impl Fake {
                 body_max: 0,
                 trusted_ips: Vec::new(),
                 error_default_type: "text/plain".to_owned(),
+                error_templates: Default::default(),
                 workers: 1,
             },
             route: Entity::new(record(route)).unwrap(),

@@ -134,8 +134,24 @@ pub struct Node {
     pub trusted_ips: Vec<ipnet::IpNet>,
     /// `error_default_type`: the media type of errors for clients that don't say what they accept.
     pub error_default_type: String,
+    /// `error_template_*`: what errors look like, where that is not as in Kong.
+    pub error_templates: ErrorTemplates,
     /// How many workers serve.
     pub workers: u16,
+}
+
+/// Templates of error answers, by their media type: the first `%s` is the message, the second the
+/// request's id.
+#[derive(Debug, Clone, Default)]
+pub struct ErrorTemplates {
+    /// `error_template_json`.
+    pub json: Option<String>,
+    /// `error_template_html`.
+    pub html: Option<String>,
+    /// `error_template_xml`.
+    pub xml: Option<String>,
+    /// `error_template_plain`.
+    pub plain: Option<String>,
 }
 
 impl Node {

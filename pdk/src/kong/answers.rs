@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header::CONTENT_TYPE};
 
 use super::headers;
-use crate::{Answer, Exchange, Phase, Source};
+use crate::{Answer, ErrorTemplates, Exchange, Phase, Source};
 
 /// The media types that errors are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,30 @@ impl Media {
         best.1
     }
 
+    /// The template that the settings give, if they do.
+    fn template(self, templates: &ErrorTemplates) -> Option<&str> {
+        let template = match self {
+            Media::Json => &templates.json,
+            Media::Html => &templates.html,
+            Media::Xml => &templates.xml,
+            Media::Plain => &templates.plain,
+            Media::Grpc => &None,
+        };
+        template.as_deref()
+    }
+
+    /// A message as it may stand within a text of the type.
+    fn quoted(self, message: &str) -> String {
+        match self {
+            Media::Json => {
+                let text = serde_json::Value::from(message).to_string();
+                text.get(1..text.len() - 1).unwrap_or_default().to_owned()
+            }
+            Media::Html | Media::Xml => escape_markup(message),
+            Media::Plain | Media::Grpc => message.to_owned(),
+        }
+    }
+
     fn render(self, message: &str, request_id: &str) -> String {
         match self {
             Media::Json => {
@@ -79,6 +103,27 @@ impl Media {
             Media::Grpc => String::new(),
         }
     }
+}
+
+/// Puts message and id in the places of `%s`, the text of a format as Lua has it: `%%` is `%`.
+fn fill(template: &str, message: &str, request_id: &str) -> String {
+    let mut values = [message, request_id].into_iter();
+    let mut out = String::with_capacity(template.len() + message.len() + request_id.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        rest = match (after.strip_prefix('s'), after.strip_prefix('%')) {
+            (Some(after), _) => {
+                out.push_str(values.next().unwrap_or_default());
+                after
+            }
+            (None, after_mark) => {
+                out.push('%');
+                after_mark.unwrap_or(after)
+            }
+        };
+    }
+    out + rest
 }
 
 fn is_range(name: &str) -> bool {
@@ -157,7 +202,11 @@ pub(super) fn negotiated(
 }
 
 fn rendered(exchange: &Exchange, status: StatusCode, media: Media, message: &str) -> Answer {
-    let body = media.render(message, exchange.request.id.as_str());
+    let id = exchange.request.id.as_str();
+    let body = match media.template(&exchange.view.node().error_templates) {
+        Some(template) => fill(template, &media.quoted(message), id),
+        None => media.render(message, id),
+    };
     let content_type = HeaderValue::from_static(media.content_type());
     Answer::new(status, body).with(CONTENT_TYPE, content_type)
 }
@@ -343,4 +392,29 @@ pub fn default_message(status: StatusCode) -> String {
         other => return format!("The upstream server responded with {other}"),
     };
     message.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled_as_lua_does() {
+        let check = |template: &str, expect: &str| {
+            assert_eq!(fill(template, "no %s", "id"), expect, "{template}");
+        };
+        check("<%s|%s>", "<no %s|id>");
+        check("%s", "no %s");
+        check("100%% %s 5% %d", "100% no %s 5% %d");
+        check("%s %s %s%", "no %s id %");
+        check("nothing", "nothing");
+    }
+
+    #[test]
+    fn messages_stay_within_their_texts() {
+        let message = "a \"b\" <c> & d\"";
+        assert_eq!(Media::Json.quoted(message), "a \\\"b\\\" <c> & d\\\"");
+        assert_eq!(Media::Xml.quoted(message), "a \"b\" &lt;c&gt; &amp; d\"");
+        assert_eq!(Media::Plain.quoted(message), message);
+    }
 }

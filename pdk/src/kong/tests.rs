@@ -60,6 +60,7 @@ impl Fake {
                 body_max: 0,
                 trusted_ips: vec!["10.0.0.0/8".parse().expect("a network")],
                 error_default_type: "text/plain".to_owned(),
+                error_templates: Default::default(),
                 workers: 1,
             },
             route: Entity::new(record(route)).expect("a route"),

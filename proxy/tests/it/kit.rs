@@ -47,6 +47,7 @@ impl Setup {
             body_max: 0,
             trusted_ips: Vec::new(),
             error_default_type: "text/plain".to_owned(),
+            error_templates: Default::default(),
             workers: 1,
         };
         let mut config = Config::new(node);

@@ -40,6 +40,8 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         logs: logs(s, &prefix),
         port_maps: port_maps(s, findings),
         workers: workers(s, findings),
+        open_files: auto_or_number(s, "nginx_main_worker_rlimit_nofile", findings),
+        worker_connections: auto_or_number(s, "nginx_events_worker_connections", findings),
         daemon: s.is_on("nginx_main_daemon"),
         user: user(s),
         tls: tls::proxy(s, proxy_ssl, findings),
@@ -284,6 +286,16 @@ fn workers(s: &Settings, findings: &mut Findings) -> Option<usize> {
         findings.error(s, key, message);
     }
     workers
+}
+
+/// A number, at least 1; none for `auto`.
+fn auto_or_number(s: &Settings, key: &str, findings: &mut Findings) -> Option<u64> {
+    let text = s.text(key).filter(|text| *text != "auto")?;
+    let number = text.parse().ok().filter(|number| *number > 0);
+    if number.is_none() {
+        findings.error(s, key, format!("{key} is neither a number nor auto: '{text}'"));
+    }
+    number
 }
 
 /// `user` or `user group`; `nobody` means that the user does not change, as in Kong.

@@ -5,6 +5,8 @@
 
 mod network;
 mod node;
+#[cfg(test)]
+mod reference;
 mod runtime;
 mod storage;
 
@@ -172,7 +174,6 @@ pub(crate) static DIRECTIVES_USED: &[&str] = &[
     "nginx_http_lua_shared_dict",
     "nginx_stream_log_format",
     "nginx_stream_lua_shared_dict",
-    "nginx_http_client_header_buffer_size",
     "nginx_http_large_client_header_buffers",
     "nginx_http_client_header_timeout",
     "nginx_http_client_body_timeout",

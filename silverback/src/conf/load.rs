@@ -491,7 +491,8 @@ mod tests {
                 "FILE:2: the 'nginx_upstream_keepalive_timeout' configuration property is \
                  deprecated, use 'upstream_keepalive_idle_timeout' instead",
             ],
-            &[],
+            &["KONG_OPENTELEMETRY_TRACING: 'tracing_instrumentations' has no effect: traces are \
+               not recorded"],
         );
         let file = "client_max_body_size = 1m\nnginx_upstream_keepalive_timeout = 2m\n\
                     real_ip_header = X-Forwarded-For\nnginx_worker_processes = 3\n\

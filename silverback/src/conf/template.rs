@@ -50,12 +50,12 @@ mod tests {
 
     #[test]
     fn an_entry() {
-        let key = keys::find("worker_state_update_frequency").expect("a key");
+        let key = keys::find("db_update_frequency").expect("a key");
         assert_eq!(
             entry(key),
-            "\n# Seconds between looks for changes of configuration.\n\
-             # A number; it must be greater than 0.\n\
-             #worker_state_update_frequency = 5\n"
+            "\n# Seconds between looks for changes made by other nodes.\n\
+             # A number; it must be 0 or greater.\n\
+             #db_update_frequency = 5\n"
         );
         let key = keys::find("anonymous_reports").expect("a key");
         assert_eq!(

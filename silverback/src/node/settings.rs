@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use http::HeaderName;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use silverback_lua::Untrusted;
-use silverback_pdk::Node;
+use silverback_pdk::{ErrorTemplates, LogLevel, Node};
 use silverback_proxy::{self as proxy, Config, DnsClient, DnsSettings, DnsType, LogFormat};
 use silverback_router::Flavor;
 use silverback_tls::Trust;
@@ -35,6 +36,7 @@ pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
     config.listeners = requests.chain(streams).collect::<Result<_>>()?;
     config.flavor = flavor(conf);
     config.headers = headers(conf);
+    config.debug_header = conf.allow_debug_header;
     config.request_id_upstream = conf.upstream_request_id;
     config.real_ip = real_ip(conf)?;
     config.port_maps.clone_from(&conf.port_maps);
@@ -130,8 +132,21 @@ pub(super) fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
         body_max: conf.limits.body.max_body.unwrap_or(0),
         trusted_ips: conf.trusted.networks.clone(),
         error_default_type: conf.errors.default_type.clone(),
+        error_templates: ErrorTemplates {
+            json: template(&conf.errors.template_json)?,
+            html: template(&conf.errors.template_html)?,
+            xml: template(&conf.errors.template_xml)?,
+            plain: template(&conf.errors.template_plain)?,
+        },
         workers: u16::try_from(workers).unwrap_or(u16::MAX),
     })
+}
+
+/// A template of error answers. Kong says that it can't be read when it first needs it.
+fn template(path: &Option<PathBuf>) -> Result<Option<String>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = fs::read_to_string(path);
+    text.map(Some).with_context(|| format!("can't read the error template {}", path.display()))
 }
 
 /// What the files hold that the settings name and that are read at the start: one that is
@@ -145,7 +160,29 @@ pub(crate) fn fingerprint(conf: &Conf) -> u64 {
     let materials = materials.chain(&conf.upstream_tls.trusted);
     let mut hasher = DefaultHasher::new();
     materials.for_each(|material| bytes(material).ok().hash(&mut hasher));
+    let errors = &conf.errors;
+    let templates = [&errors.template_json, &errors.template_html];
+    let templates = templates.into_iter().chain([&errors.template_xml, &errors.template_plain]);
+    templates.flatten().for_each(|path| fs::read(path).ok().hash(&mut hasher));
     hasher.finish()
+}
+
+/// Lets the process open as many files as the settings say, within what the system allows.
+pub(crate) fn allow_open_files(conf: &Conf) {
+    let before = getrlimit(Resource::Nofile);
+    let wanted = match (conf.open_files, before.maximum) {
+        (Some(files), Some(most)) if files > most => {
+            let text = format!("nginx_main_worker_rlimit_nofile: the system allows only {most}");
+            silverback_pdk::log(LogLevel::Warn, "", &text);
+            Some(most)
+        }
+        (given, most) => given.or(most),
+    };
+    let limit = Rlimit { current: wanted, maximum: before.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        let text = format!("the limit of open files stays at {:?}: {error}", before.current);
+        silverback_pdk::log(LogLevel::Warn, "", &text);
+    }
 }
 
 /// How many workers there are where the settings do not say.
@@ -234,10 +271,16 @@ fn keepalive(conf: &Conf) -> proxy::Keepalive {
 
 fn limits(conf: &Conf) -> proxy::Limits {
     proxy::Limits {
-        header_timeout: conf.limits.head_timeout.max(conf.limits.keepalive_timeout),
+        header_timeout: conf.limits.head_timeout,
+        idle_timeout: conf.limits.keepalive_timeout,
         body_timeout: conf.limits.body_timeout,
+        send_timeout: conf.limits.send_timeout,
         head_size: usize::try_from(conf.limits.max_head).unwrap_or(usize::MAX),
         requests_per_connection: conf.limits.keepalive_requests,
+        connections: match conf.worker_connections {
+            Some(connections) => usize::try_from(connections).unwrap_or(usize::MAX),
+            None => proxy::Limits::default().connections,
+        },
         ..proxy::Limits::default()
     }
 }

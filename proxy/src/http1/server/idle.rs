@@ -24,6 +24,8 @@ pub(super) struct Idle {
     clock: Clock,
     /// When waiting ends.
     until: Option<Instant>,
+    /// Whether something of a head has come.
+    began: bool,
     listens: bool,
     drains: bool,
 }
@@ -55,11 +57,18 @@ impl Idle {
         let client = &mut *client.borrow_mut();
         let limits = &connection.worker.config.limits;
         if let Poll::Ready(next) = self.poll_head(cx, client, limits.head_size.max(8192)) {
-            self.until = None;
+            (self.until, self.began) = (None, false);
             return Poll::Ready(next);
         }
         client.wire.rest();
-        let mut until = *self.until.get_or_insert_with(|| Instant::now() + limits.header_timeout);
+        // A head that has begun has a time of its own, from its first byte on.
+        let began = !client.wire.read.is_empty();
+        if began != self.began {
+            (self.began, self.until) = (began, None);
+        }
+        let first = connection.requests.get() == 0;
+        let limit = if began || first { limits.header_timeout } else { limits.idle_timeout };
+        let mut until = *self.until.get_or_insert_with(|| Instant::now() + limit);
         if connection.worker.is_draining() {
             if !self.drains {
                 self.drains = true;

@@ -7,6 +7,11 @@ use crate::conf::listen::Subsystem;
 
 const NO_HYBRID: super::Effect = Ignored("hybrid mode is not available");
 const NO_MANAGER: super::Effect = Ignored("Kong Manager is not a part of Silverback");
+const ONE_LOG: super::Effect = Ignored("errors of all kinds stand in proxy_error_log");
+const NO_API_LOG: super::Effect = Ignored("requests to the APIs are not logged");
+const NO_TRACES: super::Effect = Ignored("traces are not recorded");
+const NO_FORWARD: super::Effect = Ignored("the gateway's own requests go straight out");
+const NO_TIMING: super::Effect = Ignored("requests get no timing details");
 
 /// The words of `log_level`, the most talkative first.
 pub(crate) static LOG_LEVELS: &[&str] =
@@ -29,27 +34,27 @@ pub(super) static GENERAL: &[Key] = &[
       "Where errors of the proxy are logged. A level may follow."),
     k("proxy_stream_access_log", Text, "logs/access.log basic", Used,
       "Where proxied TCP and UDP sessions are logged, or `off`."),
-    k("proxy_stream_error_log", Text, "logs/error.log", Used,
+    k("proxy_stream_error_log", Text, "logs/error.log", ONE_LOG,
       "Where errors of the stream proxy are logged."),
-    k("admin_access_log", Text, "logs/admin_access.log", Used,
+    k("admin_access_log", Text, "logs/admin_access.log", NO_API_LOG,
       "Where requests to the Admin API are logged, or `off`."),
-    k("admin_error_log", Text, "logs/error.log", Used,
+    k("admin_error_log", Text, "logs/error.log", ONE_LOG,
       "Where errors of the Admin API are logged."),
-    k("status_access_log", Text, "off", Used,
+    k("status_access_log", Text, "off", NO_API_LOG,
       "Where requests to the Status API are logged, or `off`."),
-    k("status_error_log", Text, "logs/status_error.log", Used,
+    k("status_error_log", Text, "logs/status_error.log", ONE_LOG,
       "Where errors of the Status API are logged."),
     k("vaults", List, "bundled", Used,
       "The vaults that may be referred to: `bundled`, `env`, `file`, or `off`. `vault_env_prefix`\n\
        and `vault_file_directory` and the like are for them; see docs/vaults.md."),
     k("opentelemetry_tracing", List, "off", Used,
       "Former name of `tracing_instrumentations`."),
-    k("tracing_instrumentations", List, "off", Used,
+    k("tracing_instrumentations", List, "off", NO_TRACES,
       "What traces record: `off`, `all`, `request`, `db_query`, `dns_query`, `router`,\n\
        `http_client`, `balancer`, `plugin_rewrite`, `plugin_access`, `plugin_header_filter`."),
     k("opentelemetry_tracing_sampling_rate", Number(&RATIO), "0.01", Used,
       "Former name of `tracing_sampling_rate`."),
-    k("tracing_sampling_rate", Number(&RATIO), "0.01", Used,
+    k("tracing_sampling_rate", Number(&RATIO), "0.01", NO_TRACES,
       "The part of all requests that is traced, from 0 to 1."),
     k("plugins", List, "bundled", Used,
       "The plugins that may be used: `bundled` for those that come along, names of others,\n\
@@ -68,9 +73,9 @@ pub(super) static GENERAL: &[Key] = &[
       "Pairs `outer:inner` of ports, where a port mapper stands in front of the listeners."),
     k("anonymous_reports", Boolean, "on", Ignored("Silverback sends no reports"),
       "Kong's reports of usage. Silverback sends none."),
-    k("proxy_server", Text, "", Used,
+    k("proxy_server", Text, "", NO_FORWARD,
       "URL of a forward proxy for the gateway's own requests to the outside."),
-    k("proxy_server_ssl_verify", Boolean, "on", Used,
+    k("proxy_server_ssl_verify", Boolean, "on", NO_FORWARD,
       "Whether the certificate of an https `proxy_server` is verified."),
     k("error_template_html", Path, "", Used,
       "Template for HTML error answers; `%s` in it are the message and the request id."),
@@ -129,9 +134,9 @@ pub(super) static MANAGER: &[Key] = &[
 
 #[rustfmt::skip]
 pub(super) static DEBUGGING: &[Key] = &[
-    k("request_debug", Boolean, "on", Used,
+    k("request_debug", Boolean, "on", NO_TIMING,
       "Whether requests with the right token get timing details."),
-    k("request_debug_token", Text, "", Used,
+    k("request_debug_token", Text, "", NO_TIMING,
       "Token for requests from elsewhere than this machine; random unless set."),
     k("debug_ssl_cert", List, "", Ignored("there is no debug listener here"),
       "Certificates of Kong's debug listener."),

@@ -3,6 +3,8 @@
 use super::Effect::{Ignored, Used};
 use super::Kind::{Boolean, Enum, List, Number, Path, Size, Text};
 use super::{ABOVE_0, ANY_FROM_0, FROM_0, Key, LUA_MAX, NO_WASM, k};
+const AT_ONCE: super::Effect = Ignored("changes are served as soon as they are known");
+const A_HUNDRED: super::Effect = Ignored("plugins see 100 unless they ask for more");
 
 #[rustfmt::skip]
 pub(super) static DNS: &[Key] = &[
@@ -40,7 +42,7 @@ pub(super) static WORKERS: &[Key] = &[
     k("worker_consistency", Enum(&["strict", "eventual"]), "eventual", Used,
       "Whether requests wait until a change of configuration is in force. `strict` is going\n\
        away."),
-    k("worker_state_update_frequency", Number(&ABOVE_0), "5", Used,
+    k("worker_state_update_frequency", Number(&ABOVE_0), "5", AT_ONCE,
       "Seconds between looks for changes of configuration."),
     k("router_flavor", Enum(&["traditional", "traditional_compatible", "expressions"]),
       "traditional_compatible", Used,
@@ -56,13 +58,13 @@ pub(super) static WORKERS: &[Key] = &[
 
 #[rustfmt::skip]
 pub(super) static LUA: &[Key] = &[
-    k("lua_max_req_headers", Number(&LUA_MAX), "100", Used,
+    k("lua_max_req_headers", Number(&LUA_MAX), "100", A_HUNDRED,
       "Request headers that plugins see, at most."),
-    k("lua_max_resp_headers", Number(&LUA_MAX), "100", Used,
+    k("lua_max_resp_headers", Number(&LUA_MAX), "100", A_HUNDRED,
       "Response headers that plugins see, at most."),
-    k("lua_max_uri_args", Number(&LUA_MAX), "100", Used,
+    k("lua_max_uri_args", Number(&LUA_MAX), "100", A_HUNDRED,
       "Query arguments that plugins see, at most."),
-    k("lua_max_post_args", Number(&LUA_MAX), "100", Used,
+    k("lua_max_post_args", Number(&LUA_MAX), "100", A_HUNDRED,
       "Form fields that plugins see, at most."),
     k("lua_ssl_trusted_certificate", List, "system", Used,
       "Authorities that outgoing TLS connections trust: paths, PEM text, PEM text in base64,\n\
