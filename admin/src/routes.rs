@@ -68,11 +68,11 @@ pub(crate) const STATUS_WITHOUT_DATABASE: &[Own] = &[
 
 /// Every path of its own, in the order of the files.
 pub(crate) const ALL: &[Own] = &[
-    own("/cache", &[(Method::DELETE, Now(cache::purge))]),
+    own("/cache", &[(Method::DELETE, Later(|call| Box::pin(cache::purge(call))))]),
     own(
         "/cache/{key}",
         &[
-            (Method::DELETE, Now(cache::purge)),
+            (Method::DELETE, Later(|call| Box::pin(cache::forget(call)))),
             (Method::GET, Later(|call| Box::pin(cache::probe(call)))),
         ],
     ),

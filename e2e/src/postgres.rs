@@ -116,8 +116,21 @@ impl Postgres {
 
     /// A server of one's own that takes connections with TLS, as `localhost`.
     pub fn with_tls() -> Arc<Postgres> {
-        let settings = ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"];
-        Postgres::alone(&settings)
+        let files = ["ssl_cert_file=server.crt", "ssl_key_file=server.key"];
+        Postgres::alone(&["ssl=on", files[0], files[1], "ssl_ca_file=client.crt"])
+    }
+
+    /// Has it take nobody any more but those that show the certificate of
+    /// [`Postgres::client_certificate`], whatever their password.
+    pub fn ask_for_certificates(&self) {
+        let rules = "local all all trust\nhostssl all all all cert\n";
+        fs::write(self.folder.join("data/pg_hba.conf"), rules).unwrap();
+        self.psql("postgres", "postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// The files of [`USER`]'s own certificate and its key.
+    pub fn client_certificate(&self) -> [PathBuf; 2] {
+        ["client.crt", "client.key"].map(|name| self.folder.join("data").join(name))
     }
 
     /// The certificate of [`Postgres::with_tls`], which is its own authority.
@@ -213,18 +226,21 @@ impl Postgres {
         initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
         run(initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]));
         if self.settings.iter().any(|setting| setting == "ssl=on") {
-            self.make_certificate();
+            self.make_certificates();
         }
     }
 
-    /// The key belongs to whom the server runs as, as PostgreSQL insists.
-    fn make_certificate(&self) {
+    /// The keys belong to whom the server runs as, as PostgreSQL insists.
+    fn make_certificates(&self) {
         let data = self.folder.join("data");
-        let mut openssl = Command::new("env");
-        openssl.args(as_postgres()).args(["openssl", "req", "-x509", "-newkey", "rsa:2048"]);
-        openssl.args(["-nodes", "-days", "30", "-subj", "/CN=localhost"]);
-        openssl.args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]);
-        run(openssl.arg(data.join("server.key")).arg("-out").arg(data.join("server.crt")));
+        for (name, who) in [("server", "localhost"), ("client", USER)] {
+            let file = |end: &str| data.join(format!("{name}.{end}"));
+            let mut openssl = Command::new("env");
+            openssl.args(as_postgres()).args(["openssl", "req", "-x509", "-newkey", "rsa:2048"]);
+            openssl.args(["-nodes", "-days", "30", "-subj", &format!("/CN={who}")]);
+            openssl.args(["-addext", &format!("subjectAltName=DNS:{who}"), "-keyout"]);
+            run(openssl.arg(file("key")).arg("-out").arg(file("crt")));
+        }
         let copied = fs::copy(data.join("server.crt"), self.certificate());
         copied.unwrap_or_else(|err| panic!("{err}"));
     }
@@ -279,6 +295,19 @@ impl Database {
     /// The database of this name on another server, as a replica's.
     pub fn at(&self, server: &Arc<Postgres>) -> Database {
         Database { server: Arc::clone(server), name: self.name.clone() }
+    }
+
+    /// All that it is made of, a line for each column, constraint, index and trigger, sorted.
+    pub fn layout(&self) -> Vec<String> {
+        let mut dump = Command::new(program("pg_dump"));
+        dump.args(["-s", "-U", "postgres", "-h"]).arg(&self.server.folder);
+        dump.args(["-p", &self.server.port.to_string(), &self.name]);
+        let text = run(&mut dump);
+        let lines = text.lines().map(|line| line.trim_end_matches(',').to_owned());
+        // The newest versions say a random word at the start and at the end.
+        let mut lines: Vec<String> = lines.filter(|line| !line.starts_with('\\')).collect();
+        lines.sort();
+        lines
     }
 
     /// Runs SQL as the owner and gives the rows. Panics if it is refused.
@@ -338,12 +367,13 @@ impl Database {
     }
 }
 
-/// Runs a program that has to succeed.
-fn run(command: &mut Command) {
+/// Runs a program that has to succeed; what it prints.
+fn run(command: &mut Command) -> String {
     let output = command.current_dir("/").output();
     let output = output.unwrap_or_else(|err| panic!("{command:?}: {err}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A program of the newest version there is.

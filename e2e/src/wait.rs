@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long things may take that take long only when they will never happen.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks `what` every 20 ms until it gives a value. Panics after `limit`, naming `waiting_for`.
 pub fn wait_for<T>(waiting_for: &str, limit: Duration, mut what: impl FnMut() -> Option<T>) -> T {

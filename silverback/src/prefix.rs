@@ -9,12 +9,17 @@ use std::{
     os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+    process::{Pid, Signal},
+};
 
 use crate::conf::{Conf, LogTarget};
 
@@ -22,17 +27,21 @@ use crate::conf::{Conf, LogTarget};
 #[derive(Debug, Clone)]
 pub(crate) struct Prefix {
     path: PathBuf,
+    /// Locked while this process is the node of the prefix.
+    claimed: Arc<OnceLock<File>>,
 }
 
 /// The directory of request bodies that plugin servers read from files; nginx's name for it.
 pub(crate) const BODY_DIRECTORY: &str = "client_body_temp";
+/// How long a node that ends may still hold what the next one needs.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
 /// How often a wait looks again.
 const GLANCE: Duration = Duration::from_millis(10);
 
 impl Prefix {
     /// The prefix at a path, which need not exist yet.
     pub(crate) fn new(path: PathBuf) -> Prefix {
-        Prefix { path }
+        Prefix { path, claimed: Arc::default() }
     }
 
     /// The directory itself.
@@ -119,10 +128,36 @@ impl Prefix {
         self.path.join("pids/nginx.pid")
     }
 
-    /// Says that this process is the node of the prefix.
+    /// A lock that the node holds as long as its process lives. A pid says less: that of a node
+    /// which was killed may be another process's, or nobody's to bury in a container without init.
+    fn lock_file(&self) -> PathBuf {
+        self.path.join("pids/lock")
+    }
+
+    /// Says that this process is the node of the prefix. Waits for one that is about to end.
     pub(crate) fn claim(&self) -> Result<()> {
-        self.refuse_if_running()?;
+        let deadline = Instant::now() + LAST_MOMENTS;
+        let path = self.lock_file();
+        let lock = append(&path).with_context(|| format!("can't write {}", path.display()))?;
+        while flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            self.refuse_if_running()?;
+            if Instant::now() >= deadline {
+                bail!("another process holds {}: Silverback starts or ends there", path.display());
+            }
+            thread::sleep(GLANCE);
+        }
+        let _ = self.claimed.set(lock);
         self.write("pids/nginx.pid", format!("{}\n", std::process::id()).as_bytes())
+    }
+
+    /// Whether a process holds the lock; nothing if that can't be told.
+    fn is_locked(&self) -> Option<bool> {
+        let lock = append(&self.lock_file()).ok()?;
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Some(false),
+            Err(Errno::WOULDBLOCK) => Some(true),
+            Err(_) => None,
+        }
     }
 
     /// Says that no node runs here any more.
@@ -135,7 +170,8 @@ impl Prefix {
     pub(crate) fn running_pid(&self) -> Option<Pid> {
         let pid = fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
         let pid = Pid::from_raw(pid)?;
-        rustix::process::test_kill_process(pid).is_ok().then_some(pid)
+        let is_there = || rustix::process::test_kill_process(pid).is_ok();
+        self.is_locked().unwrap_or_else(is_there).then_some(pid)
     }
 
     /// An error if a node runs here.
@@ -150,25 +186,24 @@ impl Prefix {
         }
     }
 
-    /// Sends a signal to the node that runs here.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends a signal to the node that runs here; its pid.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<Pid> {
         let Some(pid) = self.running_pid() else {
             bail!("Silverback is not running in {}", self.path.display());
         };
         rustix::process::kill_process(pid, signal)
-            .with_context(|| format!("can't signal the node, pid {}", pid.as_raw_nonzero()))
+            .with_context(|| format!("can't signal the node, pid {}", pid.as_raw_nonzero()))?;
+        Ok(pid)
     }
 
     /// Whether the node is gone within this time.
     pub(crate) fn wait_until_gone(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
-        while self.running_pid().is_some() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            thread::sleep(GLANCE);
-        }
-        true
+        wait_while(time, || self.running_pid().is_some())
+    }
+
+    /// Whether the process that was the node has ended within this time, to the last.
+    pub(crate) fn wait_for_end(&self, pid: Pid, time: Duration) -> bool {
+        wait_while(time, || self.running_pid() == Some(pid) || is_alive(pid))
     }
 
     // === reloads ===
@@ -213,6 +248,27 @@ pub(crate) struct Reloads {
     error: String,
 }
 
+/// Waits as long as something holds; whether it has come to an end within this time.
+fn wait_while(time: Duration, holds: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(GLANCE);
+    }
+    true
+}
+
+/// Whether a process runs: one that has ended may wait for long for whoever started it.
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    match stat {
+        Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")),
+        Err(_) => rustix::process::test_kill_process(pid).is_ok(),
+    }
+}
+
 /// Opens a log file to add to.
 pub(crate) fn append(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
@@ -242,6 +298,10 @@ mod tests {
         let prefix = fresh("pid");
         assert!(prefix.running_pid().is_none());
         prefix.write("pids/nginx.pid", b"999999999\n").unwrap();
+        assert!(prefix.running_pid().is_none());
+        // Nor is another process that has its pid by now.
+        let own = format!("{}\n", std::process::id());
+        prefix.write("pids/nginx.pid", own.as_bytes()).unwrap();
         assert!(prefix.running_pid().is_none());
         prefix.claim().unwrap();
         assert!(prefix.running_pid().is_some());

@@ -110,6 +110,18 @@ impl Store {
         }
     }
 
+    /// Has entities of a kind, or all, read again from a database that others may have changed
+    /// without a word; nothing to do where there can be none.
+    ///
+    /// # Errors
+    /// If the database can't be asked.
+    pub async fn forget(&self, kind: Option<&str>) -> Outcome<()> {
+        match &self.backend {
+            Backend::Memory | Backend::Sqlite(_) => Ok(()),
+            Backend::Postgres(postgres) => postgres.forget(kind).await,
+        }
+    }
+
     /// Deletes entities that have ended. Until this is called, they are kept, but not shown.
     ///
     /// # Errors

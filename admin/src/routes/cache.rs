@@ -1,7 +1,8 @@
 //! `/cache`: what is looked up by the keys of Kong's entity cache (`kong/api/routes/cache.lua`).
 //!
-//! Entities are kept in memory in step with the store, so that there is nothing to throw out: what
-//! a key finds is what requests are served by.
+//! Entities are kept in memory in step with the store, and so are the answers to look-ups: what a
+//! key finds is what requests are served by. Where a server keeps them, throwing out means to ask
+//! it again.
 
 use std::sync::Arc;
 
@@ -44,7 +45,17 @@ async fn find(
     }
 }
 
-/// Nothing is kept that could be out of step.
-pub(super) fn purge(_: &Call<'_>) -> Outcome {
+/// Has everything read again.
+pub(super) async fn purge(call: &Call<'_>) -> Outcome {
+    call.service.store.forget(None).await?;
+    Ok(Answer::empty(StatusCode::NO_CONTENT))
+}
+
+/// Has everything of a key's kind read again: which look-ups it was found by, a key does not say.
+pub(super) async fn forget(call: &Call<'_>) -> Outcome {
+    let kind = call.parameter(0).split(':').next().unwrap_or_default();
+    if call.service.schema(kind).is_some() {
+        call.service.store.forget(Some(kind)).await?;
+    }
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }

@@ -8,3 +8,4 @@ mod faults;
 mod last_good;
 mod layout;
 mod serving;
+mod upgrade;

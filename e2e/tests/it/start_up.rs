@@ -4,9 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use silverback_e2e::gateway::{Builder, free_port, said};
+use silverback_e2e::process;
 use silverback_e2e::servers;
 use silverback_e2e::setup;
 use silverback_e2e::upstream::Upstream;
+use silverback_e2e::wait::{PATIENCE, wait_until};
 
 use crate::uses::{plugin, routes};
 
@@ -201,4 +203,27 @@ fn servers_die_with_the_gateway() {
     silverback_e2e::wait::wait_until("the plugin servers to end", limit, || {
         silverback_e2e::process::of_prefix(&prefix).is_empty()
     });
+}
+
+/// A node that was killed does not keep the next from starting, whoever has its pid by now. One
+/// that runs does.
+#[test]
+fn a_killed_node_is_not_running() {
+    let mut gateway = Builder::new().start();
+    gateway.keep_prefix();
+    let again = said(&gateway.command("start"));
+    assert!(again.contains("is already running in"), "{again}");
+    process::signal("KILL", &[gateway.pid()]);
+    // The pid of a process that lives: this one's.
+    let file = gateway.prefix().join("pids/nginx.pid");
+    fs::write(&file, format!("{}\n", std::process::id())).unwrap();
+    wait_until("the node's end", PATIENCE, || !gateway.command("health").status.success());
+    let stopped = said(&gateway.command("stop"));
+    assert!(stopped.contains("Silverback is not running in"), "{stopped}");
+    let started = gateway.command("start");
+    assert!(started.status.success(), "{}", said(&started));
+    assert!(gateway.command("health").status.success());
+    assert!(gateway.command("restart").status.success());
+    assert!(gateway.command("stop").status.success());
+    let _ = fs::remove_dir_all(gateway.prefix());
 }

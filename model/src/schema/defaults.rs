@@ -20,8 +20,11 @@ pub(crate) enum Context {
     Insert,
     /// Changes of an entity: what is absent stays absent.
     Update,
-    /// An entity out of the store: what schemas have got since it was written.
+    /// An entity out of the store, to be shown: what schemas have got since it was written, and old
+    /// names beside new ones.
     Select,
+    /// An entity out of the store, to be used: what schemas have got since it was written.
+    Stored,
 }
 
 impl Schema {
@@ -62,7 +65,9 @@ impl Schema {
                 }
             }
         }
-        out.append(&mut values);
+        if context != Context::Stored {
+            out.append(&mut values);
+        }
         Ok(out)
     }
 
@@ -149,9 +154,19 @@ impl Shorthand {
 }
 
 impl Field {
+    /// A value out of a store as the schema has it now: fields that came since it was written have
+    /// their defaults, those that are gone are left out, and old names are given up for new ones.
+    /// What contradicts itself stays as it is.
+    pub fn completed(&self, value: Value) -> Value {
+        match self.adjusted(Some(value.clone()), Context::Stored) {
+            Ok(Some(completed)) => completed,
+            Ok(None) | Err(_) => value,
+        }
+    }
+
     /// What the gateway itself sets: ids, keys, times.
     fn auto_value(&self, name: &str, value: Option<Value>, context: Context) -> Option<Value> {
-        if context == Context::Select || !self.is(Flag::Auto) {
+        if matches!(context, Context::Select | Context::Stored) || !self.is(Flag::Auto) {
             return value;
         }
         let new = context == Context::Insert;
@@ -179,7 +194,7 @@ impl Field {
 
     /// A value with what is absent inside of it filled in; `None` if it stays absent.
     fn adjusted(&self, value: Option<Value>, context: Context) -> Result<Option<Value>, Errors> {
-        if context == Context::Select
+        if matches!(context, Context::Select | Context::Stored)
             && value.as_ref().is_some_and(Value::is_null)
             && self.is(Flag::Required)
         {

@@ -103,6 +103,30 @@ async fn run_verb(args: &Args, verb: &str, conf: &Conf, own: &[Own]) -> Result<(
     }
 }
 
+/// Makes or updates the tables before a start, if that is due (kong/cmd/start.lua). Where the
+/// database can't be reached, the node says so itself, or does without.
+pub(super) fn up(args: &Args, conf: &Conf) -> Result<()> {
+    let mut server = node::database::server(conf)?;
+    if let Some(limit) = seconds(args, "db-timeout")? {
+        server.timeout = limit;
+    }
+    let lock = seconds(args, "lock-timeout")?.unwrap_or(Duration::from_secs(60));
+    let own = node::plugins::own_migrations(conf)?;
+    let migrations = Migrations::new(server, &conf.plugins, &own, |text| println!("{text}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match migrations.state().await {
+            Err(MigrationError::Database(error)) if error.is_unreachable() => Ok(()),
+            Ok(state) if !state.needs_bootstrap && state.new.is_none() => Ok(()),
+            Ok(_) => match migrations.up(lock, false).await {
+                Err(MigrationError::Locked) => Ok(()),
+                done => Ok(done?),
+            },
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
 fn list(state: &State, say: fn(&str)) -> Result<()> {
     if state.needs_bootstrap {
         say(&MigrationError::NeedsBootstrap.to_string());

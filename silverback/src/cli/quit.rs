@@ -36,8 +36,8 @@ fn run(args: &Args) -> Result<()> {
     if !wait.is_zero() && prefix.wait_until_gone(wait) {
         bail!("Silverback stopped while waiting (unexpected)");
     }
-    prefix.signal(Signal::QUIT)?;
-    if prefix.wait_until_gone(timeout) {
+    let pid = prefix.signal(Signal::QUIT)?;
+    if prefix.wait_for_end(pid, timeout) {
         println!("Silverback stopped (gracefully)");
     } else {
         super::stop::stop(&prefix)?;

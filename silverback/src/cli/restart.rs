@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 
+use super::start::{DB_TIMEOUT, LOCK_TIMEOUT, RUN_MIGRATIONS};
 use super::{Args, CONF, Command, NGINX_CONF, PREFIX};
 
 pub(super) const COMMAND: Command = Command {
     name: "restart",
     operands: "",
     summary: "Stop a node, running or not, and start it again.",
-    flags: &[CONF, PREFIX, NGINX_CONF],
+    flags: &[CONF, PREFIX, NGINX_CONF, RUN_MIGRATIONS, DB_TIMEOUT, LOCK_TIMEOUT],
     run,
 };
 

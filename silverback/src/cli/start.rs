@@ -7,11 +7,33 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Args, CONF, Command, Flag, NGINX_CONF, PREFIX, serve};
+use super::{Args, CONF, Command, Flag, NGINX_CONF, PREFIX, migrations, serve};
 use crate::{
-    conf::Conf,
+    conf::{Conf, Database},
     node::{self, Console},
     prefix::Prefix,
+};
+
+/// Makes or updates the tables before the start.
+pub(super) const RUN_MIGRATIONS: Flag = Flag {
+    long: "run-migrations",
+    short: None,
+    value: "",
+    help: "First make or update the tables of a PostgreSQL database.",
+};
+/// See [`RUN_MIGRATIONS`].
+pub(super) const DB_TIMEOUT: Flag = Flag {
+    long: "db-timeout",
+    short: None,
+    value: "SECONDS",
+    help: "Longest time of each operation of that.",
+};
+/// See [`RUN_MIGRATIONS`].
+pub(super) const LOCK_TIMEOUT: Flag = Flag {
+    long: "lock-timeout",
+    short: None,
+    value: "SECONDS",
+    help: "How long to wait for another node that is at it (60).",
 };
 
 pub(super) const COMMAND: Command = Command {
@@ -22,15 +44,15 @@ pub(super) const COMMAND: Command = Command {
         CONF,
         PREFIX,
         NGINX_CONF,
+        RUN_MIGRATIONS,
+        DB_TIMEOUT,
+        LOCK_TIMEOUT,
         Flag {
-            long: "run-migrations",
+            long: "nginx-conf-flags",
             short: None,
-            value: "",
-            help: "Taken for compatibility: without a database there is nothing to migrate.",
+            value: "FLAGS",
+            help: "Taken for compatibility.",
         },
-        Flag { long: "db-timeout", short: None, value: "SECONDS", help: "Taken likewise." },
-        Flag { long: "lock-timeout", short: None, value: "SECONDS", help: "Taken likewise." },
-        Flag { long: "nginx-conf-flags", short: None, value: "FLAGS", help: "Taken likewise." },
     ],
     run,
 };
@@ -44,6 +66,9 @@ pub(super) fn start(args: &Args, conf: &Conf) -> Result<()> {
     let prefix = Prefix::new(conf.prefix.clone());
     prefix.refuse_if_running()?;
     prefix.prepare(conf)?;
+    if args.get("run-migrations").is_some() && conf.database == Database::Postgres {
+        migrations::up(args, conf)?;
+    }
     if !conf.daemon {
         return node::run(conf.clone(), &prefix, Console::Foreground);
     }

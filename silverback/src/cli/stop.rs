@@ -27,10 +27,10 @@ fn run(args: &Args) -> Result<()> {
 
 /// Stops the node of a prefix and waits until it is gone.
 pub(super) fn stop(prefix: &Prefix) -> Result<()> {
-    prefix.signal(Signal::TERM)?;
-    if !prefix.wait_until_gone(GRACE) {
+    let pid = prefix.signal(Signal::TERM)?;
+    if !prefix.wait_for_end(pid, GRACE) && prefix.running_pid() == Some(pid) {
         prefix.signal(Signal::KILL)?;
-        prefix.wait_until_gone(GRACE);
+        prefix.wait_for_end(pid, GRACE);
     }
     Ok(())
 }

@@ -231,6 +231,8 @@ mod tests {
         "nginx_pid",
         "nginx_user",
         "nginx_worker_processes",
+        "pg_ro_ssl_required",
+        "pg_ssl_required",
         "prefix",
         "proxy_listen",
         "proxy_listeners",

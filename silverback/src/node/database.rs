@@ -1,8 +1,9 @@
 //! From kong.conf to what the store needs to know of its database.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use rustls::sign::CertifiedKey;
 use silverback_model::set::Kinds;
 use silverback_pdk::LogLevel;
 use silverback_store::Store;
@@ -95,6 +96,8 @@ pub(crate) fn server(conf: &Conf) -> Result<Server> {
         database: s.text_or_empty("pg_database"),
         schema: s.text_or_empty("pg_schema"),
         tls: tls(conf, s.is_on("pg_ssl"), s.is_on("pg_ssl_verify"))?,
+        insists_on_tls: s.is_on("pg_ssl_required"),
+        certificate: certificate(conf, "pg")?,
         pool: bounds(conf, "pg", Bounds::default()),
     })
 }
@@ -114,6 +117,11 @@ fn replica(conf: &Conf, primary: &Server) -> Result<Server> {
         database: text("pg_ro_database", &primary.database),
         schema: text("pg_ro_schema", &primary.schema),
         tls: tls(conf, ssl, verify)?,
+        insists_on_tls: is_on("pg_ro_ssl_required", "pg_ssl_required"),
+        certificate: match s.is_given("pg_ro_ssl_cert") {
+            true => certificate(conf, "pg_ro")?,
+            false => primary.certificate.clone(),
+        },
         pool: bounds(conf, "pg_ro", primary.pool),
     })
 }
@@ -146,6 +154,21 @@ fn port(conf: &Conf, key: &str) -> Option<u16> {
 
 fn millis(conf: &Conf, key: &str) -> Option<Duration> {
     conf.settings.number(key).map(|n| Duration::from_millis(n as u64))
+}
+
+/// The certificate that the node shows the server.
+fn certificate(conf: &Conf, family: &str) -> Result<Option<Arc<CertifiedKey>>> {
+    let key = |name: &str| conf.settings.text(&format!("{family}_{name}"));
+    let (own, key) = match (key("ssl_cert"), key("ssl_cert_key")) {
+        (None, None) => return Ok(None),
+        (Some(own), Some(key)) => (own, key),
+        _ => bail!("{family}_ssl_cert and {family}_ssl_cert_key need each other"),
+    };
+    let read = |file: &str| {
+        fs::read_to_string(file).with_context(|| format!("can't read {file} ({family}_ssl_cert)"))
+    };
+    let pair = silverback_tls::pair(&read(own)?, &read(key)?);
+    pair.map(Some).map_err(|why| anyhow!("{own} and {key} ({family}_ssl_cert): {why}"))
 }
 
 fn tls(conf: &Conf, on: bool, verify: bool) -> Result<Tls> {

@@ -41,7 +41,7 @@ impl Connection {
 async fn open(server: &Server, io: &Handle) -> Result<Connection, DatabaseError> {
     let config = config(server);
     let (sender, notifications) = mpsc::unbounded_channel();
-    let client = match tls(&server.tls)? {
+    let client = match tls(server)? {
         None => {
             let (client, connection) = config.connect(NoTls).await?;
             drive(connection, sender, io);
@@ -77,7 +77,11 @@ fn config(server: &Server) -> tokio_postgres::Config {
         .application_name("silverback")
         .connect_timeout(server.timeout)
         .keepalives_idle(std::time::Duration::from_secs(15))
-        .ssl_mode(if matches!(server.tls, Tls::Off) { SslMode::Disable } else { SslMode::Require });
+        .ssl_mode(match (&server.tls, server.insists_on_tls) {
+            (Tls::Off, _) => SslMode::Disable,
+            (_, true) => SslMode::Require,
+            (_, false) => SslMode::Prefer,
+        });
     if let Some(password) = &server.password {
         config.password(password);
     }
@@ -108,8 +112,8 @@ pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn tls(tls: &Tls) -> Result<Option<ClientConfig>, DatabaseError> {
-    let client = match tls {
+fn tls(server: &Server) -> Result<Option<ClientConfig>, DatabaseError> {
+    let mut client = match &server.tls {
         Tls::Off => return Ok(None),
         Tls::Unverified => silverback_tls::Client::default(),
         Tls::Verified(trust) if trust.is_empty() => {
@@ -120,6 +124,7 @@ fn tls(tls: &Tls) -> Result<Option<ClientConfig>, DatabaseError> {
             silverback_tls::Client { trust: Some(trust.clone()), ..Default::default() }
         }
     };
+    client.shown.clone_from(&server.certificate);
     let config = client.config();
     config.map(Some).map_err(|error| DatabaseError::Unreachable(error.to_string()))
 }

@@ -274,6 +274,14 @@ impl Postgres {
         Ok(self.publish(entities.kinds(), &done).await)
     }
 
+    /// Reads a kind, or all, again.
+    pub(crate) async fn forget(&self, kind: Option<&str>) -> Outcome<()> {
+        let hint = kind.map_or(Hint::All, |kind| Hint::Kind(kind.to_owned()));
+        let read = self.follow(vec![hint]).await;
+        let gone = || Fault::database_unreachable("the database can't be reached");
+        read.map(drop).ok_or_else(gone)
+    }
+
     /// Goes on with other kinds.
     pub(crate) async fn renew(&self, kinds: Arc<Kinds>) -> Outcome<()> {
         let (done, renewed) = oneshot::channel();

@@ -2,7 +2,11 @@
 //! that made them there (kong/db/migrations, kong/plugins/*/migrations), and those of other
 //! plugins.
 
+mod upgrade;
+
 use silverback_model::migration::Migration;
+
+pub(super) use upgrade::{Upgrade, upgrade};
 
 /// A part of the layout: Kong's core, or a plugin that keeps something.
 #[derive(Debug, Clone)]

@@ -1,8 +1,11 @@
 //! Making and checking the layout (kong/db/migrations/state.lua, kong/cmd/utils/migrations.lua).
 //!
 //! A database that Kong 3.10 has bootstrapped or brought up to date needs nothing. An empty one
-//! gets the same tables and the same records, so that Kong takes it for its own.
+//! gets the same tables and the same records, so that Kong takes it for its own. One of Kong 3.0 or
+//! later is brought to 3.10 in the two parts of Kong's own: `up`, which nodes of the older version
+//! survive, and `finish`, when they are gone.
 
+mod known;
 mod state;
 mod steps;
 
@@ -35,22 +38,19 @@ pub enum MigrationError {
          To start a new installation from scratch, run 'silverback migrations bootstrap'."
     )]
     NeedsBootstrap,
-    /// Tables are missing, as a plugin's that was not used so far.
+    /// Tables are missing, as a plugin's that was not used so far, or those of an older Kong.
     #[error("New migrations available; run 'silverback migrations up' to proceed")]
     NeedsUp,
-    /// The tables are those of an older Kong.
+    /// The tables are those of a Kong before 3.0.
     #[error(
-        "the database is that of an older Kong ({0} was not run): bring it to Kong 3.10 with \
-         Kong's own 'kong migrations up' and 'kong migrations finish'"
+        "the database is that of a Kong before 3.0 ({0} was not run): bring it to Kong 3.0 or \
+         later with Kong's own 'kong migrations up' and 'kong migrations finish'"
     )]
     Older(String),
-    /// An older Kong has begun to change the tables.
-    #[error(
-        "Database has pending migrations ({0}): finish them with 'kong migrations finish' of the \
-         Kong that began them"
-    )]
-    Pending(String),
-    /// Migrations of plugins have begun and are to be finished first.
+    /// A Kong before 3.0 has begun to change the tables.
+    #[error("{0} was begun by a Kong before 3.0: run its 'kong migrations finish'")]
+    Unfinished(String),
+    /// Migrations have begun and are to be finished first.
     #[error("Database has pending migrations ({0}): run 'silverback migrations finish' first")]
     NeedsFinish(String),
     /// A plugin's migration fails.
@@ -138,11 +138,8 @@ impl Migrations {
         if state.needs_bootstrap {
             return self.bootstrap(lock).await;
         }
-        if !force {
-            self.refuse_foreign(&state)?;
-            if let Some(pending) = state.pending {
-                return Err(MigrationError::NeedsFinish(pending.to_string()));
-            }
+        if let Some(pending) = state.pending.filter(|_| !force) {
+            return Err(MigrationError::NeedsFinish(pending.to_string()));
         }
         if !self.take_lock(&mut lease, lock).await? {
             self.await_lock(&mut lease, lock).await?;
@@ -173,41 +170,35 @@ impl Migrations {
         self.make_missing(lease, false).await
     }
 
-    /// Ends what `up` has begun: migrations of plugins that take two steps.
+    /// Ends what `up` has begun, which nodes of an older version do not survive.
     ///
     /// # Errors
-    /// If an older Kong has begun something, the database is not ready for it, or a migration
-    /// fails.
+    /// If a Kong before 3.0 has begun something, the database is not ready for it, a migration
+    /// fails, or another node is at it.
     pub async fn finish(&self, lock: Duration) -> Result<(), MigrationError> {
         let mut lease = self.connect().await?;
         let state = State::read(&mut lease, &self.subsystems).await?;
         if state.needs_bootstrap {
             return Err(MigrationError::NeedsBootstrap);
         }
-        self.refuse_foreign(&state)?;
-        if let Some(pending) = &state.pending {
-            if !self.take_lock(&mut lease, lock).await? {
-                return Err(MigrationError::Locked);
+        match &state.pending {
+            None => (self.say)("No pending migrations to finish"),
+            Some(pending) => {
+                if !self.take_lock(&mut lease, lock).await? {
+                    return Err(MigrationError::Locked);
+                }
+                let finished = async {
+                    let count = self.finish_known(&mut lease, &state).await?;
+                    let more = self.finish_steps(&mut lease, pending).await?;
+                    Ok::<_, MigrationError>(count + more)
+                };
+                let finished = finished.await;
+                self.leave_lock(&mut lease).await;
+                self.sum_up(finished?, 0);
             }
-            let finished = self.finish_steps(&mut lease, pending).await;
-            self.leave_lock(&mut lease).await;
-            return finished;
         }
-        (self.say)(match state.new {
-            Some(_) => "\nNew migrations available; run 'silverback migrations up' to proceed",
-            None => "No pending migrations to finish",
-        });
-        Ok(())
-    }
-
-    /// What Kong has begun is Kong's to finish.
-    fn refuse_foreign(&self, state: &State) -> Result<(), MigrationError> {
-        for subsystem in self.subsystems.iter().filter(|s| matches!(s.making, Making::Whole(_))) {
-            let pending = State::of_subsystem(&state.pending, &subsystem.name);
-            if !pending.is_empty() {
-                let text = format!("{}: {}", subsystem.name, pending.join(", "));
-                return Err(MigrationError::Pending(text));
-            }
+        if state.new.is_some() {
+            (self.say)("\nNew migrations available; run 'silverback migrations up' to proceed");
         }
         Ok(())
     }
@@ -239,20 +230,20 @@ impl Migrations {
     /// own migrations follow, one by one; with `whole` to their end.
     async fn make_missing(&self, lease: &mut Lease, whole: bool) -> Result<(), MigrationError> {
         let state = State::read(lease, &self.subsystems).await?;
-        let mut count = 0;
+        let (mut count, mut pending) = (0, 0);
         lease.batch("BEGIN").await?;
         for subsystem in &self.subsystems {
             let Making::Whole(known) = &subsystem.making else { continue };
-            if !state.has_run(&subsystem.name) {
+            let new = State::of_subsystem(&state.new, &subsystem.name);
+            let is_new = !state.has_run(&subsystem.name);
+            count += new.len();
+            if whole && is_new {
                 self.make(lease, subsystem, known).await?;
-                count += subsystem.migrations.len();
-            } else if let Some(name) = state.first_new(&subsystem.name) {
-                lease.batch("ROLLBACK").await?;
-                return Err(MigrationError::Older(name));
+            } else if !new.is_empty() {
+                pending += self.upgrade(lease, subsystem, known, new, is_new).await?;
             }
         }
         lease.batch("COMMIT").await?;
-        let mut pending = 0;
         for subsystem in &self.subsystems {
             let Making::Steps(steps) = &subsystem.making else { continue };
             let new = State::of_subsystem(&state.new, &subsystem.name);
@@ -261,6 +252,11 @@ impl Migrations {
                 pending += usize::from(!self.run_step(lease, subsystem, step, whole).await?);
             }
         }
+        self.sum_up(count, pending);
+        Ok(())
+    }
+
+    fn sum_up(&self, count: usize, pending: usize) {
         let plural = if count == 1 { "" } else { "s" };
         (self.say)(&format!("{count} migration{plural} processed\n{} executed", count - pending));
         if pending > 0 {
@@ -269,7 +265,6 @@ impl Migrations {
                  finish' when ready"
             ));
         }
-        Ok(())
     }
 
     async fn make(

@@ -1,7 +1,10 @@
 //! How a PostgreSQL server is reached, and how long it may take.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::sign::CertifiedKey;
 
 use super::migrations::Own;
 
@@ -45,6 +48,10 @@ pub struct Server {
     pub schema: String,
     /// Whether and how the connection is encrypted.
     pub tls: Tls,
+    /// Whether the connection is given up where the server can't encrypt it.
+    pub insists_on_tls: bool,
+    /// Who the node is to the server, which may ask for a certificate.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// The bounds of the pool.
     pub pool: Bounds,
 }

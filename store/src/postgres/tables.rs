@@ -234,6 +234,10 @@ impl Table {
             if let Some(value) = record.get(name).filter(|value| needs_mending(field, value)) {
                 let mut value = value.clone();
                 mend(field, &mut value);
+                // An older version may have written it.
+                if matches!(field.kind, FieldKind::Record(_)) {
+                    value = field.completed(value);
+                }
                 mended.push((name.clone(), value));
             }
         }

@@ -23,6 +23,8 @@ fn server(database: &Database) -> Server {
         database: database.name().to_owned(),
         schema: String::new(),
         tls: Tls::Off,
+        insists_on_tls: true,
+        certificate: None,
         pool: Bounds { connections: 8, ..Bounds::default() },
     }
 }

@@ -19,8 +19,7 @@ fn a_read_only_replica() {
     fill(&database, &upstream);
     let replica = server.replica();
     let gateway = database.gateway().set("pg_ro_host", "127.0.0.1");
-    let gateway = gateway.set("pg_ro_port", &replica.port().to_string());
-    let gateway = gateway.set("pg_timeout", "2000").start();
+    let gateway = gateway.set("pg_ro_port", &replica.port().to_string()).start();
     assert_eq!(with_key(&gateway, "good").status, 200);
     let asked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'silverback'";
     assert_eq!(database.at(&replica).sql_as_superuser(asked), [["t"]]);

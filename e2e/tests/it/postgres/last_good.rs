@@ -30,7 +30,7 @@ fn a_node_starts_without_its_database() {
     let database = bootstrapped(&server);
     let upstream = Upstream::start();
     fill(&database, &upstream);
-    let mut gateway = database.gateway().set("pg_timeout", "1000").start();
+    let mut gateway = database.gateway().start();
     gateway.keep_prefix();
     add_route(&database, "last");
     say_routes_changed(&database);
@@ -65,6 +65,7 @@ fn a_node_starts_without_its_database() {
     assert!(!is_reachable(&gateway));
     server.start();
     add_route(&database, "later");
+    say_routes_changed(&database);
     gateway.wait_status("/later", 200);
     assert_eq!(with_key(&gateway, "unused").status, 200);
     assert_eq!(with_key(&gateway, "revoked").status, 401);
@@ -82,7 +83,7 @@ fn say_changed(database: &silverback_e2e::postgres::Database, key: &str) {
 }
 
 /// Starts a gateway on a prefix that another has left; what it says.
-fn start_again(builder: Builder, prefix: &Path) -> (bool, String) {
+fn start_again(builder: &Builder, prefix: &Path) -> (bool, String) {
     let output = Command::new(setup::gateway())
         .args(["start", "-p"])
         .arg(prefix)
@@ -102,14 +103,14 @@ fn a_node_does_not_start_with_another_database() {
     wait_kept(&gateway, "last-good.json", database.name());
     assert!(gateway.command("stop").status.success());
     server.stop();
-    let (started, said) = start_again(other.gateway(), gateway.prefix());
+    let (started, said) = start_again(&other.gateway(), gateway.prefix());
     assert!(!started);
     for part in ["last-good.json is not used: it is of postgres://", database.name(), other.name()]
     {
         assert!(said.contains(part), "{said}");
     }
     fs::write(gateway.prefix().join("last-good.json"), "{\"format\": ").unwrap();
-    let (started, said) = start_again(database.gateway(), gateway.prefix());
+    let (started, said) = start_again(&database.gateway(), gateway.prefix());
     assert!(!started && said.contains("it is damaged or of another version"), "{said}");
     let _ = fs::remove_dir_all(gateway.prefix());
 }
@@ -121,7 +122,6 @@ fn credentials_are_not_kept_where_nobody_wants_them() {
     let upstream = Upstream::start();
     fill(&database, &upstream);
     let builder = database.gateway().set("last_good_credentials", "off");
-    let builder = builder.set("pg_timeout", "1000");
     let file = builder.prefix().join("last-good-credentials.json");
     fs::write(&file, "old").unwrap();
     let mut gateway = builder.start();

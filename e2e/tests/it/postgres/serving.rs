@@ -1,6 +1,7 @@
 //! Gateways on a database: what Kong has written there is served.
 
 use silverback_e2e::gateway::Builder;
+use silverback_e2e::http::Request;
 use silverback_e2e::postgres::Postgres;
 use silverback_e2e::setup;
 use silverback_e2e::upstream::Upstream;
@@ -47,6 +48,28 @@ fn what_kong_wrote_is_served() {
     assert!(is_reachable(&gateway));
 }
 
+/// What others change without a word is known when the cache is thrown out.
+#[test]
+fn what_is_thrown_out_is_read_again() {
+    let database = bootstrapped(&Postgres::shared());
+    let upstream = Upstream::start();
+    fill(&database, &upstream);
+    let gateway = database.gateway().start();
+    assert_eq!(with_key(&gateway, "good").status, 200);
+    database.sql("UPDATE keyauth_credentials SET key = 'better'");
+    add_route(&database, "silent");
+    assert_eq!(with_key(&gateway, "good").status, 200);
+    assert_eq!(gateway.get("/silent").status, 404);
+    let delete = |target: &str| gateway.ask_admin(&Request::new("DELETE", target)).status;
+    assert_eq!(delete("/cache/keyauth_credentials:good:::::"), 204);
+    assert_eq!(with_key(&gateway, "good").status, 401);
+    assert_eq!(with_key(&gateway, "better").status, 200);
+    assert_eq!(gateway.get("/silent").status, 404);
+    assert_eq!(delete("/cache"), 204);
+    gateway.wait_status("/silent", 200);
+    assert_eq!(delete("/cache/nothing"), 204);
+}
+
 /// By a Unix socket, by TLS, and by TLS with a certificate that is trusted or not.
 #[test]
 fn every_way_to_a_server() {
@@ -68,4 +91,20 @@ fn every_way_to_a_server() {
     let said = tls("on").set("lua_ssl_trusted_certificate", "system").try_start();
     let said = said.map(drop).unwrap_err();
     assert!(said.contains("certificate"), "{said}");
+    server.ask_for_certificates();
+    let said = tls("on").try_start().map(drop).unwrap_err();
+    assert!(said.contains("certificate"), "{said}");
+    let [own, key] = server.client_certificate().map(|path| path.display().to_string());
+    let said = tls("on").set("pg_ssl_cert", &own).try_start().map(drop).unwrap_err();
+    assert!(said.contains("pg_ssl_cert and pg_ssl_cert_key need each other"), "{said}");
+    drop(tls("on").set("pg_ssl_cert", &own).set("pg_ssl_cert_key", &key).start());
+}
+
+/// Who asks for TLS gets it, or says that it need not be.
+#[test]
+fn a_server_without_tls() {
+    let database = bootstrapped(&Postgres::shared());
+    let said = database.gateway().set("pg_ssl", "on").try_start().map(drop).unwrap_err();
+    assert!(said.contains("server does not support TLS"), "{said}");
+    drop(database.gateway().set("pg_ssl", "on").set("pg_ssl_required", "off").start());
 }

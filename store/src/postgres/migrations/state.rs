@@ -114,12 +114,6 @@ impl State {
         found.map_or(&[], |(_, migrations)| migrations)
     }
 
-    /// The first migration of a subsystem that has to be run.
-    pub(super) fn first_new(&self, subsystem: &str) -> Option<String> {
-        let (_, names) = self.new.as_ref()?.0.iter().find(|(name, _)| *name == subsystem)?;
-        Some(format!("{subsystem} {}", names.first()?))
-    }
-
     /// As `migrations status` prints it.
     pub fn to_json(&self) -> Value {
         let mut state = json!({ "needs_bootstrap": self.needs_bootstrap });

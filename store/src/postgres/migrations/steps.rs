@@ -53,12 +53,12 @@ impl Migrations {
         Ok(())
     }
 
-    /// Ends the migrations that have begun.
+    /// Ends the migrations that have begun; how many.
     pub(super) async fn finish_steps(
         &self,
         lease: &mut Lease,
         pending: &Names,
-    ) -> Result<(), MigrationError> {
+    ) -> Result<usize, MigrationError> {
         let mut count = 0;
         for subsystem in &self.subsystems {
             let Making::Steps(steps) = &subsystem.making else { continue };
@@ -73,9 +73,7 @@ impl Migrations {
                 count += 1;
             }
         }
-        let plural = if count == 1 { "" } else { "s" };
-        (self.say)(&format!("{count} migration{plural} processed\n{count} executed"));
-        Ok(())
+        Ok(count)
     }
 }
 
@@ -84,7 +82,7 @@ fn wrong(subsystem: &Subsystem, step: &Migration, fault: String) -> MigrationErr
 }
 
 /// Notes that a migration has run, or has begun.
-async fn record(
+pub(super) async fn record(
     lease: &mut Lease,
     plugin: &str,
     migration: &str,
