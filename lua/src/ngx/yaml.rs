@@ -14,12 +14,14 @@ const DOCUMENTS_MAX: usize = 10_000;
 /// # Errors
 /// If there is no memory.
 pub(super) fn register(state: &State, native: &Table) -> mlua::Result<()> {
+    let load = |lua: &Lua, text: LuaString| load(lua, &text);
+    let dump = |lua: &Lua, value: Value| dump(lua, &value);
     native.set("yaml_load", state.lua.create_function(load)?)?;
     native.set("yaml_dump", state.lua.create_function(dump)?)
 }
 
 /// The documents of a text; nil and what is wrong.
-fn load(lua: &Lua, text: LuaString) -> mlua::Result<MultiValue> {
+fn load(lua: &Lua, text: &LuaString) -> mlua::Result<MultiValue> {
     let bytes = text.as_bytes();
     let list = lua.create_table()?;
     for document in Deserializer::from_slice(&bytes).take(DOCUMENTS_MAX) {
@@ -65,8 +67,8 @@ fn members_to_lua(lua: &Lua, members: &Mapping) -> mlua::Result<Table> {
 }
 
 /// A value as a document.
-fn dump(lua: &Lua, value: Value) -> mlua::Result<String> {
-    let value = raw::read(lua, &value).map_err(mlua::Error::runtime)?;
+fn dump(lua: &Lua, value: &Value) -> mlua::Result<String> {
+    let value = raw::read(lua, value).map_err(mlua::Error::runtime)?;
     if let Some(kind) = value.foreign() {
         return Err(mlua::Error::runtime(format!("cannot dump object of type '{kind}'")));
     }
