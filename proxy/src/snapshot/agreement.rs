@@ -70,6 +70,7 @@ fn node() -> Node {
         body_max: 0,
         trusted_ips: Vec::new(),
         error_default_type: String::new(),
+        error_templates: Default::default(),
         workers: 1,
     }
 }
