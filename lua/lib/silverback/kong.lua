@@ -22,6 +22,23 @@ if get_hostname then
   end
 end
 
+-- The same for the node's id, which is set, or stands in the prefix.
+local get_id = kong.node and kong.node.get_id
+if get_id then
+  kong.node.get_id = function()
+    local id
+    if native.exchange() then
+      id = call(get_id)
+    else
+      local settings = kong.configuration or {}
+      local file = io.open(tostring(settings.prefix) .. "/kong.id")
+      id = settings.node_id or file and file:read("*l") or nil
+      if file then file:close() end
+    end
+    return id
+  end
+end
+
 -- Headers are found by any spelling of their names.
 for _, part in ipairs { kong.request or {}, kong.response or {},
                         kong.service and kong.service.response or {} } do
