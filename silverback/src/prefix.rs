@@ -61,12 +61,7 @@ impl Prefix {
     /// Makes the directories, and removes sockets that a node killed here has left behind.
     pub(crate) fn prepare(&self, conf: &Conf) -> Result<()> {
         for folder in ["", "pids", "logs", "ssl", "sockets", BODY_DIRECTORY] {
-            let folder = self.path.join(folder);
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&folder)
-                .with_context(|| format!("can't make the directory {}", folder.display()))?;
+            make_directory(&self.path.join(folder))?;
         }
         if let Some(folder) = self.error_log(conf).parent() {
             fs::create_dir_all(folder)
@@ -102,6 +97,8 @@ impl Prefix {
             return Ok(id.to_string());
         }
         let id = uuid::Uuid::new_v4().to_string();
+        // A command may be the first to come here: `config db_import` in a job of its own.
+        make_directory(&self.path)?;
         self.write("kong.id", id.as_bytes())?;
         Ok(id)
     }
@@ -269,6 +266,13 @@ fn is_alive(pid: Pid) -> bool {
     }
 }
 
+/// A directory that only its owner can look into; it may be there already.
+fn make_directory(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("can't make the directory {}", folder.display()))
+}
+
 /// Opens a log file to add to.
 pub(crate) fn append(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
@@ -288,6 +292,7 @@ mod tests {
     #[test]
     fn the_node_id_stays() {
         let prefix = fresh("id");
+        fs::remove_dir_all(prefix.path()).unwrap();
         let id = prefix.node_id(None).unwrap();
         assert_eq!(prefix.node_id(None).unwrap(), id);
         assert_eq!(prefix.node_id(Some("given")).unwrap(), "given");
