@@ -159,7 +159,7 @@ impl Node {
     /// changed; other settings, or files that they name, take a new generation. What is wrong
     /// changes nothing.
     async fn reload(&mut self, prefix: &Prefix) -> Result<()> {
-        let outcome = match reread(prefix) {
+        let outcome = match reread(prefix, &self.conf) {
             Ok(conf) if conf == self.conf && settings::fingerprint(&conf) == self.files => {
                 self.reload_configuration().await
             }
@@ -193,9 +193,13 @@ impl Node {
     }
 }
 
-/// The settings as `reload` has left them in the prefix.
-fn reread(prefix: &Prefix) -> Result<Conf> {
+/// The settings as `reload` has left them in the prefix; where a signal came without it, those that
+/// there are.
+fn reread(prefix: &Prefix, now: &Conf) -> Result<Conf> {
     let file = prefix.path().join(ENV_FILE);
+    if !file.exists() {
+        now.write_env_file(prefix.path())?;
+    }
     let args = LoadArgs {
         conf: Some(file),
         prefix: Some(prefix.path().to_owned()),
