@@ -68,7 +68,8 @@ fn settings(stage: &Stage<'_>, flavor: &str, count: usize) -> Settings {
         let _ = match flavor {
             "expressions" => writeln!(
                 routes,
-                "  - expression: http.path ^= \"{path}\"\n    strip_path: false\n    name: r{number}"
+                "  - expression: http.path ^= \"{path}\"\n    strip_path: false\n    \
+                 name: r{number}"
             ),
             _ => {
                 writeln!(routes, "  - paths: [{path}]\n    strip_path: false\n    name: r{number}")

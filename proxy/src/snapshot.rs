@@ -1,7 +1,5 @@
 //! The configuration, compiled: what every request works on, immutable, replaced whole.
 
-#[cfg(test)]
-mod agreement;
 mod directory;
 mod instances;
 mod parts;
@@ -358,3 +356,6 @@ impl fmt::Display for CompileErrors {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod agreement_tests;

@@ -257,8 +257,8 @@ fn scheme(protocol: Protocol) -> Protocol {
     }
 }
 
-/// An expression that also asks for one of the schemes. In Kong they are appended to its text: since
-/// `||` binds tighter than `&&`, that asks for a scheme whatever the expression is.
+/// An expression that also asks for one of the schemes. In Kong they are appended to its text:
+/// since `||` binds tighter than `&&`, that asks for a scheme whatever the expression is.
 fn with_schemes(expression: Expression, schemes: &[Protocol]) -> Expression {
     let asks = |scheme: &Protocol| {
         let lhs = Lhs { var_name: "net.protocol".to_owned(), transformations: Vec::new() };
