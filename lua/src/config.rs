@@ -1,6 +1,6 @@
 //! What the host of Lua plugins is told.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use silverback_tls::{Trust, Versions};
 
@@ -21,7 +21,8 @@ pub struct Config {
     pub sandbox_requires: Vec<String>,
     /// `untrusted_lua_sandbox_environment`.
     pub sandbox_environment: Vec<String>,
-    /// The shared dictionaries: name and size in bytes.
+    /// The shared dictionaries that are configured, beside [those that are always
+    /// there](Config::dicts): name and size in bytes.
     pub shared_dicts: Vec<(String, u64)>,
     /// `lua_socket_pool_size`: idle connections that a pool keeps.
     pub socket_pool_size: usize,
@@ -31,8 +32,39 @@ pub struct Config {
     pub tls_versions: Versions,
     /// How much a regular expression may try before it gives up.
     pub regex_match_limit: u32,
+    /// `lua_cpu_budget`: CPU time that code may use without waiting; none is as much as it takes.
+    pub cpu_budget: Option<Duration>,
+    /// `lua_max_memory`: bytes that a state may occupy; 0 is as many as there are.
+    pub memory_max: usize,
     /// `kong.configuration`: every setting, as the Admin API shows it.
     pub settings: serde_json::Value,
+}
+
+/// The dictionaries that Kong's web server has, in MiB (kong/templates/nginx_kong.lua).
+const DICTS: [(&str, u64); 13] = [
+    ("kong", 5),
+    ("kong_locks", 8),
+    ("kong_healthchecks", 5),
+    ("kong_cluster_events", 5),
+    ("kong_rate_limiting_counters", 12),
+    ("kong_core_db_cache", 128),
+    ("kong_core_db_cache_miss", 12),
+    ("kong_db_cache", 128),
+    ("kong_db_cache_miss", 12),
+    ("kong_secrets", 5),
+    ("kong_dns_cache", 5),
+    ("kong_keyring", 5),
+    ("prometheus_metrics", 5),
+];
+
+impl Config {
+    /// All shared dictionaries: name and size in bytes.
+    pub(crate) fn dicts(&self) -> Vec<(String, u64)> {
+        let given = &self.shared_dicts;
+        let own = DICTS.iter().filter(|(name, _)| !given.iter().any(|(known, _)| known == name));
+        let own = own.map(|(name, mebibytes)| ((*name).to_owned(), mebibytes << 20));
+        own.chain(given.iter().cloned()).collect()
+    }
 }
 
 /// What code in configurations may do (`untrusted_lua`).
@@ -61,6 +93,8 @@ impl Default for Config {
             trust: Trust::default(),
             tls_versions: Versions::default(),
             regex_match_limit: 100_000,
+            cpu_budget: Some(Duration::from_secs(5)),
+            memory_max: 1 << 30,
             settings: serde_json::Value::Null,
         }
     }

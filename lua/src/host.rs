@@ -17,8 +17,8 @@ use futures_util::future::LocalBoxFuture;
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Configuration, Exchange, Flow, Handler, Keeps, LogLevel, Origin, Phase, PhaseSet, Phases,
-    Plugin, Record, View, Wait, WorkerHook, log,
+    Configuration, Exchange, Flow, Handler, Keeps, LogLevel, LuaMemory, Origin, Phase, PhaseSet,
+    Phases, Plugin, Record, View, Wait, WorkerHook, log, set_lua_memory,
 };
 use silverback_store::Store;
 use thiserror::Error;
@@ -34,6 +34,7 @@ use crate::{
     scheduler::{self, Ending},
     schema,
     state::State,
+    watch,
 };
 
 /// The phases that a Lua plugin can have a handler in.
@@ -171,6 +172,7 @@ impl Host {
 pub fn load(config: Config, names: &[&str]) -> Result<Host, Vec<LoadError>> {
     let shared = Shared::new(config);
     expression::serve(&shared);
+    set_lua_memory(|| LuaMemory { states: watch::memory(), dicts: ngx::dict_sizes() });
     let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
     // Handlers may ask for kinds as soon as they are loaded.
     let (own, mut errors) = kinds(&shared, &state, names);
@@ -243,6 +245,7 @@ impl WorkerHook for Hook {
             Ok(state) => state,
             Err(error) => return log(LogLevel::Crit, "", &format!("can't start Lua: {error}")),
         };
+        state.pulse.belongs_to_worker();
         let (shared, view, names) = (self.shared.clone(), view.clone(), self.names.clone());
         let mut work = Box::pin(async move {
             if first {

@@ -1,7 +1,8 @@
 //! The host of Lua plugins: LuaJIT inside.
 //!
 //! Reading order: a [`state`] is one Lua state, which belongs to a thread; the [`scheduler`] runs
-//! functions in it on coroutines that yield only when they must wait; [`bind`] makes functions for
+//! functions in it on coroutines that yield only when they must wait; [`watch`] stops those that
+//! do not end; [`bind`] makes functions for
 //! Lua, on [`raw`], LuaJIT's own interface; [`current`] is how they reach the exchange;
 //! [`modules`] says where `require` looks. On these stand [`kong`], which binds the table of the
 //! PDK, [`ngx`], and [`db`], the way to the store. [`host`] finds the plugins and makes handlers of
@@ -12,6 +13,7 @@
 mod config;
 
 mod state;
+mod watch;
 
 mod bind;
 mod current;

@@ -44,6 +44,11 @@ use crate::{
     state::State,
 };
 
+/// Of all shared dictionaries name, capacity and what is in use, in bytes.
+pub(crate) fn dict_sizes() -> Vec<(String, u64, u64)> {
+    dict::sizes()
+}
+
 /// Puts the global table `ngx` into a state.
 ///
 /// # Errors
@@ -99,7 +104,7 @@ fn here(state: &State, ngx: &Table, native: &Table) -> mlua::Result<()> {
         methods.set(name, number)?;
     }
     native.set("methods", methods)?;
-    native.set("pid", std::process::id())?;
+    native.set("pid", state.pulse.thread())?;
     // Plugins ask for it where there is no request yet.
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     native.set("hostname", hostname.trim())?;

@@ -75,7 +75,7 @@ impl State {
     /// If it is not there, or fails.
     pub(crate) fn require<T: FromLua>(&self, module: &str) -> mlua::Result<T> {
         let require: Function = self.lua.globals().get("require")?;
-        require.call(module)
+        self.watched(|| require.call(module))
     }
 
     /// Whether there is a module of that name.
@@ -130,7 +130,8 @@ impl State {
         if !callable || !table.get::<Value>("new")?.is_function() {
             return Ok(table);
         }
-        self.lua.load("return (...)()").set_name("=[silverback]").call(table)
+        let call = self.lua.load("return (...)()").set_name("=[silverback]");
+        self.watched(|| call.call(table))
     }
 
     /// The class that plugins of Kong before 3.0 extend, if one of them is loaded.

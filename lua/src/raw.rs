@@ -10,7 +10,7 @@
 #![expect(unsafe_code, reason = "see above; everything else of this crate goes through this file")]
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     ffi::{c_int, c_void},
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,6 +29,9 @@ const DEPTH: usize = 100;
 /// Metatables with something under this key are those of lists, however empty (`cjson.array_mt`).
 /// A number, since reading it needs no memory.
 pub(crate) const ARRAY_MARK: i64 = -91;
+
+/// What is said of code for which there is none.
+const NO_MEMORY: &str = "not enough memory: see lua_max_memory in kong.conf";
 
 /// What a function gives back.
 pub(crate) enum Outcome {
@@ -637,10 +640,22 @@ pub(crate) enum Step {
     Yielded,
     /// An error, with a traceback; it can't be used any more.
     Failed(String),
+    /// It was stopped, since it did not end.
+    Stopped(String),
 }
 
 /// A coroutine of the scheduler's.
 pub(crate) struct Coroutine(Thread);
+
+thread_local! {
+    static COROUTINES: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Drop for Coroutine {
+    fn drop(&mut self) {
+        COROUTINES.set(COROUTINES.get() - 1);
+    }
+}
 
 impl Coroutine {
     /// A new one.
@@ -649,8 +664,14 @@ impl Coroutine {
     /// If there is no memory.
     pub(crate) fn new(lua: &Lua, any: &Function) -> mlua::Result<Coroutine> {
         let coroutine = Coroutine(lua.create_thread(any.clone())?);
+        COROUTINES.set(COROUTINES.get() + 1);
         coroutine.clear();
         Ok(coroutine)
+    }
+
+    /// How many there are on this thread.
+    pub(crate) fn count() -> usize {
+        COROUTINES.get()
     }
 
     /// Forgets what its function has left.
@@ -702,6 +723,8 @@ impl Coroutine {
                 let mark = unsafe { (results == 1).then(|| ffi::lua_touserdata(co, -1)) };
                 if mark == Some(wait_mark()) { Step::Waiting } else { Step::Yielded }
             }
+            // The stack is not to be looked at: compiled code has left it as it was.
+            ffi::LUA_ERRMEM => Step::Failed(NO_MEMORY.to_owned()),
             _ => Step::Failed(self.fault(lua)),
         }
     }

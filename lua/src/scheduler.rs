@@ -202,6 +202,8 @@ impl<'a> Run<'a> {
         match step {
             Step::Finished => return self.finished(light),
             Step::Failed(text) => return self.failed(light, text),
+            // Others may wait for it, which would never end.
+            Step::Stopped(text) => return Some(Ending::Failed(text)),
             Step::Yielded => self.ready.push_back((light, Delivered::Nothing)),
             Step::Waiting => match state.inbox.wait.take() {
                 Some(Wait::Free(future)) => {
@@ -253,8 +255,13 @@ impl<'a> Run<'a> {
 
 impl State {
     /// Lets Lua run with an exchange to work on.
-    fn enter<R>(&self, exchange: &mut Exchange, run: impl FnOnce() -> R) -> R {
-        current::enter(exchange, run)
+    fn enter(&self, exchange: &mut Exchange, run: impl FnOnce() -> Step) -> Step {
+        let (step, stopped) = self.pulse.turn(|| current::enter(exchange, run));
+        if stopped {
+            self.inbox.wait.take();
+            return Step::Stopped(self.pulse.message());
+        }
+        step
     }
 }
 

@@ -364,7 +364,7 @@ impl Callback {
         };
         let args = args.iter().map(|arg| convert::to_lua_with_nulls(&state.lua, arg));
         let args: MultiValue = args.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
-        function.call(args).map_err(|error| {
+        state.watched(|| function.call(args)).map_err(|error| {
             // Clients see it: they are told what is wrong, and not where.
             let text = crate::raw::plain(&error);
             text.lines().next().unwrap_or_default().to_owned()

@@ -13,6 +13,7 @@ use std::{
 
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table};
+use silverback_pdk::LogLevel;
 
 use crate::{
     bind::Glue,
@@ -22,6 +23,7 @@ use crate::{
     plugins::Loaded,
     raw::{self, Coroutine},
     scheduler::{Delivered, Light, Wait},
+    watch::Pulse,
 };
 
 /// How many coroutines are kept for the next handlers.
@@ -46,12 +48,16 @@ pub(crate) struct State {
     pub(crate) database: Arc<Database>,
     /// What goes between functions and the scheduler.
     pub(crate) inbox: Rc<Inbox>,
+    /// Tells the watchdog when Lua runs.
+    pub(crate) pulse: Arc<Pulse>,
     /// The timers that its code has set.
     pub(crate) timers: Rc<ngx::Timers>,
     glue: OnceCell<Glue>,
     spare: RefCell<Vec<Coroutine>>,
     nothing: Function,
     last_id: Cell<u64>,
+    /// With that many bytes in use, garbage is collected before the next turn.
+    collect_at: Cell<u64>,
     /// The plugins that are loaded here.
     pub(crate) loaded: RefCell<Loaded>,
 }
@@ -95,6 +101,7 @@ impl State {
         let lua = plain_lua()?;
         let nothing = lua.load("return").set_name("=[silverback]").into_function()?;
         let state = Rc::new(State {
+            pulse: Pulse::new(&lua, config.cpu_budget),
             lua,
             number: LAST_STATE.fetch_add(1, Ordering::Relaxed),
             config: config.clone(),
@@ -105,6 +112,10 @@ impl State {
             spare: RefCell::default(),
             nothing,
             last_id: Cell::new(0),
+            collect_at: Cell::new(match config.memory_max as u64 {
+                0 => u64::MAX,
+                max => max / 2,
+            }),
             loaded: RefCell::default(),
         });
         let glue = Glue::new(&state.lua, &state.inbox)?;
@@ -114,6 +125,7 @@ impl State {
         ngx::register(&state)?;
         db::register(&state)?;
         kong::register(&state)?;
+        state.lua.set_memory_limit(config.memory_max)?;
         LIVE.with_borrow_mut(|live| {
             live.retain(|other| other.strong_count() > 0);
             live.push(Rc::downgrade(&state));
@@ -139,10 +151,16 @@ impl State {
     /// # Errors
     /// If there is no memory.
     pub(crate) fn coroutine(&self) -> mlua::Result<Coroutine> {
+        self.make_room();
         match self.spare.borrow_mut().pop() {
             Some(coroutine) => Ok(coroutine),
             None => Coroutine::new(&self.lua, &self.nothing),
         }
+    }
+
+    /// How many coroutines have not finished.
+    pub(crate) fn unfinished(&self) -> usize {
+        Coroutine::count().saturating_sub(self.spare.borrow().len())
     }
 
     /// Keeps a coroutine that has finished for the next function.
@@ -157,6 +175,45 @@ impl State {
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.set(self.last_id.get() + 1);
         self.last_id.get()
+    }
+
+    /// Makes room before more is run. (Not after: a coroutine that has failed still holds what it
+    /// had.)
+    fn make_room(&self) {
+        if self.pulse.memory() >= self.collect_at.get() {
+            self.collect();
+        }
+    }
+
+    /// Collects what code has left that has used up the memory: LuaJIT itself fails rather than
+    /// collect when it finds none.
+    #[cold]
+    fn collect(&self) {
+        // Collecting may need a little memory itself.
+        let limit = |bytes| self.lua.set_memory_limit(bytes);
+        // LuaJIT keeps the coroutine that has used its FFI last: now it is none of a plugin's.
+        let forget = || self.lua.load("require('ffi').sizeof('int')").exec();
+        let collect = || forget().and_then(|()| self.lua.gc_collect());
+        let done = limit(0).and_then(|_| self.pulse.turn(collect).0);
+        if let Err(error) = limit(self.config.memory_max).and(done) {
+            silverback_pdk::log(LogLevel::Err, "", &format!("collecting: {}", raw::plain(&error)));
+        }
+        let (max, left) = (self.config.memory_max as u64, self.pulse.memory());
+        // What is in use for good is not worth looking through after every turn.
+        self.collect_at.set(left + max.saturating_sub(left) / 2);
+    }
+
+    /// Runs code of plugins outside of the scheduler.
+    ///
+    /// # Errors
+    /// Those of the code, and if it does not end.
+    pub(crate) fn watched<R>(&self, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
+        self.make_room();
+        let (result, stopped) = self.pulse.turn(run);
+        if stopped {
+            return Err(mlua::Error::runtime(self.pulse.message()));
+        }
+        result
     }
 
     /// The table of that global name, made if it is not there.

@@ -109,7 +109,8 @@ pub(crate) fn state_with(database: &Arc<Database>) -> Rc<State> {
 
 /// Runs a chunk of Lua as a handler in a state: what it returned, or how else it ended.
 pub(crate) fn run(state: &Rc<State>, exchange: &mut Exchange, source: &str) -> Ending {
-    let function = state.lua.load(source).set_name("=test").into_function().expect("it compiles");
+    let compile = || state.lua.load(source).set_name("=test").into_function();
+    let function = state.watched(compile).expect("it compiles");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("one");
     let local = tokio::task::LocalSet::new();
     runtime.block_on(local.run_until(scheduler::run(state, exchange, &function, &[], true)))

@@ -11,6 +11,7 @@ mod registry;
 mod exchange;
 mod expression;
 mod logging;
+mod memory;
 mod value;
 
 pub mod kong;
@@ -25,6 +26,7 @@ pub use logging::{
     LogLevel, LogOverride, LogSink, log, log_level, logs, override_log_level, set_log_level,
     set_log_sink,
 };
+pub use memory::{LuaMemory, lua_memory, set_lua_memory};
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{
     Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,

@@ -403,6 +403,10 @@ pub(crate) struct Lua {
     pub stream_shared_dicts: Vec<(String, u64)>,
     /// Steps after which a regular expression is given up.
     pub regex_match_limit: u32,
+    /// CPU time that code may use without waiting, if there is a limit.
+    pub cpu_budget: Option<Duration>,
+    /// Most bytes that a worker's Lua state occupies; 0 is without a limit.
+    pub max_memory: u64,
     /// Whether code in plugins' configurations runs.
     pub untrusted: UntrustedLua,
     /// Modules that fenced code may require.

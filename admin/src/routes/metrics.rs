@@ -1,7 +1,7 @@
 //! `/metrics`: the numbers of `/status` for Prometheus. Names of connections and requests are
 //! those of Kong's prometheus plugin; plugin servers, which it does not know, are ours.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use http::StatusCode;
 use serde_json::{Map, Value};
@@ -76,37 +76,52 @@ fn connections(page: &mut String, server: Option<&Value>, node_id: &str) {
     line(page, "kong_nginx_requests_total", &of, number("total_requests"));
 }
 
-/// What Kong says of itself. What only a web server with Lua in it has (timers, states of workers)
-/// has its name, but no numbers.
+/// What Kong says of itself. Timers have their name, but no numbers.
 fn node(page: &mut String, node_id: &str, version: &str, reachable: bool) {
     metric(page, "kong_datastore_reachable", "gauge", "Whether the database can be asked");
     line(page, "kong_datastore_reachable", "", u64::from(reachable));
-    shared_memory(page, node_id);
-    for (name, help) in [
-        ("kong_memory_workers_lua_vms_bytes", "Memory of the states of Lua"),
-        ("kong_nginx_timers", "Timers of Lua"),
-    ] {
-        metric(page, name, "gauge", help);
-    }
+    let lua = silverback_pdk::lua_memory();
+    shared_memory(page, node_id, &lua.dicts);
+    states(page, node_id, &lua.states);
+    metric(page, "kong_nginx_timers", "gauge", "Timers of Lua");
     metric(page, "kong_node_info", "gauge", "The node");
     line(page, "kong_node_info", &format!("node_id=\"{node_id}\",version=\"{version}\""), 1);
 }
 
-/// What Kong keeps in shared dictionaries, and we in memories of the same names.
-fn shared_memory(page: &mut String, node_id: &str) {
-    let all = silverback_plugins::memories_in_use();
+/// What Kong keeps in shared dictionaries, and we in memories of the same names; and those of Lua.
+fn shared_memory(page: &mut String, node_id: &str, dicts: &[(String, u64, u64)]) {
     let (name, total) =
         ("kong_memory_lua_shared_dict_bytes", "kong_memory_lua_shared_dict_total_bytes");
     let of = |dictionary: &str| {
         format!("node_id=\"{node_id}\",shared_dict=\"{dictionary}\",kong_subsystem=\"http\"")
     };
+    let mut all: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for memory in silverback_plugins::memories_in_use() {
+        all.insert(memory.name.to_string(), (memory.used, memory.most));
+    }
+    for (dict, capacity, in_use) in dicts {
+        // Where both have one of a name, it is the two together.
+        let (used, most) = all.entry(dict.clone()).or_default();
+        *used += in_use;
+        *most += capacity;
+    }
     metric(page, name, "gauge", "Memory in use of what is shared by all workers");
-    for memory in &all {
-        line(page, name, &of(&memory.name), memory.used);
+    for (dict, (used, _)) in &all {
+        line(page, name, &of(dict), *used);
     }
     metric(page, total, "gauge", "How much may be used of it");
-    for memory in &all {
-        line(page, total, &of(&memory.name), memory.most);
+    for (dict, (_, most)) in &all {
+        line(page, total, &of(dict), *most);
+    }
+}
+
+/// What the states of workers occupy (kong/plugins/prometheus/exporter.lua).
+fn states(page: &mut String, node_id: &str, states: &[(u32, u64)]) {
+    const NAME: &str = "kong_memory_workers_lua_vms_bytes";
+    metric(page, NAME, "gauge", "Memory of the states of Lua");
+    for (pid, bytes) in states {
+        let labels = format!("node_id=\"{node_id}\",pid=\"{pid}\",kong_subsystem=\"http\"");
+        line(page, NAME, &labels, *bytes);
     }
 }
 
@@ -194,6 +209,21 @@ mod tests {
             assert!(page.contains(expect), "{page}");
         }
         assert!(!page.contains("resident_bytes{"), "{page}");
+    }
+
+    #[test]
+    fn lua_is_measured() {
+        let mut page = String::new();
+        shared_memory(&mut page, "n", &[("d".to_owned(), 20, 10)]);
+        states(&mut page, "n", &[(7, 4096)]);
+        let of = "node_id=\"n\"";
+        for expect in [
+            format!("_shared_dict_bytes{{{of},shared_dict=\"d\",kong_subsystem=\"http\"}} 10\n"),
+            format!("_total_bytes{{{of},shared_dict=\"d\",kong_subsystem=\"http\"}} 20\n"),
+            format!("_lua_vms_bytes{{{of},pid=\"7\",kong_subsystem=\"http\"}} 4096\n"),
+        ] {
+            assert!(page.contains(&expect), "{page}");
+        }
     }
 
     #[test]

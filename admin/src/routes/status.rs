@@ -12,10 +12,13 @@ use crate::{
 /// How the node is: connections, memory, plugin servers, the database or the configuration that it
 /// serves.
 pub(super) fn status(call: &Call<'_>) -> Outcome {
-    if let Some(refusal) = bad_unit(call.request) {
-        return Err(Answer::message(StatusCode::BAD_REQUEST, &refusal).into());
-    }
+    let of_lua = lua_memory(call.request)
+        .map_err(|refusal| Answer::message(StatusCode::BAD_REQUEST, &refusal))?;
     let mut status = (call.service.facts.status)();
+    if let (Some(Value::Object(memory)), Value::Object(of_lua)) = (status.get_mut("memory"), of_lua)
+    {
+        memory.extend(of_lua);
+    }
     let store = &call.service.store;
     if !store.is_writable() {
         status.insert("configuration_hash".into(), json!(store.hash()));
@@ -47,13 +50,9 @@ pub(super) fn dns(call: &Call<'_>) -> Outcome {
     Ok(Answer::ok(json!({ "worker": worker, "stats": stats })))
 }
 
-/// What is wrong with `unit` and `scale` (`kong/tools/string.lua`: bytes_to_str).
-fn bad_unit(request: &Request) -> Option<String> {
-    if let Some(unit) = request.argument("unit")
-        && !["b", "k", "m", "g"].contains(&unit.to_lowercase().as_str())
-    {
-        return Some(format!("invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')"));
-    }
-    let scale: f64 = request.argument("scale")?.parse().ok()?;
-    (scale < 0.0).then(|| "scale must be equal or greater than 0".to_owned())
+/// What Lua occupies, in the unit that is asked for (kong/tools/string.lua: bytes_to_str).
+fn lua_memory(request: &Request) -> Result<Value, String> {
+    let unit = request.argument("unit").unwrap_or("m");
+    let scale = request.argument("scale").and_then(|scale| scale.parse().ok());
+    silverback_pdk::lua_memory().shown(unit, scale.unwrap_or(2.0)).map(|shown| shown.to_json())
 }

@@ -15,6 +15,7 @@ mod languages;
 mod logging;
 mod lua;
 mod lua_entities;
+mod lua_limits;
 mod phases;
 mod postgres;
 mod queues;

@@ -4,8 +4,8 @@
 mod store;
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -17,13 +17,21 @@ pub(super) struct Dict {
     store: Mutex<Store>,
 }
 
-type Known = Mutex<HashMap<String, Arc<Dict>>>;
+static KNOWN: Mutex<BTreeMap<String, Arc<Dict>>> = Mutex::new(BTreeMap::new());
+
+/// Of all dictionaries name, capacity and what is in use, in bytes.
+pub(super) fn sizes() -> Vec<(String, u64, u64)> {
+    let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let sizes = known.iter().map(|(name, dict)| {
+        let (capacity, free) = dict.room();
+        (name.clone(), capacity as u64, capacity.saturating_sub(free) as u64)
+    });
+    sizes.collect()
+}
 
 /// The dictionary of that name, made with that size in bytes if it is not there yet.
 pub(super) fn open(name: &str, size: u64) -> Arc<Dict> {
-    static KNOWN: OnceLock<Known> = OnceLock::new();
-    let mut known =
-        KNOWN.get_or_init(Known::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let dict = known
         .entry(name.to_owned())

@@ -50,6 +50,9 @@ pub(super) fn register(state: &Rc<State>, ngx: &Table, native: &Table) -> mlua::
                 .map_err(|error| error.to_string())
         })?,
     )?;
+    let weak = Rc::downgrade(state);
+    let unfinished = move |_: &Lua, ()| Ok(weak.upgrade().map(|state| state.unfinished()));
+    native.set("coroutines", state.lua.create_function(unfinished)?)?;
     let inbox = Rc::downgrade(&state.inbox);
     let kill = move |_: &Lua, id: u64| {
         if let Some(inbox) = inbox.upgrade() {

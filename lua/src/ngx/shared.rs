@@ -15,23 +15,6 @@ use crate::{
 /// As nginx: what a key may hold, bytes.
 const KEY_MAX: usize = 65535;
 
-/// The dictionaries that Kong's web server has, in MiB (kong/templates/nginx_kong.lua).
-const DEFAULTS: [(&str, u64); 13] = [
-    ("kong", 5),
-    ("kong_locks", 8),
-    ("kong_healthchecks", 5),
-    ("kong_cluster_events", 5),
-    ("kong_rate_limiting_counters", 12),
-    ("kong_core_db_cache", 128),
-    ("kong_core_db_cache_miss", 12),
-    ("kong_db_cache", 128),
-    ("kong_db_cache_miss", 12),
-    ("kong_secrets", 5),
-    ("kong_dns_cache", 5),
-    ("kong_keyring", 5),
-    ("prometheus_metrics", 5),
-];
-
 type Dicts = Rc<[Arc<Dict>]>;
 
 /// Opens the dictionaries and puts their functions into a table; `names` in it says which number
@@ -40,12 +23,7 @@ type Dicts = Rc<[Arc<Dict>]>;
 /// # Errors
 /// If there is no memory.
 pub(super) fn register(state: &State, into: &Table) -> mlua::Result<()> {
-    let mut all = state.config.shared_dicts.clone();
-    for (name, mib) in DEFAULTS {
-        if !all.iter().any(|(known, _)| known == name) {
-            all.push((name.to_owned(), mib << 20));
-        }
-    }
+    let all = state.config.dicts();
     let dicts: Dicts = all.iter().map(|(name, size)| dict::open(name, *size)).collect();
     let names = state.lua.create_table()?;
     for (number, (name, _)) in (1..).zip(&all) {

@@ -30,21 +30,12 @@ fn get_id(exchange: &mut Exchange, _: &[Value]) -> Outcome {
 }
 
 fn get_memory_stats(_: &mut Exchange, args: &[Value]) -> Outcome {
-    if let Some(unit) = args::get(args, 0).as_str()
-        && !matches!(unit.to_ascii_lowercase().as_str(), "" | "b" | "k" | "m" | "g")
-    {
-        return Err(args::raise(format!(
-            "invalid unit '{unit}' (expected 'k/K', 'm/M', or 'g/G')"
-        )));
-    }
-    let scale = args::get(args, 1);
-    if !scale.is_nil() && scale.as_number().is_none_or(|scale| scale < 0.0) {
-        return Err(args::raise("scale must be equal or greater than 0"));
-    }
-    Ok(Value::Map(vec![
-        (Value::constant("workers_lua_vms"), Value::Array(Vec::new())),
-        (Value::constant("lua_shared_dicts"), Value::Map(Vec::new())),
-    ]))
+    let scale = match args::get(args, 1) {
+        Value::Nil => 2.0,
+        scale => scale.as_number().unwrap_or(-1.0),
+    };
+    let unit = args::get(args, 0).as_str().unwrap_or_default();
+    crate::lua_memory().shown(unit, scale).map_err(args::raise)
 }
 
 fn get_hostname(exchange: &mut Exchange, _: &[Value]) -> Outcome {

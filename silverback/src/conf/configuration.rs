@@ -227,6 +227,8 @@ mod tests {
         "host_ports",
         "kong_env",
         "last_good_credentials",
+        "lua_cpu_budget",
+        "lua_max_memory",
         "nginx_main_user",
         "nginx_pid",
         "nginx_user",

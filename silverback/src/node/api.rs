@@ -151,11 +151,8 @@ fn status(
         "connections_writing": seen.writing,
         "total_requests": seen.requests,
     });
-    let memory = json!({
-        "workers_lua_vms": [],
-        "lua_shared_dicts": {},
-        "resident_bytes": resident_bytes(),
-    });
+    // The Admin API adds what Lua occupies.
+    let memory = json!({ "resident_bytes": resident_bytes() });
     let mut status = Map::new();
     status.insert("server".into(), server);
     status.insert("memory".into(), memory);

@@ -364,34 +364,15 @@ pub(crate) fn lua(conf: &Conf) -> Result<silverback_lua::Config> {
         },
         sandbox_requires: lua.sandbox_requires.clone(),
         sandbox_environment: lua.sandbox_environment.clone(),
-        shared_dicts: shared_dicts(conf),
+        shared_dicts: lua.shared_dicts.clone(),
         socket_pool_size: lua.socket_pool_size as usize,
         trust: trust(conf)?,
         tls_versions: lua.ssl_versions,
         regex_match_limit: lua.regex_match_limit,
+        cpu_budget: lua.cpu_budget,
+        memory_max: usize::try_from(lua.max_memory).unwrap_or(0),
         settings: serde_json::Value::Object(conf.configuration()),
     })
-}
-
-/// Every shared dictionary: Kong's own, with its sizes (kong/templates/nginx_kong.lua), and those
-/// that are configured.
-fn shared_dicts(conf: &Conf) -> Vec<(String, u64)> {
-    const OWN: [(&str, u64); 10] = [
-        ("kong", 5),
-        ("kong_locks", 8),
-        ("kong_healthchecks", 5),
-        ("kong_cluster_events", 5),
-        ("kong_rate_limiting_counters", 12),
-        ("kong_core_db_cache", 128),
-        ("kong_core_db_cache_miss", 12),
-        ("kong_db_cache", 128),
-        ("kong_db_cache_miss", 12),
-        ("kong_secrets", 5),
-    ];
-    let given = &conf.lua.shared_dicts;
-    let own = OWN.iter().filter(|(name, _)| !given.iter().any(|(known, _)| known == name));
-    let own = own.map(|(name, mebibytes)| ((*name).to_owned(), mebibytes << 20));
-    own.chain(given.iter().cloned()).collect()
 }
 
 fn pem(material: &Material) -> Result<String> {

@@ -24,6 +24,8 @@ pub(super) fn lua(s: &Settings, findings: &mut Findings) -> Lua {
         regex_match_limit: number(s, "nginx_http_lua_regex_match_limit", 100_000, findings)
             .try_into()
             .unwrap_or(u32::MAX),
+        cpu_budget: s.text("lua_cpu_budget").and_then(value::duration).filter(|b| !b.is_zero()),
+        max_memory: s.size("lua_max_memory").unwrap_or(0),
         untrusted: match s.text("untrusted_lua") {
             Some("on") => UntrustedLua::On,
             Some("off") => UntrustedLua::Off,

@@ -1,7 +1,7 @@
 //! DNS, workers, the router, Lua, WebAssembly.
 
 use super::Effect::{Ignored, Used};
-use super::Kind::{Boolean, Enum, List, Number, Path, Size, Text};
+use super::Kind::{Boolean, Duration, Enum, List, Number, Path, Size, Text};
 use super::{ABOVE_0, ANY_FROM_0, FROM_0, Key, LUA_MAX, NO_WASM, k};
 const AT_ONCE: super::Effect = Ignored("changes are served as soon as they are known");
 const A_HUNDRED: super::Effect = Ignored("plugins see 100 unless they ask for more");
@@ -78,6 +78,13 @@ pub(super) static LUA: &[Key] = &[
     k("lua_package_cpath", Text, "", Used, "Where Lua modules written in C are searched."),
     k("lua_socket_pool_size", Number(&FROM_0), "256", Used,
       "Idle connections that Lua's sockets keep per address."),
+    k("lua_cpu_budget", Duration, "5s", Used,
+      "CPU time that the code of a Lua plugin may use without waiting, such as `5s` or `500ms`.\n\
+       Code that uses more is stopped: its request is answered with 500, and the log says where\n\
+       it was. `0` lets it go on for ever, and keep its worker from everything else."),
+    k("lua_max_memory", Size, "1g", Used,
+      "Memory that the Lua state of a worker may occupy. Code that needs more fails with\n\
+       `not enough memory`, and so does its request; the worker goes on. `0` is without a limit."),
     k("untrusted_lua", Enum(&["on", "off", "sandbox"]), "sandbox", Used,
       "Whether Lua code in plugins' configurations runs, and whether fenced in."),
     k("untrusted_lua_sandbox_requires", List, "", Used,
