@@ -57,10 +57,12 @@ pub(crate) fn facts(stage: &Stage<'_>) -> Machine {
     };
     let memory = field("/proc/meminfo", "MemTotal");
     let memory_kib = memory.split(' ').next().and_then(|text| text.parse::<u64>().ok());
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut machine = Machine {
         cpu: field("/proc/cpuinfo", "model name"),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        // Those of the machine: this program keeps to some of them.
+        cores: cpus.lines().filter(|line| line.starts_with("processor")).count(),
         memory_mib: memory_kib.unwrap_or(0) / 1024,
         kernel: first_line("uname", &["-r"]),
         day: first_line("date", &["-u", "+%F"]),

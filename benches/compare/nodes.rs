@@ -77,8 +77,9 @@ admin_access_log = off
 
     /// Starts it, and waits until its Admin API answers.
     pub(crate) fn start(&self, stage: &Stage<'_>) -> Result<Node> {
-        let mut command = Command::new("prlimit");
-        command.arg("--nofile=100000").arg(&self.binary).arg("start").arg("-c").arg(&self.conf);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"]);
+        command.arg(&self.binary).arg("start").arg("-c").arg(&self.conf);
         let running = stage.run(&self.key, &stage.gateway_cores, &command)?;
         let log = stage.path(&format!("{}.log", self.key));
         let node = Node { proxy: self.proxy, admin: self.admin, running, log };
