@@ -4,6 +4,7 @@
 //! Nothing blocks a worker: a database that has to be asked is waited for, others run meanwhile.
 
 mod calls;
+mod cluster;
 mod schemas;
 
 use std::{
@@ -115,6 +116,7 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
         store.zip(args.text(1)).map_or(0.0, |(store, kind)| store.version_of(kind) as f64)
     };
     native.set("version", bind::fast(state, move |args| Outcome::One(version(args).into()))?)?;
+    cluster::register(state, &native)?;
     schemas::register(state, &native)?;
     calls::register(state, &native)?;
     let loaded: Table = state.lua.globals().get::<Table>("package")?.get("loaded")?;

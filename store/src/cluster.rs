@@ -34,6 +34,18 @@ impl Store {
         }
     }
 
+    /// Tells the other nodes something, in the way of Kong's `kong.cluster_events`: they hear it once
+    /// each, when they next look (`db_update_frequency`). Nobody where nodes share no database.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn broadcast(&self, channel: &str, data: &str) -> Outcome<()> {
+        match &self.backend {
+            Backend::Postgres(postgres) => postgres.broadcast(channel, data).await,
+            Backend::Memory | Backend::Sqlite(_) => Ok(()),
+        }
+    }
+
     /// What other nodes tell from now on; none where there are no others.
     pub fn told(&self) -> Option<broadcast::Receiver<Told>> {
         match &self.backend {

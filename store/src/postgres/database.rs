@@ -293,8 +293,16 @@ impl Postgres {
 
     /// Tells other nodes of what a plugin keeps.
     pub(crate) async fn tell(&self, channel: &'static str, data: &str) -> Outcome<()> {
-        let sql = events::of_plugin(channel, data, &self.author);
-        let told = async { self.shared.primary.get().await?.batch(&sql).await };
+        self.say(&events::of_plugin(channel, data, &self.author)).await
+    }
+
+    /// Tells other nodes what a plugin wants them to know.
+    pub(crate) async fn broadcast(&self, channel: &str, data: &str) -> Outcome<()> {
+        self.say(&events::row(channel, data, &self.author)).await
+    }
+
+    async fn say(&self, sql: &str) -> Outcome<()> {
+        let told = async { self.shared.primary.get().await?.batch(sql).await };
         told.await.map_err(|error: DatabaseError| faults::of_database(&error))
     }
 

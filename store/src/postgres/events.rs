@@ -27,8 +27,8 @@ pub(super) const TARGETS: &str = "balancer:targets";
 /// See [`TARGETS`].
 pub(super) const UPSTREAMS: &str = "balancer:upstreams";
 
-/// Kong's channel for what proxy-cache is to drop: `PLUGIN:KEY`, `PLUGIN:nil` for all.
-pub(super) const PROXY_CACHE: &str = crate::PROXY_CACHE_PURGE;
+/// The channels of changes, which nodes hear of by NOTIFY as well.
+pub(super) const OF_CHANGES: [&str; 4] = [CORE_CACHE, CACHE, TARGETS, UPSTREAMS];
 
 /// Kinds of the core cache (kong/constants.lua, `ENTITY_CACHE_STORE`).
 const CORE: [&str; 11] = [
@@ -79,7 +79,16 @@ pub(super) fn of_plugin(channel: &'static str, data: &str, author: &Author) -> S
     telling(&BTreeSet::from([(channel, data.to_owned())]), &payload, author)
 }
 
+/// The SQL that leaves an event for those who look for some.
+pub(super) fn row(channel: &str, data: &str, author: &Author) -> String {
+    rows(&BTreeSet::from([(channel, data.to_owned())]), author)
+}
+
 fn telling(events: &BTreeSet<(&str, String)>, payload: &str, author: &Author) -> String {
+    format!("{} SELECT pg_notify('{CHANNEL}', {});", rows(events, author), literal(payload))
+}
+
+fn rows(events: &BTreeSet<(&str, String)>, author: &Author) -> String {
     let nbf = match author.delay {
         0 => "NULL".to_owned(),
         seconds => format!("clock_timestamp() + INTERVAL '{seconds} second'"),
@@ -96,10 +105,8 @@ fn telling(events: &BTreeSet<(&str, String)>, payload: &str, author: &Author) ->
     };
     let events: Vec<String> = events.iter().map(row).collect();
     format!(
-        "INSERT INTO cluster_events (id, node_id, at, nbf, expire_at, channel, data) VALUES {}; \
-         SELECT pg_notify('{CHANNEL}', {});",
-        events.join(", "),
-        literal(payload)
+        "INSERT INTO cluster_events (id, node_id, at, nbf, expire_at, channel, data) VALUES {};",
+        events.join(", ")
     )
 }
 

@@ -6,7 +6,7 @@ use silverback_model::schema::Flag;
 use silverback_model::set::{Kind, unique_text};
 use uuid::Uuid;
 
-use super::events::{CACHE, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
+use super::events::{CACHE, CORE_CACHE, TARGETS, UPSTREAMS};
 use super::transaction::Done;
 
 /// A look-up by a field's value, or of what belongs to another entity. It can be told to others
@@ -87,10 +87,8 @@ impl Hint {
             (CORE_CACHE, "certificates" | "snis") => kinds(&["certificates", "snis"]),
             (CORE_CACHE, "ca_stores") => kinds(&["ca_certificates"]),
             (CORE_CACHE | CACHE, kind) => kinds(&[kind]),
-            (PROXY_CACHE, _) => {
-                vec![Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() }]
-            }
-            _ => Vec::new(),
+            // Its channel is the business of those who listen.
+            _ => vec![Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() }],
         }
     }
 }
@@ -118,7 +116,7 @@ mod tests {
     fn hints_come_back_as_they_went() {
         let entity =
             Hint::Entity { kind: "routes".into(), key: "1".into(), lookups: vec![1, u128::MAX] };
-        let plugin = Hint::Plugin { channel: PROXY_CACHE.into(), data: "id:nil".into() };
+        let plugin = Hint::Plugin { channel: "proxy-cache:purge".into(), data: "id:nil".into() };
         for hint in [entity, Hint::Kind("acls".into()), Hint::All, plugin] {
             assert_eq!(Hint::from_json(&hint.to_json()), hint);
         }

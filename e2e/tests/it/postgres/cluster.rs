@@ -71,6 +71,50 @@ fn a_pooler_in_transaction_mode() {
     assert_eq!(count(&database, "keyauth_credentials"), 1 + 4 + 12);
 }
 
+/// `kong.cluster_events`: what Lua plugins tell those of other nodes, and Kong's of theirs.
+#[test]
+fn plugins_tell_each_other() {
+    let database = bootstrapped(&Postgres::shared());
+    let node = || {
+        let builder = database.gateway().set("untrusted_lua", "on").set("db_update_frequency", "1");
+        builder.start()
+    };
+    let one = node();
+    let route = |name: &str, code: &str| {
+        let ask = |path: String, body: serde_json::Value| {
+            let request = Request::new("POST", &path).header("content-type", "application/json");
+            let answer = one.ask_admin(&request.body(body.to_string()));
+            assert_eq!(answer.status, 201, "{}", answer.text());
+        };
+        ask("/routes".into(), serde_json::json!({"name": name, "paths": [format!("/{name}")]}));
+        let config = serde_json::json!({"access": [code]});
+        let plugin = serde_json::json!({"name": "pre-function", "config": config});
+        ask(format!("/routes/{name}/plugins"), plugin);
+    };
+    route(
+        "hear",
+        "assert(kong.cluster_events:subscribe('words', function(data) \
+         ngx.shared.kong:incr(data, 1, 0) end)) kong.response.exit(200)",
+    );
+    route(
+        "tell",
+        "assert(kong.cluster_events:broadcast('words', 'hello')) kong.response.exit(200)",
+    );
+    route("heard", "kong.response.exit(200, tostring(ngx.shared.kong:get('hello')))");
+    let two = node();
+    for node in [&one, &two] {
+        node.wait_status("/hear", 200);
+    }
+    let heard = |node: &Gateway| node.get("/heard").text();
+    one.wait_status("/tell", 200);
+    wait_until("the other node to hear", PATIENCE, || heard(&two) == "1");
+    database.sql(
+        "INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data) VALUES \
+         (gen_random_uuid(), gen_random_uuid(), now(), now() + interval '1 hour', 'words', 'hello')",
+    );
+    wait_until("both to hear a Kong", PATIENCE, || heard(&two) == "2" && heard(&one) == "1");
+}
+
 fn count(database: &Database, table: &str) -> usize {
     database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
 }

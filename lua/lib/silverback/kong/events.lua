@@ -1,6 +1,8 @@
--- `kong.worker_events` and `kong.cluster_events`: what plugins tell one another, in all workers.
+-- `kong.worker_events` and `kong.cluster_events`: what plugins tell one another, in all workers, and on
+-- all nodes.
 
 local native = require "silverback.native"
+local database = require "silverback.database"
 local buffer = require "string.buffer"
 
 local handlers = {}
@@ -65,13 +67,42 @@ end
 function worker.poll() return "done" end
 function worker.configured() return true end
 
-local cluster = { subscribe = function() return true end, poll = function() return true end }
+local cluster = {}
+local subscribers = {}
+local listening = false
 
--- Events for other nodes of a cluster. A node that reads its configuration from a file has none.
+local function hear_others(channel, data)
+  for _, callback in ipairs(subscribers[channel] or {}) do
+    local ok, problem = pcall(callback, data)
+    if not ok then
+      ngx.log(ngx.ERR, "callback of channel '", channel, "' threw an error: ", tostring(problem))
+    end
+  end
+end
+
+-- Calls a function with what other nodes say on a channel. One worker of a node hears it, as in Kong,
+-- and tells the others by kong.worker_events where they have to know.
+function cluster.subscribe(_, channel, callback)
+  if type(channel) ~= "string" then return nil, "channel must be a string" end
+  if type(callback) ~= "function" then return nil, "callback must be a function" end
+  local list = subscribers[channel] or {}
+  subscribers[channel] = list
+  list[#list + 1] = callback
+  if not listening and ngx.worker.id() == 0 then
+    listening = true
+    database.hear(hear_others)
+  end
+  return true
+end
+
+-- Tells the other nodes that share the database; without one there are none.
 function cluster.broadcast(_, channel, data)
   if type(channel) ~= "string" then return nil, "channel must be a string" end
   if type(data) ~= "string" then return nil, "data must be a string" end
-  return true
+  return database.tell(channel, data)
 end
+
+-- Events are looked for all the time.
+function cluster.poll() return true end
 
 return { worker = worker, cluster = cluster }

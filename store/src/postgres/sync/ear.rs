@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::postgres::connection::Connection;
 use crate::postgres::error::DatabaseError;
-use crate::postgres::events::{CACHE, CHANNEL, CORE_CACHE, PROXY_CACHE, TARGETS, UPSTREAMS};
+use crate::postgres::events::{CHANNEL, OF_CHANGES};
 use crate::postgres::hint::Hint;
 use crate::postgres::pool::Pool;
 use crate::postgres::settings::Settings;
@@ -128,14 +128,12 @@ impl Ear {
         };
         let now = time(connection, settings.primary.timeout).await?;
         let grace = GRACE.max(settings.update_propagation);
-        let sql = "SELECT id::text, channel, data FROM cluster_events WHERE channel = ANY($1) \
-                   AND node_id <> $2 AND at > to_timestamp($3) AND at <= to_timestamp($4) \
-                   ORDER BY at LIMIT $5 OFFSET $6";
-        let channels = serde_json::json!([CORE_CACHE, CACHE, TARGETS, UPSTREAMS, PROXY_CACHE]);
+        let sql = "SELECT id::text, channel, data FROM cluster_events WHERE node_id <> $1 \
+                   AND at > to_timestamp($2) AND at <= to_timestamp($3) \
+                   ORDER BY at LIMIT $4 OFFSET $5";
         let mut hints = Vec::new();
         for page in 0.. {
             let parameters = [
-                Param::new(&channels, &Type::TEXT_ARRAY)?,
                 Param::new(&settings.node_id.as_str().into(), &Type::UUID)?,
                 Param::new(&(read_to - grace.as_secs_f64()).into(), &Type::FLOAT8)?,
                 Param::new(&now.into(), &Type::FLOAT8)?,
@@ -149,8 +147,9 @@ impl Ear {
             for row in &rows {
                 let id: String = row.get(0);
                 let text = |at| row.get::<_, Option<String>>(at).unwrap_or_default();
-                // What a plugin keeps is not read again where a NOTIFY may have been missed.
-                let told = is_ours(&id) && !self.deaf && text(1) != PROXY_CACHE;
+                // What plugins say is not read again where a NOTIFY may have been missed.
+                let of_change = OF_CHANGES.contains(&text(1).as_str());
+                let told = is_ours(&id) && !self.deaf && of_change;
                 if self.seen.insert(id, Instant::now()).is_none() && !told {
                     hints.extend(Hint::of_event(&text(1), &text(2)));
                 }
