@@ -107,8 +107,7 @@ impl Shared {
     /// is none.
     fn confs(&self, state: &State, view: &dyn View, name: &str) -> mlua::Result<Option<Value>> {
         let list = state.lua.create_table()?;
-        for number in 0.. {
-            let Some(entity) = view.instance(number) else { break };
+        for entity in view.instances() {
             let text = |field: &str| entity.get(field).and_then(|value| value.as_str());
             if text("name") != Some(name) {
                 continue;

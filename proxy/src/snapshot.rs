@@ -358,4 +358,4 @@ impl fmt::Display for CompileErrors {
 }
 
 #[cfg(test)]
-mod agreement_tests;
+mod tests;

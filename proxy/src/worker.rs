@@ -173,6 +173,10 @@ impl View for Live {
         self.snapshot.instances.get(instance).map(|instance| &instance.record)
     }
 
+    fn instances(&self) -> Vec<Arc<Record>> {
+        self.snapshot.instances.iter().map(|(_, instance)| instance.record.clone()).collect()
+    }
+
     fn find(&self, kind: &str, field: &str, value: &str) -> Found {
         self.snapshot.directory.find(kind, field, value)
     }

@@ -1,8 +1,6 @@
 //! Paths and expressions made of their parts by chance, from a fixed seed: whatever comes is taken
 //! or refused, never a panic, and what is normal stays as it is.
 
-#![expect(clippy::unwrap_used, reason = "a test may end where it fails")]
-
 use silverback_model::entities::Protocol;
 use silverback_router::{expressions, normalize};
 

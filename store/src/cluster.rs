@@ -34,8 +34,9 @@ impl Store {
         }
     }
 
-    /// Tells the other nodes something, in the way of Kong's `kong.cluster_events`: they hear it once
-    /// each, when they next look (`db_update_frequency`). Nobody where nodes share no database.
+    /// Tells the other nodes something, in the way of Kong's `kong.cluster_events`: they hear it
+    /// once each, when they next look (`db_update_frequency`). Nobody where nodes share no
+    /// database.
     ///
     /// # Errors
     /// If the database fails.

@@ -24,12 +24,17 @@ use crate::{
 /// If there is no memory.
 pub(super) fn register(state: &State, native: &Table) -> mlua::Result<()> {
     let get_var = kong::find("kong.nginx.get_var");
-    native.set("var", bind::fast(state, move |args| get(args, get_var))?)?;
+    // What Kong has processes for are threads here: `ngx.worker.pid` says the same.
+    let pid = state.pulse.thread().to_string();
+    let get = move |args: &Args<'_>| match own_text(args, 1) {
+        name if name == b"pid" => Outcome::One(Value::from(pid.as_str()).into()),
+        name => get(&name, get_var),
+    };
+    native.set("var", bind::fast(state, get)?)?;
     native.set("set_var", bind::fast(state, set)?)
 }
 
-fn get(args: &Args<'_>, get_var: Option<&'static kong::Function>) -> Outcome {
-    let name = own_text(args, 1);
+fn get(name: &[u8], get_var: Option<&'static kong::Function>) -> Outcome {
     let work = |exchange: &mut Exchange| {
         if name == b"uri" {
             let kept = context::kept(exchange);
@@ -37,7 +42,7 @@ fn get(args: &Args<'_>, get_var: Option<&'static kong::Function>) -> Outcome {
                 return Outcome::One(uri.clone().into());
             }
         }
-        let value = get_var.and_then(|function| function.call_now(exchange, &[Value::text(&name)]));
+        let value = get_var.and_then(|function| function.call_now(exchange, &[Value::text(name)]));
         match value {
             Some(Ok(value)) => Outcome::One(Out::Value(value)),
             _ => Outcome::One(Out::Nil),

@@ -23,6 +23,11 @@ pub trait View {
     /// The `plugins` entity of that number: [`super::Exchange::running`].
     fn instance(&self, instance: u32) -> Option<&Arc<Record>>;
 
+    /// The `plugins` entities that have handlers, in no order. Their numbers have gaps.
+    fn instances(&self) -> Vec<Arc<Record>> {
+        Vec::new()
+    }
+
     /// The entity of a kind ("consumers", "keyauth_credentials"...) that has this value in a
     /// unique field ("id", "username", "key"...).
     fn find(&self, kind: &str, field: &str, value: &str) -> Found;

@@ -110,7 +110,8 @@ fn plugins_tell_each_other() {
     wait_until("the other node to hear", PATIENCE, || heard(&two) == "1");
     database.sql(
         "INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data) VALUES \
-         (gen_random_uuid(), gen_random_uuid(), now(), now() + interval '1 hour', 'words', 'hello')",
+         (gen_random_uuid(), gen_random_uuid(), now(), now() + interval '1 hour', 'words', \
+          'hello')",
     );
     wait_until("both to hear a Kong", PATIENCE, || heard(&two) == "2" && heard(&one) == "1");
 }

@@ -86,7 +86,8 @@ fn tokens_are_signed_and_read() {
     );
     of(
         "local pkey = require('resty.openssl.pkey') local all = {} \
-         for _, made in ipairs{{'RS256', {type = 'RSA', bits = 2048}}, {'ES256', {type = 'EC'}}} do \
+         for _, made in ipairs{{'RS256', {type = 'RSA', bits = 2048}}, \
+         {'ES256', {type = 'EC'}}} do \
          local key = pkey.new(made[2]) \
          local t = jwt:new(jwt.encode({a = 1}, key:to_PEM('private'), made[1])) \
          all[#all + 1] = tostring(t:verify_signature(key:to_PEM('public'))) end \
