@@ -133,6 +133,7 @@ mod tests {
         check(CORE_CACHE, "plugins:cors:::::ws", &["plugins"]);
         check(CACHE, "keyauth_credentials:key:::::ws", &["keyauth_credentials"]);
         check(TARGETS, "create:id", &["targets"]);
-        check("elsewhere", "x", &[]);
+        let plugin = Hint::Plugin { channel: "elsewhere".into(), data: "x".into() };
+        assert_eq!(Hint::of_event("elsewhere", "x"), [plugin]);
     }
 }
