@@ -1,6 +1,6 @@
 //! A client that asks at a steady pace, whatever the answers do: what it sees of a change.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,11 +85,12 @@ fn run(port: u16, path: &str, number: u64, stop: &AtomicBool) -> Result<Waits> {
 fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<()> {
     let mut length = 0;
     loop {
-        let count = stream.read(buffer.get_mut(length..).unwrap_or_default())?;
-        if count == 0 {
-            bail!("the connection was closed");
+        match stream.read(buffer.get_mut(length..).unwrap_or_default()) {
+            Ok(0) => bail!("the connection was closed"),
+            Ok(count) => length += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
         }
-        length += count;
         let text = buffer.get(..length).unwrap_or_default();
         let Some(head) = text.windows(4).position(|end| end == b"\r\n\r\n") else { continue };
         let head_text = String::from_utf8_lossy(text.get(..head).unwrap_or_default());
