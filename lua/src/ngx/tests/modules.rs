@@ -308,7 +308,7 @@ fn events_and_timers_of_kong() {
            timer:named_every('b', 0.001, function() ran[2] = (ran[2] or 0) + 1 \
              timer:cancel('b') end) \
            local again, why = timer:named_every('b', 1, print) \
-           while not ran[2] do ngx.sleep(0.01) end \
+           while not (ran[1] and ran[2]) do ngx.sleep(0.01) end \
            return ran[1], ran[2], again, why",
         "5 1 nil timer 'b' already exists",
     );
