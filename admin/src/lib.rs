@@ -18,7 +18,6 @@ mod service;
 
 pub mod server;
 
-pub use added::{Added, AddedCall, Additions, Answering, NoAdditions};
 pub use answer::{Answer, Refusal};
 pub use request::Request;
 pub use service::{Facts, Given, Health, Load, LoadError, Service};

@@ -11,10 +11,10 @@ use http::{
     },
 };
 use silverback_model::schema::Schema;
+use silverback_pdk::AddedPath;
 
 use crate::{
-    Added, Answer, Request, Service, added, arguments::ARGUMENTS_MAX, call::Call, collection,
-    routes,
+    Answer, Request, Service, added, arguments::ARGUMENTS_MAX, call::Call, collection, routes,
 };
 
 /// A path and what stands behind it.
@@ -103,7 +103,7 @@ impl Path {
 
 /// Every path there is, sorted by pattern; a literal comes before a parameter.
 /// What plugins add stands before what is generated.
-pub(crate) fn table(schemas: &[Arc<Schema>], added: &[Added]) -> Vec<Path> {
+pub(crate) fn table(schemas: &[Arc<Schema>], added: &[AddedPath]) -> Vec<Path> {
     let mut paths: Vec<Path> =
         routes::ALL.iter().map(|own| Path::new(own.path.to_owned(), Endpoint::Own(own))).collect();
     for (number, path) in added.iter().enumerate() {

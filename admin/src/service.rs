@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use silverback_model::{Record, schema::Schema};
-use silverback_pdk::Registry;
+use silverback_pdk::{AddedPath, Additions, Registry};
 use silverback_store::Store;
 
 use crate::{
-    Added, Additions, Answer, Request,
+    Answer, Request,
     paths::{self, Path},
 };
 
@@ -87,10 +87,13 @@ pub struct Service {
     pub(crate) store: Arc<Store>,
     pub(crate) load: Load,
     pub(crate) schemas: Vec<Arc<Schema>>,
-    pub(crate) additions: Box<dyn Additions>,
-    pub(crate) added: Vec<Added>,
+    pub(crate) additions: Option<Box<dyn Additions>>,
     paths: Vec<Path>,
     status_paths: Vec<Path>,
+}
+
+fn added(additions: Option<&dyn Additions>) -> &[AddedPath] {
+    additions.map_or(&[], Additions::paths)
 }
 
 impl Service {
@@ -100,14 +103,13 @@ impl Service {
         registry: Registry,
         store: Arc<Store>,
         load: Load,
-        additions: Box<dyn Additions>,
+        additions: Option<Box<dyn Additions>>,
     ) -> Service {
         let schemas: Vec<_> =
             store.entities().kinds().iter().map(|kind| Arc::clone(&kind.schema)).collect();
-        let added = additions.paths();
-        let paths = paths::table(&schemas, &added);
+        let paths = paths::table(&schemas, added(additions.as_deref()));
         let status_paths = paths::status_table(!store.is_writable());
-        Service { facts, registry, store, load, schemas, additions, added, paths, status_paths }
+        Service { facts, registry, store, load, schemas, additions, paths, status_paths }
     }
 
     /// Answers a request to the Admin API.
@@ -118,6 +120,11 @@ impl Service {
     /// Answers a request to the Status API.
     pub async fn answer_status(&self, request: &Request) -> Answer {
         paths::dispatch(self, &self.status_paths, request).await
+    }
+
+    /// The paths that plugins add.
+    pub(crate) fn added(&self) -> &[AddedPath] {
+        added(self.additions.as_deref())
     }
 
     /// Every path.

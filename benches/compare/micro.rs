@@ -256,12 +256,7 @@ impl Loaded {
             id: "8a3b5b0a-1111-4a5b-9c8d-000000000001".to_owned(),
             hostname: "bench".to_owned(),
             prefix: "/tmp".into(),
-            body_buffer_max: 8192,
-            body_max: 0,
-            trusted_ips: Vec::new(),
-            error_default_type: "text/plain".to_owned(),
-            error_templates: Default::default(),
-            workers: 1,
+            ..Node::default()
         };
         let (route, service) = (Entity::new(route)?, Entity::new(service)?);
         Ok(Loaded { entities, route, service, node })

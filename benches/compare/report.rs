@@ -26,9 +26,9 @@ const PLOTS: [&str; 2] = ["plugins-cpu.svg", "plugins-rate.svg"];
 const INTRODUCTION: &str = "\
 # Benchmarks
 
-This page is written by `make bench` from `benchmarks.json`; its figures are those of the last
-whole run. `make bench ARGS=--help` lists the parts, which can be run alone (`make bench
-ARGS=proxy`), and the options.
+This page is written by `make bench` from `benchmarks.json`. `make bench ARGS=--help` lists the
+parts, which can be run alone (`make bench ARGS=proxy`), and the options; each part shows its own
+last whole run, and its foot names the machine and the commit.
 
 The gateway under test has one worker and a core to itself; the load (wrk), the upstream and the
 plugin servers share the other cores, and all of it is on loopback. Contenders take turns in every

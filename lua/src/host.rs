@@ -60,6 +60,9 @@ pub enum LoadError {
         /// What is wrong, with place and traceback where Lua told them.
         fault: String,
     },
+    /// What plugins add to the Admin API can't be had.
+    #[error("the Admin API of Lua plugins (api.lua): {0}")]
+    Api(String),
     /// There is no Lua at all.
     #[error("can't start Lua: {0}")]
     State(String),

@@ -56,12 +56,7 @@ pub(crate) fn exchange() -> Exchange {
         id: "11111111-1111-4111-8111-111111111111".to_owned(),
         hostname: "host".to_owned(),
         prefix: "/tmp".into(),
-        body_buffer_max: 8192,
-        body_max: 0,
-        trusted_ips: Vec::new(),
-        error_default_type: "text/plain".to_owned(),
-        error_templates: Default::default(),
-        workers: 1,
+        ..Node::default()
     };
     let instance = json!({"id": "33333333-3333-4333-8333-333333333333", "name": "probe"});
     let instance = instance.as_object().cloned().map(Arc::new).unwrap_or_default();

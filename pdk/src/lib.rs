@@ -4,6 +4,7 @@
 //! are handlers over an [`Exchange`]; what a handler in another language may do to the exchange
 //! is a [`kong::Function`], written once and bound by every host.
 
+mod additions;
 mod phase;
 mod plugin;
 mod registry;
@@ -16,6 +17,7 @@ mod value;
 
 pub mod kong;
 
+pub use additions::{AddedCall, AddedPath, Additions};
 pub use exchange::{
     Answer, Body, BodyError, Captures, Chunk, Client, Counted, ErrorTemplates, Exchange, Found,
     Handshake, Matched, Node, Request, RequestId, Response, Scheme, SerializeMode, Session, Source,

@@ -162,12 +162,7 @@ impl Store {
             id: ALICE.to_owned(),
             hostname: "host".to_owned(),
             prefix: "/tmp".into(),
-            body_buffer_max: 8192,
-            body_max: 0,
-            trusted_ips: Vec::new(),
-            error_default_type: "text/plain".to_owned(),
-            error_templates: Default::default(),
-            workers: 1,
+            ..Node::default()
         })
     }
 }

@@ -50,7 +50,7 @@ fn path_of(gateway: &silverback_e2e::gateway::Gateway, kind: &str) -> std::path:
 fn a_template_that_is_missing_is_named() {
     let refused = Builder::new().set("error_template_html", "/none/x.html").try_start();
     let text = refused.err().expect("a refusal");
-    assert!(text.contains("can't read the error template /none/x.html"), "{text}");
+    assert!(text.contains("error_template_html: can't read /none/x.html"), "{text}");
 }
 
 #[test]

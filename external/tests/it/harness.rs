@@ -237,12 +237,7 @@ impl Fake {
                 id: id.to_owned(),
                 hostname: "host".to_owned(),
                 prefix: "/tmp".into(),
-                body_buffer_max: 8192,
-                body_max: 0,
-                trusted_ips: Vec::new(),
-                error_default_type: "text/plain".to_owned(),
-                error_templates: Default::default(),
-                workers: 1,
+                ..Node::default()
             },
             route: Entity::new(record(route)).unwrap(),
             service: Entity::new(record(service)).unwrap(),

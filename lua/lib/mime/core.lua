@@ -77,43 +77,33 @@ function core.unqp(left, piece)
   return decoded(sub(all, 1, #all - #kept)), kept
 end
 
--- Breaks lines after `length` characters; `left` is the room in the line.
-function core.wrp(left, piece, length)
-  length = length or 76
-  if piece == nil then
-    if left < length then return "\r\n", length end
-    return nil, length
-  end
-  local made = {}
-  for letter in piece:gmatch(".") do
-    if letter == "\n" then
-      made[#made + 1], left = "\r\n", length
-    elseif letter ~= "\r" then
-      if left <= 0 then made[#made + 1], left = "\r\n", length end
-      made[#made + 1], left = letter, left - 1
+-- A function that breaks lines after `length` characters, with `mark` before each break; `left` is the
+-- room in the line. A character needs that much room, one that begins an escape, which stays whole, more.
+local function breaker(mark, room, escape_room)
+  local line_end = mark .. "\r\n"
+  return function(left, piece, length)
+    length = length or 76
+    if piece == nil then
+      if left < length then return line_end, length end
+      return nil, length
     end
+    local made = {}
+    for letter in piece:gmatch(".") do
+      if letter == "\n" then
+        made[#made + 1], left = "\r\n", length
+      elseif letter ~= "\r" then
+        local needs = letter == "=" and escape_room or room
+        if left < needs then made[#made + 1], left = line_end, length end
+        made[#made + 1], left = letter, left - 1
+      end
+    end
+    return concat(made), left
   end
-  return concat(made), left
 end
 
--- The same for quoted-printable: an escape stays whole, and a break is a soft one.
-function core.qpwrp(left, piece, length)
-  length = length or 76
-  if piece == nil then
-    if left < length then return "=\r\n", length end
-    return nil, length
-  end
-  local made = {}
-  for letter in piece:gmatch(".") do
-    if letter == "\n" then
-      made[#made + 1], left = "\r\n", length
-    elseif letter ~= "\r" then
-      if left <= (letter == "=" and 3 or 1) then made[#made + 1], left = "=\r\n", length end
-      made[#made + 1], left = letter, left - 1
-    end
-  end
-  return concat(made), left
-end
+core.wrp = breaker("", 1, 1)
+-- For quoted-printable: breaks are soft ones, whose mark needs room as well.
+core.qpwrp = breaker("=", 2, 4)
 
 -- Ends of lines as `marker` has them. The context is the code of a carriage return or line feed
 -- that ended the piece before, or 0.

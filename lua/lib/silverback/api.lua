@@ -83,8 +83,8 @@ local function methods_of(verbs)
   return methods
 end
 
--- A plugin's routes, put into `found`.
-local function add(found, all, custom)
+-- A plugin's routes, put into `found`, with its name for what may be wrong with them.
+local function add(found, all, custom, plugin)
   local by_schema = require("kong.api.api_helpers").is_new_db_routes(custom)
   for pattern, verbs in pairs(custom) do
     if type(verbs) == "table" and type(pattern) == "string" then
@@ -94,6 +94,7 @@ local function add(found, all, custom)
       else
         found[pattern] = { schema = verbs.schema or by_schema, methods = methods_of(verbs) }
       end
+      found[pattern].plugin = plugin
     end
   end
 end
@@ -116,7 +117,7 @@ function api.load(plugins)
     if there and type(custom) ~= "table" then
       error("api.lua of plugin '" .. plugin .. "' does not return a table", 0)
     end
-    if there then add(found, all, custom) end
+    if there then add(found, all, custom, plugin) end
   end
   local patterns = {}
   for pattern in pairs(found) do patterns[#patterns + 1] = pattern end
@@ -126,7 +127,7 @@ function api.load(plugins)
   for i, pattern in ipairs(patterns) do
     local route = found[pattern]
     route.pattern, routes[i] = pattern, route
-    list[i] = { pattern = pattern, methods = methods_list(route),
+    list[i] = { pattern = pattern, methods = methods_list(route), plugin = route.plugin,
                 schema = route.schema and route.schema.name }
   end
   return list

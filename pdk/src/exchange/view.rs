@@ -159,6 +159,23 @@ pub struct ErrorTemplates {
     pub plain: Option<String>,
 }
 
+impl Default for Node {
+    /// A node without an id, with the settings that Kong has unless it is told otherwise.
+    fn default() -> Node {
+        Node {
+            id: String::new(),
+            hostname: String::new(),
+            prefix: PathBuf::new(),
+            body_buffer_max: 8 << 10,
+            body_max: 0,
+            trusted_ips: Vec::new(),
+            error_default_type: "text/plain".to_owned(),
+            error_templates: ErrorTemplates::default(),
+            workers: 1,
+        }
+    }
+}
+
 impl Node {
     /// Whether an address is one of `trusted_ips`.
     pub fn trusts(&self, address: std::net::IpAddr) -> bool {

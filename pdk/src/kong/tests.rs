@@ -56,12 +56,8 @@ impl Fake {
                 id: id.to_owned(),
                 hostname: "host".to_owned(),
                 prefix: "/tmp".into(),
-                body_buffer_max: 8192,
-                body_max: 0,
                 trusted_ips: vec!["10.0.0.0/8".parse().expect("a network")],
-                error_default_type: "text/plain".to_owned(),
-                error_templates: Default::default(),
-                workers: 1,
+                ..Node::default()
             },
             route: Entity::new(record(route)).expect("a route"),
             service: Entity::new(record(service)).expect("a service"),

@@ -25,7 +25,7 @@ fn patches_agree_with_the_whole() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for round in 0..60 {
         let flavor = [Flavor::TraditionalCompatible, Flavor::Expressions, Flavor::Traditional];
-        let mut config = Config::new(node());
+        let mut config = Config::new(Node::default());
         config.flavor = flavor[round % 3];
         run(&mut random, &config);
     }
@@ -58,20 +58,6 @@ fn run(random: &mut Random, config: &Config) {
         let whole = compile(&entities, &snapshot);
         assert_eq!(described(&snapshot), described(&whole), "{:?}", config.flavor);
         same_things(&snapshot, &whole);
-    }
-}
-
-fn node() -> Node {
-    Node {
-        id: String::new(),
-        hostname: String::new(),
-        prefix: std::env::temp_dir(),
-        body_buffer_max: 0,
-        body_max: 0,
-        trusted_ips: Vec::new(),
-        error_default_type: String::new(),
-        error_templates: Default::default(),
-        workers: 1,
     }
 }
 

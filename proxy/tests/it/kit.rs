@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -39,17 +38,7 @@ pub(crate) struct Gateway {
 
 impl Setup {
     pub(crate) fn new() -> Setup {
-        let node = Node {
-            id: String::new(),
-            hostname: "test".to_owned(),
-            prefix: PathBuf::new(),
-            body_buffer_max: 8192,
-            body_max: 0,
-            trusted_ips: Vec::new(),
-            error_default_type: "text/plain".to_owned(),
-            error_templates: Default::default(),
-            workers: 1,
-        };
+        let node = Node { hostname: "test".to_owned(), ..Node::default() };
         let mut config = Config::new(node);
         config.listeners.push(Listener::new(([127, 0, 0, 1], 0).into()));
         config.drain_timeout = Duration::from_secs(5);

@@ -16,7 +16,8 @@ use silverback_proxy as proxy;
 use silverback_store::Store;
 use tokio::task::JoinHandle;
 
-use super::{KONG_VERSION, entities::Configuration, plugins::Plugins};
+use self::additions::Desk;
+use super::{KONG_VERSION, entities::Configuration, plugins::Plugins, settings};
 use crate::{conf::Conf, prefix::Prefix};
 
 /// The listeners of the Admin and Status APIs.
@@ -43,7 +44,12 @@ impl Api {
         };
         let registry = plugins.registry.clone();
         let store = Arc::clone(&configuration.store);
-        let additions = additions::of(plugins.lua.as_ref(), conf, prefix)?;
+        let desk = Desk {
+            node: settings::node(conf, prefix)?,
+            directory: configuration.live(),
+            stats: proxy.stats().clone(),
+        };
+        let additions = additions::of(plugins.lua.as_ref(), desk)?;
         let service = Rc::new(Service::new(facts, registry, store, load, additions));
         let mut api = Api { tasks: Vec::new() };
         for scope in [Scope::Admin, Scope::Status] {

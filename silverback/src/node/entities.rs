@@ -198,7 +198,7 @@ impl Configuration {
     }
 
     /// Look-ups in what the database holds now.
-    fn live(&self) -> Arc<Live> {
+    pub(super) fn live(&self) -> Arc<dyn Directory> {
         let store = Arc::clone(&self.store);
         let vaults = Arc::clone(&self.vaults);
         Arc::new(Live { workspace: store.workspace_id(), store, vaults })

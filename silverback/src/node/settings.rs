@@ -133,20 +133,20 @@ pub(super) fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
         trusted_ips: conf.trusted.networks.clone(),
         error_default_type: conf.errors.default_type.clone(),
         error_templates: ErrorTemplates {
-            json: template(&conf.errors.template_json)?,
-            html: template(&conf.errors.template_html)?,
-            xml: template(&conf.errors.template_xml)?,
-            plain: template(&conf.errors.template_plain)?,
+            json: template("error_template_json", &conf.errors.template_json)?,
+            html: template("error_template_html", &conf.errors.template_html)?,
+            xml: template("error_template_xml", &conf.errors.template_xml)?,
+            plain: template("error_template_plain", &conf.errors.template_plain)?,
         },
         workers: u16::try_from(workers).unwrap_or(u16::MAX),
     })
 }
 
 /// A template of error answers. Kong says that it can't be read when it first needs it.
-fn template(path: &Option<PathBuf>) -> Result<Option<String>> {
+fn template(key: &str, path: &Option<PathBuf>) -> Result<Option<String>> {
     let Some(path) = path else { return Ok(None) };
     let text = fs::read_to_string(path);
-    text.map(Some).with_context(|| format!("can't read the error template {}", path.display()))
+    text.map(Some).with_context(|| format!("{key}: can't read {}", path.display()))
 }
 
 /// What the files hold that the settings name and that are read at the start: one that is

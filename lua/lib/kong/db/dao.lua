@@ -155,30 +155,22 @@ function DAO:insert(entity, options)
   return shown(self, row, options)
 end
 
--- Changes an entity that `field` and `value` name; a field of nil is the primary key.
-local function update(self, field, value, entity, options)
+-- Changes or replaces, by a function of native's, an entity that `field` and `value` name; a field of nil
+-- is the primary key.
+local function write(self, by, field, value, entity, options)
   checks.type(entity, "table", "entity", false, 1)
   local ok, wrong = check_options(self, options)
   if not ok then return refused(self, wrong) end
   local name, ttl = self.schema.name, options and options.ttl
   local old = native.select(name, field, value, false)
-  local row, fault = native.update(name, field, value, entity, ttl, nulls(options))
-  if not row then return refused(self, fault) end
-  self:post_crud_event("update", row, old, options)
-  return shown(self, row, options)
-end
-
-local function upsert(self, field, value, entity, options)
-  checks.type(entity, "table", "entity", false, 1)
-  local ok, wrong = check_options(self, options)
-  if not ok then return refused(self, wrong) end
-  local name, ttl = self.schema.name, options and options.ttl
-  local old = native.select(name, field, value, false)
-  local row, fault = native.upsert(name, field, value, entity, ttl, nulls(options))
+  local row, fault = by(name, field, value, entity, ttl, nulls(options))
   if not row then return refused(self, fault) end
   self:post_crud_event(old and "update" or "create", row, old, options)
   return shown(self, row, options)
 end
+
+local function update(self, ...) return write(self, native.update, ...) end
+local function upsert(self, ...) return write(self, native.upsert, ...) end
 
 local function delete(self, field, value, options)
   local ok, wrong = check_options(self, options)

@@ -23,6 +23,7 @@ fn encodings_of_mail() {
     of("return (mime.qp('a=b é \\r\\n'))", "a=3Db =C3=A9=20\r\n");
     of("return (mime.unqp('a=3Db=\\r\\nc=C3=A9'))", "a=bcé");
     of("return (mime.wrp(3, 'abcdef', 3))", "abc\r\ndef");
+    of("return (mime.qpwrp(4, 'abcdef=20', 4))", "abc=\r\ndef=\r\n=20");
     of("return (mime.eol(0, 'a\\nb\\r\\nc\\r', '|'))", "a|b|c|");
     of("return (mime.dot(2, '.a\\r\\n.b'))", "..a\r\n..b");
     of(
