@@ -103,7 +103,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, server: Rc<Serv
 async fn answer(request: http::Request<Incoming>, server: &Server) -> http::Response<Full<Bytes>> {
     let began = Instant::now();
     let (head, body) = request.into_parts();
-    let origin = head.headers.get(header::ORIGIN).cloned();
+    let origin = allowed(head.headers.get(header::ORIGIN), &server.service.facts.origins);
     let target = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let is_head = head.method == Method::HEAD;
     let body = timeout(BODY_TIMEOUT, Limited::new(body, server.body_max).collect());
@@ -122,10 +122,23 @@ async fn answer(request: http::Request<Incoming>, server: &Server) -> http::Resp
     respond(answer, origin, is_head, began)
 }
 
+/// The origin whose scripts may read an answer: the one that asks, unless only some may.
+fn allowed(origin: Option<&HeaderValue>, origins: &[String]) -> HeaderValue {
+    let any = HeaderValue::from_static("*");
+    let is_listed = |origin: &&HeaderValue| origins.iter().any(|one| origin == &one.as_str());
+    match (origins.first(), origin) {
+        (None, origin) => origin.cloned().unwrap_or(any),
+        (Some(first), origin) => match origin.filter(is_listed) {
+            Some(origin) => origin.clone(),
+            None => HeaderValue::from_str(first).unwrap_or(any),
+        },
+    }
+}
+
 /// Adds what every answer has (`kong/api/api_helpers.lua`: cors_filter).
 fn respond(
     answer: Answer,
-    origin: Option<HeaderValue>,
+    origin: HeaderValue,
     is_head: bool,
     began: Instant,
 ) -> http::Response<Full<Bytes>> {
@@ -136,10 +149,7 @@ fn respond(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     let headers = response.headers_mut();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        origin.unwrap_or(HeaderValue::from_static("*")),
-    );
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     headers.insert(header::SERVER, HeaderValue::from_static(SERVER));
     headers.insert(ADMIN_LATENCY, HeaderValue::from(began.elapsed().as_millis() as u64));

@@ -24,6 +24,8 @@ pub struct Facts {
     pub hostname: String,
     /// Every setting by name, secrets masked.
     pub configuration: Map<String, Value>,
+    /// The origins whose scripts may read answers in a browser (`admin_gui_url`); empty is any.
+    pub origins: Vec<String>,
     /// How many workers serve requests.
     pub workers: usize,
     /// Connection counts, memory, plugin servers: what `/status` shows beside the hash. It is

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::figures::Figures;
 use crate::gateways::services;
 use crate::nodes::{Node, Plan, milliseconds, post, write};
-use crate::stage::{Stage, ask};
+use crate::stage::Stage;
 use crate::stats::{median, part};
 use crate::steady::{RATE, Steady};
 
@@ -174,12 +174,17 @@ fn reloads(stage: &Stage<'_>, count: usize, times: usize, figures: &mut Figures)
     let loaded = at_rest();
     let what = format!("{count} routes");
     figures.note(format!("{what}: memory once loaded"), loaded, "MB");
-    let mut took = Vec::new();
+    let steady = Steady::start(node.proxy, "/calm");
+    let before = Instant::now();
+    std::thread::sleep(CALM);
+    let from = Instant::now();
+    let (mut took, mut meanwhile) = (Vec::new(), Vec::new());
     let mut first = loaded;
     for n in 1..=times {
+        let begin = Instant::now();
         took.push(node.replace(&texts[n % 2])?);
+        meanwhile.push((begin, Instant::now()));
         if n == 1 || n == 10 || n == 20 || n == times {
-            let _ = ask(node.proxy, "/calm", "");
             let memory = at_rest();
             let what = format!("{what}: memory after {n} reloads");
             if n == 1 {
@@ -191,5 +196,8 @@ fn reloads(stage: &Stage<'_>, count: usize, times: usize, figures: &mut Figures)
         }
     }
     figures.note(format!("{what}: a reload, median of {times}"), median(took), "ms");
+    let seen = steady.stop()?;
+    let what = format!("{what}: {times} reloads");
+    beside(figures, &what, seen.between(before, from), seen.within(&meanwhile));
     Ok(())
 }

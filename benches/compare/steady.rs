@@ -54,7 +54,13 @@ impl Steady {
 impl Seen {
     /// The p99 and the longest wait of those due in a time, in milliseconds.
     pub(crate) fn between(&self, from: Instant, to: Instant) -> (f64, f64) {
-        let within = self.0.iter().filter(|(due, _)| (from..to).contains(due));
+        self.within(&[(from, to)])
+    }
+
+    /// The same of several times together.
+    pub(crate) fn within(&self, times: &[(Instant, Instant)]) -> (f64, f64) {
+        let is_within = |due| times.iter().any(|(from, to)| (*from..*to).contains(due));
+        let within = self.0.iter().filter(|(due, _)| is_within(due));
         let waits: Vec<f64> = within.map(|(_, wait)| *wait).collect();
         let longest = waits.iter().copied().fold(0.0, f64::max);
         (part(waits, 0.99), longest)

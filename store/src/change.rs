@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use silverback_model::Record;
-use silverback_model::errors::Fault;
+use silverback_model::errors::{Code, Fault};
 use silverback_model::set::{Entities, Kinds};
 
 use crate::dao::{self, Dao};
@@ -30,6 +30,16 @@ impl Change<'_> {
             Change::Delete(key) => (Write::Delete, Some(key)),
         };
         refuse(write, kind, key.and_then(Key::field))
+    }
+
+    /// Whether it failed as an entity was made by somebody else since it was looked for: tried
+    /// again, it finds that.
+    pub(crate) fn may_have_raced<T>(&self, outcome: &Outcome<T>) -> bool {
+        let code = outcome.as_ref().err().map(|fault| fault.code);
+        matches!(
+            (self, code),
+            (Change::Upsert(..), Some(Code::PrimaryKeyViolation | Code::UniqueViolation))
+        )
     }
 
     /// Makes the change in a transaction, which is left to be committed. What comes back is the

@@ -122,6 +122,15 @@ impl Store {
         }
     }
 
+    /// Whether changes of other nodes are looked for from time to time (`db_update_frequency`), as
+    /// the database does not tell of them: behind a pooler that shares connections.
+    pub fn polls(&self) -> bool {
+        match &self.backend {
+            Backend::Postgres(postgres) => postgres.polls(),
+            Backend::Memory | Backend::Sqlite(_) => false,
+        }
+    }
+
     /// Where the database is, if it is a server's: what tells it from others.
     pub fn address(&self) -> Option<String> {
         match &self.backend {
@@ -221,12 +230,23 @@ impl Store {
         if let Backend::Postgres(postgres) = &self.backend {
             return postgres.page(kind, query).await;
         }
-        let page = entities.of(&kind.schema.name).page(query);
-        let page = page.map_err(|error| Fault::invalid_offset(&error.0, "bad base64 encoding"))?;
-        let now = ttl::now();
-        let records = page.records.iter().filter(|record| !ttl::is_over(record, now));
-        let records = records.map(|record| dao::shown(kind, record));
-        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next })
+        let (all, now) = (entities.of(&kind.schema.name), ttl::now());
+        let mut records = Vec::new();
+        let mut next = query.offset.map(str::to_owned);
+        // What has ended and is not swept yet takes no room.
+        loop {
+            let size = query.size - records.len();
+            let page = all.page(&PageQuery { size, offset: next.as_deref(), ..*query });
+            let page =
+                page.map_err(|error| Fault::invalid_offset(&error.0, "bad base64 encoding"))?;
+            for record in page.records.iter().filter(|record| !ttl::is_over(record, now)) {
+                records.push(dao::shown(kind, record)?);
+            }
+            next = page.next;
+            if next.is_none() || records.len() >= query.size {
+                return Ok(Page { records, next });
+            }
+        }
     }
 
     /// All entities of a kind, in pages: calls `each` for every one of them.

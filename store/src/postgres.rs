@@ -34,4 +34,4 @@ pub use cache::Keeping;
 pub(crate) use database::Postgres;
 pub use database::{Before, OpenError};
 pub use error::DatabaseError;
-pub use settings::{Bounds, Server, Settings, Tls};
+pub use settings::{Bounds, Password, Server, Settings, Tls};

@@ -19,8 +19,8 @@ use crate::feed::Feed;
 use crate::transaction::Kept;
 use crate::{Options, Outcome};
 
-use file::File;
 pub use file::OpenError;
+use file::{ByKind, File};
 use writer::Writer;
 
 /// A store in a file.
@@ -37,9 +37,9 @@ type Tip = Entities;
 impl Sqlite {
     pub(crate) fn open(path: &Path, kinds: &Arc<Kinds>) -> Result<(Arc<Feed>, Sqlite), OpenError> {
         let mut file = File::open(path)?;
-        let mut draft = Draft::new(&Entities::new(Arc::clone(kinds), file.read()?));
-        let known = draft.entities.of("workspaces").by("name", "default").is_some();
-        if let (false, Some(kind)) = (known, kinds.get("workspaces"))
+        let mut draft = Draft::new(&known(kinds, file.read()?));
+        let begun = draft.entities.of("workspaces").by("name", "default").is_some();
+        if let (false, Some(kind)) = (begun, kinds.get("workspaces"))
             && let Some(workspace) = declarative::default_workspace(kinds)
         {
             draft.put(kind, Arc::new(workspace));
@@ -106,10 +106,10 @@ impl Sqlite {
             File::open_to_read(&self.path).and_then(|mut f| f.read()).map_err(failed)?;
         // What is checked may not be written yet.
         records.retain(|(kind, _)| tip.kinds().get(kind).is_none());
-        let known =
+        let of_tip =
             tip.iter().map(|(kind, all)| (kind.schema.name.clone(), all.iter().cloned().collect()));
-        records.extend(known);
-        let renewed = Entities::new(kinds, records);
+        records.extend(of_tip);
+        let renewed = known(&kinds, records);
         let written = self.writer.send(&renewed, Vec::new())?;
         *tip = renewed;
         drop(tip);
@@ -122,8 +122,20 @@ impl Sqlite {
 /// # Errors
 /// If it can't be read.
 pub fn read(path: &Path, kinds: &Arc<Kinds>) -> Result<Entities, OpenError> {
-    let records = File::open_to_read(path)?.read()?;
-    Ok(Entities::new(Arc::clone(kinds), records))
+    Ok(known(kinds, File::open_to_read(path)?.read()?))
+}
+
+/// What was read, as the schemas have it now, whatever version wrote it.
+fn known(kinds: &Arc<Kinds>, mut records: ByKind) -> Entities {
+    for (name, records) in &mut records {
+        let Some(kind) = kinds.get(name) else { continue };
+        for record in records {
+            if let Some(completed) = kind.schema.completed(record) {
+                *record = Arc::new(completed);
+            }
+        }
+    }
+    Entities::new(Arc::clone(kinds), records)
 }
 
 fn gone() -> Fault {

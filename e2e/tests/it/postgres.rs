@@ -4,6 +4,7 @@ mod kit;
 
 mod cluster;
 mod counters;
+mod failover;
 mod faults;
 mod last_good;
 mod layout;

@@ -169,12 +169,23 @@ fn derive(
         return None;
     }
     let key = if kind.schema.cache_key.is_empty() {
-        endpoint_key(kind, record, field, parent)?
+        endpoint_key(kind, record, field, parent)
     } else {
-        cache_key(kind, record, field, parent)?
+        cache_key(kind, record, field, parent)
     };
+    let key = key.or_else(|| given_key(kind, record))?;
     let namespace = Uuid::new_v5(&NAMESPACE, kind.schema.name.as_bytes());
     Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
+}
+
+/// The key of a credential, which is made up where it is not given. Where it is, ids are by chance
+/// in Kong all the same, so that it can't put such a file into its database twice.
+fn given_key(kind: &Kind, record: &Record) -> Option<String> {
+    let name = kind.schema.endpoint_key.as_ref()?;
+    let field = kind.schema.fields.get(name)?;
+    let key = record.get(name)?.as_str()?;
+    let counts = field.is(Flag::Auto) && field.is(Flag::Unique);
+    counts.then(|| format!("{}:{WORKSPACE}:{key}", kind.schema.name))
 }
 
 fn cache_key(
@@ -265,5 +276,19 @@ mod tests {
         check(plugin, &[0], "48ee727e-8b90-5faa-bda1-a3c6bc3c9daa");
         let plugin = json!({"plugins": [{"name": "key-auth", "route": "by-id"}]});
         check(plugin, &[0], "71e81f94-611e-535a-96e6-dc28ed247bc2");
+    }
+
+    #[test]
+    fn ids_of_credentials_follow_from_given_keys() {
+        let kinds = Kinds::bundled([]);
+        let check = |file: Value, expect: bool| {
+            let Value::Object(file) = file else { unreachable!() };
+            let id = || lists(&kinds, &file)[0].nodes[0].lists[0].nodes[0].id.clone();
+            assert_eq!(id() == id(), expect, "{file:?}");
+        };
+        let bob = |list: &str, credential: Value| json!({"consumers": [{"username": "bob", list: [credential]}]});
+        check(bob("keyauth_credentials", json!({"key": "k"})), true);
+        check(bob("jwt_secrets", json!({"key": "k", "secret": "s"})), true);
+        check(bob("keyauth_credentials", json!({})), false);
     }
 }

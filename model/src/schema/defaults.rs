@@ -27,6 +27,9 @@ pub(crate) enum Context {
     Stored,
 }
 
+/// What is kept beside the fields of a schema.
+const BESIDE: [&str; 2] = [crate::WORKSPACE, "ttl"];
+
 impl Schema {
     /// Spreads shorthand fields, and fills in what is absent. Fields come out in the order of the
     /// schema; unknown ones come last, or not at all out of the store.
@@ -69,6 +72,33 @@ impl Schema {
             out.append(&mut values);
         }
         Ok(out)
+    }
+
+    /// An entity out of a store as the schema has it now ([`Field::completed`]); none if it is so
+    /// already. What is kept beside the schema's fields stays.
+    pub fn completed(&self, entity: &Record) -> Option<Record> {
+        let plain = |field: &Field| {
+            !matches!(
+                field.kind,
+                Kind::Record(_) | Kind::Array(_) | Kind::Set(_) | Kind::Map { .. }
+            )
+        };
+        let same = self.fields.iter().all(|(name, field)| match entity.get(name) {
+            Some(Value::Null) => !field.is(Flag::Required),
+            Some(_) => plain(field),
+            None => field.is(Flag::Transient),
+        });
+        if same {
+            return None;
+        }
+        let mut completed = self.auto_fields(entity.clone(), Context::Stored).ok()?;
+        completed.retain(|name, _| {
+            entity.contains_key(name)
+                || !self.fields.get(name).is_some_and(|field| field.is(Flag::Transient))
+        });
+        let beside = entity.iter().filter(|(name, _)| BESIDE.contains(&name.as_str()));
+        completed.extend(beside.map(|(name, value)| (name.clone(), value.clone())));
+        (completed != *entity).then_some(completed)
     }
 
     /// Texts that the schema does not allow to be empty are shown as not set.

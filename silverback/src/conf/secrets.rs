@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use silverback_model::SecretRef;
 use silverback_vaults::{Config, Vaults};
 
-use super::{Conf, value};
+use super::{Conf, environment, value};
 
 /// What vaults are told, by a setting's text; with the setting that is wrong, and what is.
 type Read = Result<Config, (String, String)>;
@@ -20,6 +20,17 @@ impl Conf {
     /// What is wrong with `vaults` or a `vault_*`; loading has found it before.
     pub(crate) fn vaults_config(&self, environment: HashMap<String, String>) -> Read {
         Config::read(&self.vaults, environment, |name| self.settings.text(name).map(str::to_owned))
+    }
+
+    /// How to read a setting again that refers to a secret; none if it does not.
+    pub(crate) fn reread(
+        &self,
+        name: &str,
+    ) -> Option<impl Fn() -> Option<String> + Send + Sync + use<>> {
+        let reference = self.settings.reference(name)?.to_owned();
+        let config = self.vaults_config(environment().into_iter().collect()).ok()?;
+        // Vaults that remember nothing.
+        Some(move || resolve(&Vaults::new(config.clone()), &reference).ok())
     }
 }
 

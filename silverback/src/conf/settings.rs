@@ -111,6 +111,14 @@ impl Settings {
         }
     }
 
+    /// The reference that a text was given as; none if it was given itself.
+    pub(crate) fn reference(&self, name: &str) -> Option<&str> {
+        match self.map.get(name)?.reference.as_ref()? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The text of a key, empty if it is unset.
     pub(crate) fn text_or_empty(&self, name: &str) -> String {
         self.text(name).unwrap_or_default().to_owned()

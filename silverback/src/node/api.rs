@@ -92,6 +92,7 @@ fn facts(
         node_id: prefix.node_id(conf.node_id.as_deref())?,
         hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         configuration: conf.configuration(),
+        origins: origins(conf),
         workers: conf.workers.map_or_else(crate::node::settings::cores, Ok)?,
         health: Box::new(Health(Arc::clone(&configuration.snapshot))),
         status: Box::new(move || status(&stats, &servers.status(), dns_sums.sums(), &store)),
@@ -106,6 +107,18 @@ fn facts(
             json!({ "master": pid, "workers": [pid], "plugin_servers": servers })
         }),
     })
+}
+
+/// What stands before the paths of `admin_gui_url` (`admin_gui_origin` of
+/// kong/conf_loader/init.lua).
+fn origins(conf: &Conf) -> Vec<String> {
+    let urls = conf.settings.list("admin_gui_url").iter();
+    let origin = |url: &String| {
+        let (scheme, rest) = url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        Some(format!("{scheme}://{authority}"))
+    };
+    urls.filter_map(origin).collect()
 }
 
 /// The health of upstreams, as the snapshot of now has it.
@@ -169,6 +182,9 @@ fn status(
         let mut database = json!({ "reachable": trouble.is_none() });
         if let Some(trouble) = trouble {
             database["message"] = trouble.into();
+        }
+        if store.polls() {
+            database["polling"] = true.into();
         }
         status.insert("database".into(), database);
     }

@@ -7,7 +7,9 @@ use rustls::sign::CertifiedKey;
 use silverback_model::set::Kinds;
 use silverback_pdk::LogLevel;
 use silverback_store::Store;
-use silverback_store::postgres::{Bounds, Keeping, Server, Settings, Tls, migrations::Own};
+use silverback_store::postgres::{
+    Bounds, Keeping, Password, Server, Settings, Tls, migrations::Own,
+};
 
 use super::{last_good, settings};
 use crate::{conf::Conf, prefix::Prefix};
@@ -92,7 +94,7 @@ pub(crate) fn server(conf: &Conf) -> Result<Server> {
         port: port(conf, "pg_port").unwrap_or(5432),
         timeout: millis(conf, "pg_timeout").unwrap_or(Duration::from_secs(5)),
         user: s.text_or_empty("pg_user"),
-        password: s.text("pg_password").map(str::to_owned),
+        password: password(conf, "pg_password"),
         database: s.text_or_empty("pg_database"),
         schema: s.text_or_empty("pg_schema"),
         tls: tls(conf, s.is_on("pg_ssl"), s.is_on("pg_ssl_verify"))?,
@@ -113,7 +115,7 @@ fn replica(conf: &Conf, primary: &Server) -> Result<Server> {
         port: port(conf, "pg_ro_port").unwrap_or(primary.port),
         timeout: millis(conf, "pg_ro_timeout").unwrap_or(primary.timeout),
         user: text("pg_ro_user", &primary.user),
-        password: s.text("pg_ro_password").map(str::to_owned).or_else(|| primary.password.clone()),
+        password: password(conf, "pg_ro_password").or_else(|| primary.password.clone()),
         database: text("pg_ro_database", &primary.database),
         schema: text("pg_ro_schema", &primary.schema),
         tls: tls(conf, ssl, verify)?,
@@ -123,6 +125,15 @@ fn replica(conf: &Conf, primary: &Server) -> Result<Server> {
             false => primary.certificate.clone(),
         },
         pool: bounds(conf, "pg_ro", primary.pool),
+    })
+}
+
+/// A password, which is read again where kong.conf refers to it.
+fn password(conf: &Conf, key: &str) -> Option<Password> {
+    let text = conf.settings.text(key)?.to_owned();
+    Some(match conf.reread(key) {
+        Some(again) => Password::read(text, again),
+        None => text.into(),
     })
 }
 

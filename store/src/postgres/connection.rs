@@ -10,7 +10,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DatabaseError;
-use super::settings::{Server, Tls};
+use super::settings::{Password, Server, Tls};
 
 /// A connection whose traffic runs on the store's thread.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and chooses schema and time zone, within the server's timeout.
     pub(crate) async fn open(server: &Server, io: &Handle) -> Result<Connection, DatabaseError> {
-        let opening = open(server, io);
+        let opening = open_with_password(server, io);
         match tokio::time::timeout(server.timeout, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(DatabaseError::Unreachable(format!(
@@ -38,8 +38,26 @@ impl Connection {
     }
 }
 
-async fn open(server: &Server, io: &Handle) -> Result<Connection, DatabaseError> {
-    let config = config(server);
+/// A password that was changed may stand where it was read before.
+async fn open_with_password(server: &Server, io: &Handle) -> Result<Connection, DatabaseError> {
+    let known = server.password.as_ref().map(Password::known);
+    let refused = match open(server, known.as_deref(), io).await {
+        Err(error) if error.is_wrong_password() => error,
+        opened => return opened,
+    };
+    let (Some(password), Some(known)) = (&server.password, &known) else { return Err(refused) };
+    match password.renew(known, io).await {
+        true => open(server, Some(&*password.known()), io).await,
+        false => Err(refused),
+    }
+}
+
+async fn open(
+    server: &Server,
+    password: Option<&String>,
+    io: &Handle,
+) -> Result<Connection, DatabaseError> {
+    let config = config(server, password);
     let (sender, notifications) = mpsc::unbounded_channel();
     let client = match tls(server)? {
         None => {
@@ -67,7 +85,7 @@ async fn open(server: &Server, io: &Handle) -> Result<Connection, DatabaseError>
     Ok(connection)
 }
 
-fn config(server: &Server) -> tokio_postgres::Config {
+fn config(server: &Server, password: Option<&String>) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config
         .host(&server.host)
@@ -82,7 +100,7 @@ fn config(server: &Server) -> tokio_postgres::Config {
             (_, true) => SslMode::Require,
             (_, false) => SslMode::Prefer,
         });
-    if let Some(password) = &server.password {
+    if let Some(password) = password {
         config.password(password);
     }
     config

@@ -1,5 +1,6 @@
 //! A store in PostgreSQL: its entities, changes and look-ups.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,11 +31,17 @@ use crate::change::Change;
 use crate::dao::Dao;
 use crate::feed::Feed;
 use crate::last_good::Answers;
-use crate::transaction::{Kept, Transaction};
+use crate::transaction::Kept;
 use crate::{Key, Options, Outcome, Told, dao};
 
 /// How often a change is tried that loses against others.
 const TRIES: usize = 20;
+
+/// How often that is tried which others may have made first, so that it is to be changed now.
+const TRIES_OF_VIOLATIONS: usize = 3;
+
+/// How many entities of a change are read back by their keys: where they are more, their kinds are.
+const ONE_BY_ONE: usize = 1_000;
 
 /// How much may wait to be read of what other nodes tell.
 const TOLD: usize = 1_000;
@@ -149,6 +156,11 @@ impl Postgres {
         Some(health.error.lock().map(|error| error.clone()).unwrap_or_default())
     }
 
+    /// Whether others' changes are looked for from time to time, as no NOTIFY comes through.
+    pub(crate) fn polls(&self) -> bool {
+        self.shared.health.polls.load(Ordering::Relaxed)
+    }
+
     /// Where the database is.
     pub(crate) fn address(&self) -> String {
         self.shared.settings.primary.address()
@@ -207,7 +219,8 @@ impl Postgres {
         for attempt in 1.. {
             let mut transaction = self.begin().await?;
             let applied = change.clone().apply(&kinds, &mut transaction, name, options).await;
-            let lost = transaction.lost && attempt < TRIES;
+            let lost = transaction.lost && attempt < TRIES
+                || change.may_have_raced(&applied) && attempt < TRIES_OF_VIOLATIONS;
             let record = match applied {
                 Err(_) if lost => {
                     drop(transaction);
@@ -244,6 +257,11 @@ impl Postgres {
 
     /// Has a change read back, and says by which version it is published.
     async fn publish(&self, kinds: &Kinds, done: &[Done]) -> Option<u64> {
+        let kind = |done: &Done| Hint::Kind(done.change.kind.clone());
+        if done.len() > ONE_BY_ONE {
+            let kinds: HashSet<Hint> = done.iter().map(kind).collect();
+            return self.follow(kinds.into_iter().collect()).await;
+        }
         let hints =
             done.iter().filter_map(|done| Some(Hint::of(kinds.get(&done.change.kind)?, done)));
         self.follow(hints.collect()).await
@@ -259,19 +277,27 @@ impl Postgres {
 
     /// Puts entities in, and says by which version they are published.
     pub(crate) async fn import(&self, entities: &Entities) -> Outcome<Option<u64>> {
-        let mut transaction = self.begin().await?;
-        for (kind, records) in entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces")
-        {
-            for record in records.iter() {
-                match transaction.get(kind, &kind.key(record)).await? {
-                    Some(old) => transaction.update(kind, &old, Arc::clone(record)).await?,
-                    None => transaction.insert(kind, Arc::clone(record)).await?,
-                }
+        for attempt in 1.. {
+            match self.put(entities).await {
+                Ok(done) => return Ok(self.publish(entities.kinds(), &done).await),
+                Err((_, true)) if attempt < TRIES => pause(attempt).await,
+                Err((fault, _)) => return Err(fault),
             }
         }
-        let committed = transaction.commit_with_events(&self.author).await;
-        let done = committed.map_err(|(fault, _)| fault)?;
-        Ok(self.publish(entities.kinds(), &done).await)
+        unreachable!("the last try has returned")
+    }
+
+    /// Tries it. Beside what is wrong stands whether another try may go well.
+    async fn put(&self, entities: &Entities) -> Result<Vec<Done>, (Fault, bool)> {
+        let mut transaction = self.begin().await.map_err(|fault| (fault, false))?;
+        // There is a workspace already, and what is put in belongs to it.
+        let all = entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces");
+        for (kind, records) in all {
+            let records: Vec<Kept> = records.iter().cloned().collect();
+            let put = transaction.put_all(kind, &records).await;
+            put.map_err(|fault| (fault, transaction.lost))?;
+        }
+        transaction.commit_with_events(&self.author).await
     }
 
     /// Reads a kind, or all, again.

@@ -37,13 +37,21 @@ impl DatabaseError {
             if codes.iter().any(|known| known.code() == code))
     }
 
+    /// Whether the server did not take the password.
+    pub(crate) fn is_wrong_password(&self) -> bool {
+        matches!(self, DatabaseError::Refused { code, .. }
+            if code == SqlState::INVALID_PASSWORD.code())
+    }
+
     /// Whether the database is not there, or about to go: everything else can be asked again later.
     pub fn is_unreachable(&self) -> bool {
         match self {
             DatabaseError::Unreachable(_) => true,
-            // Connection exceptions, too many connections and the like, and an operator's stop.
+            // Connection exceptions, nobody let in, too many connections and the like, and an
+            // operator's stop.
             DatabaseError::Refused { code, .. } => {
-                ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25006"
+                ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class))
+                    || code == "25006"
             }
             DatabaseError::Strange(_) => false,
         }

@@ -50,6 +50,8 @@ const EVENT_LIFE: &str = "3600 second";
 /// How far in the future an event is dated. Whoever reads all events up to now does not read one
 /// of a transaction that is committed after that: this leaves time to commit.
 const AHEAD: &str = "20 millisecond";
+/// How many events one statement leaves.
+const AT_ONCE: usize = 5_000;
 /// The longest payload of NOTIFY, less than 8000 bytes.
 const PAYLOAD_MAX: usize = 7_900;
 
@@ -64,31 +66,39 @@ pub(crate) struct Author {
     pub(crate) delay: u64,
 }
 
-/// The SQL that tells of changes; nothing if there are none.
-pub(super) fn of(changes: &[Done], tables: &Tables, author: &Author) -> String {
+/// The SQL that tells of changes, in statements that do not take long each; none if there are none.
+pub(super) fn of(changes: &[Done], tables: &Tables, author: &Author) -> Vec<String> {
     if changes.is_empty() {
-        return String::new();
+        return Vec::new();
     }
-    telling(&for_kong(changes, tables), &payload(changes, tables, author), author)
+    let events: Vec<_> = for_kong(changes, tables).into_iter().collect();
+    let mut all: Vec<String> =
+        events.chunks(AT_ONCE).map(|some| rows(some.iter(), author)).collect();
+    let notify = notify(&payload(changes, tables, author));
+    match all.last_mut() {
+        Some(last) => last.push_str(&notify),
+        None => all.push(notify),
+    }
+    all
 }
 
 /// The SQL that tells other nodes of what a plugin keeps.
 pub(super) fn of_plugin(channel: &'static str, data: &str, author: &Author) -> String {
     let hint = Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() };
     let payload = json!({"from": author.instance, "hints": [hint.to_json()]}).to_string();
-    telling(&BTreeSet::from([(channel, data.to_owned())]), &payload, author)
+    row(channel, data, author) + &notify(&payload)
 }
 
 /// The SQL that leaves an event for those who look for some.
 pub(super) fn row(channel: &str, data: &str, author: &Author) -> String {
-    rows(&BTreeSet::from([(channel, data.to_owned())]), author)
+    rows([&(channel, data.to_owned())].into_iter(), author)
 }
 
-fn telling(events: &BTreeSet<(&str, String)>, payload: &str, author: &Author) -> String {
-    format!("{} SELECT pg_notify('{CHANNEL}', {});", rows(events, author), literal(payload))
+fn notify(payload: &str) -> String {
+    format!(" SELECT pg_notify('{CHANNEL}', {});", literal(payload))
 }
 
-fn rows(events: &BTreeSet<(&str, String)>, author: &Author) -> String {
+fn rows<'a>(events: impl Iterator<Item = &'a (&'a str, String)>, author: &Author) -> String {
     let nbf = match author.delay {
         0 => "NULL".to_owned(),
         seconds => format!("clock_timestamp() + INTERVAL '{seconds} second'"),
@@ -103,7 +113,7 @@ fn rows(events: &BTreeSet<(&str, String)>, author: &Author) -> String {
             literal(data)
         )
     };
-    let events: Vec<String> = events.iter().map(row).collect();
+    let events: Vec<String> = events.map(row).collect();
     format!(
         "INSERT INTO cluster_events (id, node_id, at, nbf, expire_at, channel, data) VALUES {};",
         events.join(", ")

@@ -145,6 +145,23 @@ impl Lease {
         .await
     }
 
+    /// Runs a statement within a transaction. If it is refused, it has not happened, and the
+    /// transaction goes on: false.
+    pub(crate) async fn query_or_undo(
+        &mut self,
+        sql: &str,
+        parameters: &[Param],
+    ) -> Result<bool, DatabaseError> {
+        self.batch("SAVEPOINT before").await?;
+        match self.query(sql, parameters).await {
+            Ok(_) => self.batch("RELEASE SAVEPOINT before").await.map(|()| true),
+            Err(DatabaseError::Refused { .. }) => {
+                self.batch("ROLLBACK TO SAVEPOINT before").await.map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Begins a transaction. Without [`Lease::commit`], the connection goes with it.
     pub(crate) async fn begin(&mut self, mode: &str) -> Result<(), DatabaseError> {
         self.in_transaction = true;

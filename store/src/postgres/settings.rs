@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::sign::CertifiedKey;
+use tokio::runtime::Handle;
 
 use super::migrations::Own;
 
@@ -41,7 +43,7 @@ pub struct Server {
     /// Who connects.
     pub user: String,
     /// Its password, if it needs one.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The database.
     pub database: String,
     /// The schema in it; empty is the user's default.
@@ -54,6 +56,47 @@ pub struct Server {
     pub certificate: Option<Arc<CertifiedKey>>,
     /// The bounds of the pool.
     pub pool: Bounds,
+}
+
+/// A password, and where to look for it when the server does not take it any more.
+#[derive(Clone)]
+pub struct Password {
+    known: Arc<ArcSwap<String>>,
+    again: Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>,
+}
+
+impl Password {
+    /// A password that was read somewhere, and how to read it there again.
+    pub fn read(text: String, again: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Password { again: Some(Arc::new(again)), ..Password::from(text) }
+    }
+
+    /// The password as it is known.
+    pub(crate) fn known(&self) -> Arc<String> {
+        self.known.load_full()
+    }
+
+    /// Reads it again, in the place of one that is not taken any more. Whether it is another: one
+    /// that was read meanwhile is another too.
+    pub(crate) async fn renew(&self, refused: &str, io: &Handle) -> bool {
+        if *self.known() != refused {
+            return true;
+        }
+        let Some(again) = self.again.clone() else { return false };
+        // File systems can be slow.
+        let read = io.spawn_blocking(move || again()).await;
+        let read = read.ok().flatten().filter(|read| read != refused);
+        let is_new = read.is_some();
+        read.into_iter().for_each(|read| self.known.store(Arc::new(read)));
+        is_new
+    }
+}
+
+/// A password that is what it is.
+impl From<String> for Password {
+    fn from(text: String) -> Password {
+        Password { known: Arc::new(ArcSwap::from_pointee(text)), again: None }
+    }
 }
 
 /// Encryption of a connection.

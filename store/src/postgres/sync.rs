@@ -70,6 +70,8 @@ pub(crate) struct Health {
     pub(crate) reachable: AtomicBool,
     /// What was wrong then.
     pub(crate) error: std::sync::Mutex<String>,
+    /// Whether no NOTIFY comes through, so that others' changes are looked for from time to time.
+    pub(crate) polls: AtomicBool,
 }
 
 impl Health {
@@ -149,6 +151,7 @@ impl Follower {
         tip: Entities,
         ear: Ear,
     ) -> Follower {
+        shared.health.polls.store(ear.is_deaf(), Ordering::Relaxed);
         Follower {
             shared,
             orders,
@@ -181,6 +184,7 @@ impl Follower {
                 () = sleep_until(listen_at), if !self.ear.is_open() => {
                     let opened = self.ear.open(&self.io).await;
                     self.shared.health.set(&opened);
+                    self.shared.health.polls.store(self.ear.is_deaf(), Ordering::Relaxed);
                     if opened.is_ok() {
                         // Whatever happened meanwhile was not heard.
                         self.add(vec![Hint::All]);

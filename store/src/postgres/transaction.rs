@@ -1,6 +1,8 @@
 //! A change in the database, by the rules of `dao`. Keys and references are the database's to
 //! check.
 
+mod many;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -57,12 +59,18 @@ impl PgTransaction {
         mut self,
         author: &events::Author,
     ) -> Result<Vec<Done>, (Fault, bool)> {
-        let sql = events::of(&self.changes, &self.tables, author);
-        if let Err(error) = self.lease.commit(&sql).await {
-            let lost = error.is_lost_race();
-            return Err((faults::of_database(&error), lost));
+        let mut statements = events::of(&self.changes, &self.tables, author);
+        let last = statements.pop().unwrap_or_default();
+        let told = async {
+            for sql in statements {
+                self.lease.batch(&sql).await?;
+            }
+            self.lease.commit(&last).await
+        };
+        match told.await {
+            Ok(()) => Ok(std::mem::take(&mut self.changes)),
+            Err(error) => Err((faults::of_database(&error), error.is_lost_race())),
         }
-        Ok(std::mem::take(&mut self.changes))
     }
 
     async fn rows(

@@ -83,7 +83,7 @@ pub enum OpenError {
 }
 
 /// Entities, by the names of their kinds.
-type ByKind = Vec<(String, Vec<Arc<Record>>)>;
+pub(super) type ByKind = Vec<(String, Vec<Arc<Record>>)>;
 
 /// An open file.
 #[derive(Debug)]

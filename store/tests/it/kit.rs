@@ -27,9 +27,13 @@ impl Kit {
         self.directory.path().join("silverback.db")
     }
 
+    pub(crate) fn close(&mut self) {
+        self.store = None;
+    }
+
     /// Closes the file and opens it again.
     pub(crate) fn reopen(&mut self) {
-        self.store = None;
+        self.close();
         self.store = Some(Store::sqlite(&self.file(), &kinds()).unwrap());
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use silverback_e2e::postgres::{Database, PASSWORD, Postgres, USER};
 use silverback_model::Record;
+use silverback_model::declarative::{self, Format};
 use silverback_model::errors::Fault;
 use silverback_model::schema::{Field, Schema};
 use silverback_model::set::{Kinds, PageQuery, TagFilter};
@@ -19,7 +20,7 @@ fn server(database: &Database) -> Server {
         port: database.server().port(),
         timeout: Duration::from_secs(5),
         user: USER.to_owned(),
-        password: Some(PASSWORD.to_owned()),
+        password: Some(PASSWORD.to_owned().into()),
         database: database.name().to_owned(),
         schema: String::new(),
         tls: Tls::Off,
@@ -344,6 +345,59 @@ async fn writers_do_not_undo_each_other() {
     let row = &database
         .sql("SELECT retries, connect_timeout, read_timeout, write_timeout FROM services")[0];
     assert!(row.iter().all(|value| value.parse::<u32>().unwrap() >= 1000), "{row:?}");
+}
+
+/// A file without ids goes in again and again, through two nodes at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn imports_do_not_hinder_each_other() {
+    const TIMES: usize = 10;
+    let (database, stores) = stores::<2>().await;
+    let stores = Arc::new(stores);
+    let services: Vec<Value> =
+        (0..20).map(|n| json!({"name": format!("s{n}"), "host": "h"})).collect();
+    let key = json!([{"key": "k"}]);
+    let file = json!({
+        "_format_version": "3.0",
+        "services": services,
+        "consumers": [{"username": "c", "keyauth_credentials": key, "jwt_secrets": key}],
+    });
+    let mut tasks = Vec::new();
+    for n in 0..2 {
+        let (stores, file) = (Arc::clone(&stores), file.to_string());
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..TIMES {
+                let loaded = declarative::load(&file, Format::Any, &kinds()).unwrap();
+                stores[n].import(&loaded.entities).await.unwrap();
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for (table, count) in [("services", "20"), ("keyauth_credentials", "1"), ("jwt_secrets", "1")] {
+        assert_eq!(database.value(&format!("SELECT count(*) FROM {table}")), count, "{table}");
+    }
+}
+
+/// PUT of the same entity on two nodes at once: whoever comes second changes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upserts_meet() {
+    let (database, stores) = stores::<2>().await;
+    let stores = Arc::new(stores);
+    let mut tasks = Vec::new();
+    for n in 0..40_usize {
+        let stores = Arc::clone(&stores);
+        tasks.push(tokio::spawn(async move {
+            let name = format!("n{}", n / 4);
+            let input = record(json!({"custom_id": format!("{name}-{}", n % 4)}));
+            let key = Key::Unique("username", &name);
+            stores[n % 2].upsert("consumers", key, input, &Options::default()).await.unwrap();
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(database.value("SELECT count(*) FROM consumers"), "10");
 }
 
 /// A service and its first route: one node deletes it while another makes the route. One of both

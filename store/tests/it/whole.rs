@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use silverback_model::declarative::{self, Format};
+use silverback_model::set::PageQuery;
 use silverback_store::{Key, sqlite, ttl};
 
 use crate::kit::{Kit, id, kinds, to};
@@ -16,7 +17,8 @@ async fn what_is_exported_can_be_imported() {
     let kit = Kit::new();
     let loaded = declarative::load(FILE, Format::Any, &kinds()).unwrap();
     kit.store().import(&loaded.entities).await.unwrap();
-    // Again: everything takes its own place.
+    // The file again: everything takes its own place.
+    let loaded = declarative::load(FILE, Format::Any, &kinds()).unwrap();
     kit.store().import(&loaded.entities).await.unwrap();
     let mortal = json!({"key": "m", "consumer": {"username": "c"}, "ttl": 100});
     kit.insert("keyauth_credentials", mortal).await.unwrap();
@@ -47,18 +49,51 @@ async fn what_does_not_fit_is_not_imported() {
     assert!(kit.store().entities().of("consumers").is_empty());
 }
 
+/// Fields that came since an entity was written have their defaults, those that are gone are gone.
+#[tokio::test]
+async fn what_an_older_version_wrote_is_completed() {
+    let mut kit = Kit::new();
+    kit.insert("services", json!({"id": id(1), "name": "a", "host": "h"})).await.unwrap();
+    kit.insert("plugins", json!({"id": id(2), "name": "plain"})).await.unwrap();
+    kit.insert("consumers", json!({"id": id(3), "username": "c"})).await.unwrap();
+    let kept = |kit: &Kit, kind: &str, n: u32| {
+        let entities = kit.store().entities();
+        entities.of(kind).get(&id(n)).cloned().unwrap()
+    };
+    let whole = [kept(&kit, "services", 1), kept(&kit, "plugins", 2), kept(&kit, "consumers", 3)];
+    kit.close();
+    let file = rusqlite::Connection::open(kit.file()).unwrap();
+    file.execute_batch(
+        "UPDATE entities SET record = json_remove(record, '$.retries', '$.enabled', '$.path'); \
+         UPDATE entities SET record = json_remove(record, '$.config.key', '$.custom_id', \
+         '$.protocols'); \
+         UPDATE entities SET record = json_set(record, '$.gone', 1, '$.host', 'h') \
+         WHERE kind = 'services'",
+    )
+    .unwrap();
+    drop(file);
+    kit.reopen();
+    let read = [kept(&kit, "services", 1), kept(&kit, "plugins", 2), kept(&kit, "consumers", 3)];
+    assert_eq!(read, whole);
+    assert_eq!((&read[0]["retries"], &read[1]["enabled"]), (&json!(5), &json!(true)));
+}
+
 #[tokio::test]
 async fn what_has_ended_is_swept() {
     let kit = Kit::new();
     kit.insert("consumers", json!({"id": id(3), "username": "c"})).await.unwrap();
-    let mortal = json!({"key": "m", "consumer": to(3), "ttl": 1});
+    let mortal = json!({"id": id(1), "key": "m", "consumer": to(3), "ttl": 1});
     kit.insert("keyauth_credentials", mortal).await.unwrap();
-    let immortal = json!({"key": "i", "consumer": to(3)});
+    let immortal = json!({"id": id(2), "key": "i", "consumer": to(3)});
     kit.insert("keyauth_credentials", immortal).await.unwrap();
     kit.store().expire().await.unwrap();
     assert_eq!(kit.store().entities().of("keyauth_credentials").len(), 2);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(ttl::now() > 1.6e9);
+    // What has ended leaves no gap in a page.
+    let query = PageQuery { size: 1, ..PageQuery::default() };
+    let page = kit.store().page("keyauth_credentials", &query).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (1, None));
     kit.store().expire().await.unwrap();
     let left = kit.store().entities();
     let left: Vec<_> = left.of("keyauth_credentials").iter().map(|key| &key["key"]).collect();

@@ -48,6 +48,11 @@ fn a_pooler_in_transaction_mode() {
     let pooled = || database.gateway().set("pg_port", &port).start();
     let (one, two) = (pooled(), pooled());
     let direct = database.gateway().start();
+    let polls = |node: &Gateway| {
+        let status = node.ask_admin(&Request::get("/status")).json();
+        status["database"]["polling"] == true
+    };
+    assert_eq!([&one, &two, &direct].map(polls), [true, true, false]);
     for (from, to, name) in
         [(&one, &two, "a"), (&two, &one, "b"), (&direct, &one, "c"), (&one, &direct, "d")]
     {

@@ -1,12 +1,13 @@
 //! What becomes of a gateway when its database does not do its part: proxying goes on with what is
 //! known, writes say why they can't be, and nobody has to start anything again.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use silverback_e2e::forwarder::Forwarder;
 use silverback_e2e::gateway::Gateway;
 use silverback_e2e::http::Request;
-use silverback_e2e::postgres::Postgres;
+use silverback_e2e::postgres::{PASSWORD, Postgres, USER};
 use silverback_e2e::upstream::Upstream;
 use silverback_e2e::wait::{PATIENCE, wait_until};
 
@@ -15,7 +16,7 @@ use super::kit::{
 };
 
 /// Proxying goes on, and a write says why it can't be.
-fn assert_only_serving(gateway: &Gateway, why: &str) {
+pub(super) fn assert_only_serving(gateway: &Gateway, why: &str) {
     for _ in 0..20 {
         assert_eq!(gateway.get("/open").status, 200);
         assert_eq!(with_key(gateway, "good").status, 200);
@@ -30,7 +31,7 @@ fn assert_only_serving(gateway: &Gateway, why: &str) {
 }
 
 /// Writes are taken again, and what others wrote is heard.
-fn assert_well(gateway: &Gateway, name: &str) {
+pub(super) fn assert_well(gateway: &Gateway, name: &str) {
     let made = || make_consumer(gateway, name).status == 201;
     wait_until("a write to be taken", PATIENCE, made);
     let answer = gateway.ask_admin(&Request::get(&format!("/consumers/{name}")));
@@ -121,56 +122,26 @@ fn a_slow_server() {
     assert_eq!(gateway.ask_admin(&Request::get("/consumers/slowly")).status, 200);
 }
 
-/// A replica takes over behind the same address, while writes go on: none that was acknowledged is
-/// lost, and both nodes go on.
+/// A password that kong.conf refers to is read again when the server does not take it any more.
 #[test]
-fn a_failover() {
+fn a_password_that_changes() {
     let server = Postgres::alone(&[]);
     let database = bootstrapped(&server);
     let upstream = Upstream::start();
     fill(&database, &upstream);
-    let replica = server.replica();
-    server.wait_for_replica();
-    let way = Forwarder::to(server.port());
-    let node = || {
-        let port = way.port().to_string();
-        database.gateway().set("pg_port", &port).start()
-    };
-    let (one, two) = (node(), node());
-    for node in [&one, &two] {
-        assert_eq!(with_key(node, "good").status, 200);
-    }
-    let mut kept = Vec::new();
-    let write = |kept: &mut Vec<String>, count: usize| {
-        let (before, began) = (kept.len(), Instant::now());
-        for n in 0.. {
-            let name = format!("c{before}-{n}");
-            match make_consumer(&one, &name).status {
-                201 => kept.push(name),
-                status => assert_eq!(status, 503),
-            }
-            assert_eq!(two.get("/open").status, 200);
-            if kept.len() >= before + count {
-                break;
-            }
-            assert!(began.elapsed() < PATIENCE * 3, "no write is taken");
-        }
-    };
-    write(&mut kept, 20);
-    server.stop();
-    assert_only_serving(&one, "");
-    assert_only_serving(&two, "");
-    replica.promote();
-    way.switch(replica.port());
-    write(&mut kept, 20);
-    for name in &kept {
-        let answer = two.ask_admin(&Request::get(&format!("/consumers/{name}")));
-        assert_eq!(answer.status, 200, "{name} is lost");
-    }
-    // Each hears of the other's changes again.
-    let route = Request::new("POST", "/services/s/routes");
-    let route = route.header("Content-Type", "application/json").body("{\"paths\": [\"/new\"]}");
-    assert_eq!(one.ask_admin(&route).status, 201);
-    two.wait_status("/new", 200);
-    assert_well(&two, "after");
+    let gateway = database.gateway().set("pg_password", "{vault://file/password}");
+    let secrets = gateway.prefix().join("secrets");
+    fs::create_dir_all(&secrets).unwrap();
+    let file = secrets.join("password");
+    fs::write(&file, PASSWORD).unwrap();
+    let directory = secrets.display().to_string();
+    let gateway = gateway.set("vault_file_directory", &directory).start();
+    assert_eq!(with_key(&gateway, "good").status, 200);
+    database.sql_as_superuser(&format!("ALTER ROLE {USER} PASSWORD 'another'"));
+    database.sql_as_superuser(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{USER}'"
+    ));
+    assert_only_serving(&gateway, "password authentication failed");
+    fs::write(&file, "another").unwrap();
+    assert_well(&gateway, "after");
 }

@@ -58,6 +58,11 @@ impl Ear {
         self.connection.is_some()
     }
 
+    /// Whether NOTIFY does not come through.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
     /// Connects, listens, and finds out whether anything is heard.
     pub(crate) async fn open(&mut self, io: &Handle) -> Result<(), DatabaseError> {
         let server = &self.settings.primary;
