@@ -31,6 +31,9 @@ pub fn normalize(path: &str) -> Result<Cow<'_, str>, BadPath> {
     check_depth(path.as_bytes())?;
     let mut decoded = decode_unreserved(path.as_bytes());
     remove_dot_segments(&mut decoded);
+    // Slashes that stay encoded counted as such above, but stood for no segment when dots were
+    // resolved: an upstream that decodes them must not be led out of its root either.
+    check_depth(&decoded)?;
     let normal = String::from_utf8(decoded).map_err(|_| BadPath::NotUtf8)?;
     Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
 }
@@ -40,7 +43,7 @@ fn is_normal(path: &[u8]) -> bool {
     let mut after_slash = false;
     for (at, &byte) in path.iter().enumerate() {
         let changes = match byte {
-            b'%' => true,
+            b'%' | 0 => true,
             b'/' => after_slash,
             b'.' => after_slash && starts_with_dot_segment(path.get(at..).unwrap_or_default()),
             _ => false,
@@ -302,11 +305,15 @@ mod tests {
         check("/a/./../..", Err(BadPath::AboveRoot));
         check("/a/%2e%2e%2f..", Err(BadPath::AboveRoot));
         check("/a/..%2fb", Ok("/a/..%2Fb"));
+        check("/a%2fb/..", Ok("/"));
+        check("/a/b%2f..", Ok("/a/b%2F.."));
+        check("/a%2fb/../..%2fc", Err(BadPath::AboveRoot));
         check("/%", Err(BadPath::Escape));
         check("/%4", Err(BadPath::Escape));
         check("/%zz", Err(BadPath::Escape));
         check("/%+1", Err(BadPath::Escape));
         check("/a%00", Err(BadPath::Nul));
+        check("/a\0", Err(BadPath::Nul));
         check("/%ff", Err(BadPath::NotUtf8));
     }
 

@@ -144,17 +144,10 @@ fn address(end: Option<SocketAddr>) -> Option<Value> {
     end.map(|end| Value::IpAddr(end.ip()))
 }
 
-/// What `http.host` is.
+/// What `http.host` is: without its port, in the client's own case. An IPv6 address keeps its
+/// brackets.
 pub(super) fn host<'a>(lookup: &Lookup<'a>) -> &'a str {
-    without_port(lookup.host)
-}
-
-/// A host without its port, in the client's own case; an IPv6 address keeps its brackets.
-fn without_port(host: &str) -> &str {
-    match host.split_once(':') {
-        Some((name, port)) if port.parse::<u32>().is_ok() => name,
-        _ => host,
-    }
+    Host::parse(lookup.host).name
 }
 
 /// `3` or `1_2`: numbers of segments from 0, the first less than the last.

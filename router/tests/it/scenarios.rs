@@ -1,8 +1,6 @@
 //! The recorded routing scenarios, as far as they show which route is chosen and what becomes
 //! of the path.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::path::Path;
 
