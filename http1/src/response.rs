@@ -43,7 +43,11 @@ pub fn response(
     let mut names = Names::new(head.clone());
     let facts = fields(head, next, Lines::Lenient, lines_max, &mut headers, &mut names)?;
     let framing = framing(&facts, status, method, version)?;
-    let persists = framing != Framing::UntilClose && facts.persists(version);
+    // What speaks of a body where there can be none may send one all the same, and that would be
+    // taken for the next answer.
+    let odd =
+        status == StatusCode::NO_CONTENT && (facts.chunked || facts.length.is_some_and(|l| l > 0));
+    let persists = framing != Framing::UntilClose && !odd && facts.persists(version);
     Ok(Response { status, version, headers, names, framing, persists })
 }
 

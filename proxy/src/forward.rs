@@ -92,13 +92,12 @@ impl Forwarded {
         out: &mut Vec<u8>,
     ) -> bool {
         let given = &exchange.request.headers;
-        let dropped = of_connection(given);
         line(out, b"Host: ", host.as_bytes());
         let (te, length) = (Cell::new(false), Cell::new(false));
         silverback_http1::headers(out, given, names, |name| {
             te.set(te.get() || name == header::TE);
             length.set(length.get() || name == header::CONTENT_LENGTH);
-            !stays_behind(name) && !dropped.contains(name)
+            !stays_behind(name)
         });
         if te.get() && wants_trailers(given) {
             line(out, b"TE: ", b"trailers");
@@ -177,6 +176,18 @@ fn stays_behind(name: &HeaderName) -> bool {
 fn wants_trailers(headers: &HeaderMap) -> bool {
     let te = headers.get(header::TE).map_or(&[][..], HeaderValue::as_bytes);
     te.split(|&b| b == b',').any(|one| one.trim_ascii() == b"trailers")
+}
+
+/// Drops the headers of a request that its Connection names, before anybody sees it. Kong does so
+/// last, so that a client could have dropped what plugins say of it (X-Consumer-Id and the like).
+/// What the gateway writes anew it still reads.
+pub(crate) fn drop_what_client_names(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
+    for name in of_connection(headers).iter().filter(|name| !stays_behind(name)) {
+        headers.remove(name);
+    }
 }
 
 /// Drops what belongs to one connection: the headers that Connection names, itself, Keep-Alive and
@@ -299,6 +310,18 @@ mod tests {
         check(&[("keep-alive", "timeout=5"), ("x-keep", "1")], &["x-keep"]);
         check(&[("connection", "content-length, host"), ("host", "a")], &["host"]);
         check(&[("transfer-encoding", "chunked")], &[]);
+    }
+
+    #[test]
+    fn what_the_gateway_writes_anew_is_not_the_clients_to_drop() {
+        let mut headers = HeaderMap::new();
+        let names = "x-drop, x-forwarded-for, host, upgrade, Via, content-length";
+        headers.insert("connection", HeaderValue::from_static(names));
+        for name in ["x-drop", "x-forwarded-for", "host", "upgrade", "via", "content-length"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        drop_what_client_names(&mut headers);
+        assert_eq!((headers.len(), headers.contains_key("x-drop")), (6, false));
     }
 
     #[test]

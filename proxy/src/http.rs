@@ -112,7 +112,7 @@ pub(crate) fn begin(
         }
         _ => Body::Empty,
     };
-    let request = silverback_pdk::Request {
+    let mut request = silverback_pdk::Request {
         id: RequestId::random(),
         method,
         version,
@@ -125,6 +125,7 @@ pub(crate) fn begin(
         body,
     };
     let client = client(&connection, Some(&request.headers));
+    forward::drop_what_client_names(&mut request.headers);
     let exchange = Exchange::new(live.clone(), client, request);
     let mut work = Work::boxed(exchange, connection, live);
     (work.refusal, work.request_names, work.odd_query) = (refusal, names, odd_query);
@@ -207,8 +208,29 @@ fn normalize_fails(path: &str) -> bool {
     )
 }
 
-/// Whether a Host header holds what a host's name and port may.
+/// Whether a Host header holds a host's name or address, and behind a colon digits only: what
+/// else there is, two parsers could part in two ways (RFC 9110, 7.2; RFC 3986, 3.2.2).
 fn is_host(host: &[u8]) -> bool {
+    let end = match host {
+        [b'[', ..] => host.iter().position(|&byte| byte == b']').map_or(0, |end| end + 1),
+        _ => host.iter().position(|&byte| byte == b':').unwrap_or(host.len()),
+    };
+    let (name, port) = host.split_at(end);
+    let fine = match name {
+        [b'[', address @ .., b']'] => {
+            !address.is_empty() && address.iter().all(|&b| is_of_name(b) || b == b':')
+        }
+        name => !name.is_empty() && name.iter().all(|&byte| is_of_name(byte)),
+    };
+    fine && match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
+/// Whether a byte may stand in a host's name.
+fn is_of_name(byte: u8) -> bool {
     const FINE: [bool; 256] = {
         let mut fine = [false; 256];
         let mut byte = b'!';
@@ -228,12 +250,15 @@ fn is_host(host: &[u8]) -> bool {
                     | b'|'
                     | b'}'
                     | b'%'
+                    | b':'
+                    | b'['
+                    | b']'
             );
             byte += 1;
         }
         fine
     };
-    !host.is_empty() && host.iter().all(|byte| FINE[usize::from(*byte)])
+    FINE[usize::from(byte)]
 }
 
 /// The name in the Host header: lower case, without port.
@@ -345,7 +370,8 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
         method: work.exchange.request.method.clone(),
         version: work.exchange.request.version,
         status,
-        closes: worker.is_draining() || enough || closes(&headers),
+        // What follows a request that was refused is not worth the trust.
+        closes: worker.is_draining() || enough || work.refusal.is_some() || closes(&headers),
         headers,
         names: std::mem::take(&mut work.response_names),
         chunked: answer.chunked,
@@ -376,8 +402,14 @@ mod tests {
 
     #[test]
     fn hosts_hold_no_odd_characters() {
-        for (host, fine) in [("a.test:80", true), ("a b", false), ("", false), ("a/b", false)] {
-            assert_eq!(is_host(host.as_bytes()), fine, "{host}");
+        for fine in ["a.test:80", "a.test", "a_b.test", "a.test:", "[::1]", "[::1]:80", "1.2.3.4"] {
+            assert!(is_host(fine.as_bytes()), "{fine}");
+        }
+        for odd in [
+            "", ":80", "a b", "a/b", "a\\b", "u@a", "a:80:90", "a:8x", "a:-1", "::1", "[::1", "[]",
+            "[::1]a", "[::1]80", "a[b]", "a%2eb", "a\"", "\u{e9}",
+        ] {
+            assert!(!is_host(odd.as_bytes()), "{odd}");
         }
     }
 }

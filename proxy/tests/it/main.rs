@@ -12,6 +12,7 @@ mod health;
 mod load;
 mod plugins;
 mod proxying;
+mod smuggling;
 mod streams;
 mod tls;
 mod tls_terms;
