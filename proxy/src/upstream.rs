@@ -280,9 +280,10 @@ async fn wait(
             return Poll::Ready(Some(reply));
         }
         let progress = asking.asked.progress();
-        let limit = match progress.done {
-            true => plan.timeouts.read,
-            false => plan.timeouts.write.max(slack),
+        let limit = match (progress.done, progress.blocked) {
+            (true, _) => plan.timeouts.read,
+            (false, true) => plan.timeouts.write,
+            (false, false) => plan.timeouts.write.max(slack),
         };
         clock.poll((progress.moved + limit).into(), cx).map(|()| None)
     })

@@ -46,6 +46,8 @@ pub(crate) struct Progress {
     pub(crate) began: bool,
     /// Whether all of it has been sent.
     pub(crate) done: bool,
+    /// Whether the upstream has to take something before there can be more.
+    pub(crate) blocked: bool,
 }
 
 /// How the upstream learns where a body ends that is passed on as it comes.
@@ -81,7 +83,7 @@ impl Asked {
     }
 
     fn new(now: Instant, text: Vec<u8>, body: Body, frames: Frames) -> Asked {
-        let progress = Progress { moved: now, began: false, done: false };
+        let progress = Progress { moved: now, began: false, done: false, blocked: false };
         let out = Outbox::of(text);
         Asked { out, body, frames, sent: false, broken: None, waited: false, progress }
     }
@@ -101,13 +103,12 @@ impl Asked {
             // The head goes first: a connection that takes not even that has cost no body.
             let waits = self.sent && self.out.is_empty() && !self.fill(cx)?;
             if !self.out.is_empty() || !waits {
+                let before = self.out.left();
                 let wrote = self.out.poll_write(cx, &mut wire.socket);
                 self.sent |= self.out.is_begun() || matches!(wrote, Poll::Ready(Ok(())));
-                match ready!(wrote) {
-                    // Mostly it was begun just now.
-                    Ok(()) if !self.waited => {}
-                    Ok(()) => self.progress.moved = Instant::now(),
-                    Err(error) => self.broken = Some(error.to_string()),
+                self.note(wrote.is_pending(), self.out.left() < before);
+                if let Err(error) = ready!(wrote) {
+                    self.broken = Some(error.to_string());
                 }
                 let whole = matches!(self.frames, Frames::Whole);
                 self.progress.done = whole && self.broken.is_none();
@@ -116,6 +117,16 @@ impl Asked {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Keeps when something was last taken, or when it began that nothing is. Mostly all is taken
+    /// at once, and nobody has to ask what time it is.
+    fn note(&mut self, blocked: bool, took: bool) {
+        let begins = blocked && !self.progress.blocked;
+        if begins || (took && (blocked || self.waited)) {
+            self.progress.moved = Instant::now();
+        }
+        self.progress.blocked = blocked;
     }
 
     /// Takes the next pieces of the body. False if it has to be waited for.

@@ -99,7 +99,12 @@ impl Outbox {
 
     /// Whether all has been written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.small.len() == self.done && self.large.is_empty() && self.end.is_empty()
+        self.left() == 0
+    }
+
+    /// How much is still to be written.
+    pub(crate) fn left(&self) -> usize {
+        self.small.len() - self.done + self.large.len() + self.end.len()
     }
 
     /// Whether one more piece may be added before this has been written.

