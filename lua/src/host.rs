@@ -174,7 +174,11 @@ impl Host {
 pub fn load(config: Config, names: &[&str]) -> Result<Host, Vec<LoadError>> {
     let shared = Shared::new(config);
     expression::serve(&shared);
-    set_lua_memory(|| LuaMemory { states: watch::memory(), dicts: ngx::dict_sizes() });
+    set_lua_memory(|| LuaMemory {
+        states: watch::memory(),
+        dicts: ngx::dict_sizes(),
+        timers: ngx::timer_counts(),
+    });
     let state = shared.state().map_err(|error| vec![LoadError::State(error)])?;
     // Handlers may ask for kinds as soon as they are loaded.
     let (own, mut errors) = kinds(&shared, &state, names);

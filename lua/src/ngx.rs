@@ -36,7 +36,7 @@ use mlua::Table;
 
 pub(crate) use self::{
     answer::finish,
-    timer::{Timers, exchange},
+    timer::{Timers, counts as timer_counts, exchange},
 };
 use crate::{
     bind,

@@ -13,7 +13,7 @@ use silverback_model::{
     },
 };
 
-use crate::{convert, host::Shared, state::State};
+use crate::{bundled, convert, host::Shared, state::State};
 
 /// Turns schemas in the form of Kong 0.14 into today's.
 const LEGACY: &str = include_str!("schema/legacy.lua");
@@ -34,6 +34,7 @@ pub(crate) fn plugin(
         Schema::for_plugin(name, &json).map_err(|error| format!("bad schema: {error}"))?;
     let source = Source { plugin: name.to_owned(), entity: None };
     Owner::new(Home::Host(shared.clone()), source).read(state, &table, &mut schema)?;
+    bundled::describe(&mut schema);
     Ok(schema)
 }
 

@@ -13,6 +13,7 @@ mod exchange;
 mod expression;
 mod logging;
 mod memory;
+mod page;
 mod value;
 
 pub mod kong;
@@ -28,7 +29,8 @@ pub use logging::{
     LogLevel, LogOverride, LogSink, log, log_level, logs, override_log_level, set_log_level,
     set_log_sink,
 };
-pub use memory::{LuaMemory, lua_memory, set_lua_memory};
+pub use memory::{LuaMemory, LuaTimers, lua_memory, set_lua_memory};
+pub use page::page;
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{
     Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault, Wait, WorkerHook,

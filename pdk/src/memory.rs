@@ -12,6 +12,17 @@ pub struct LuaMemory {
     pub states: Vec<(u32, u64)>,
     /// The shared dictionaries: name, capacity, and how much of that is in use.
     pub dicts: Vec<(String, u64, u64)>,
+    /// The timers of all workers.
+    pub timers: LuaTimers,
+}
+
+/// How many timers there are (`ngx.timer`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LuaTimers {
+    /// That wait.
+    pub pending: u64,
+    /// That run.
+    pub running: u64,
 }
 
 static SOURCE: OnceLock<fn() -> LuaMemory> = OnceLock::new();
@@ -83,8 +94,11 @@ mod tests {
 
     #[test]
     fn amounts_have_units() {
-        let memory =
-            LuaMemory { states: vec![(7, 5_497_558)], dicts: vec![("d".to_owned(), 2048, 512)] };
+        let memory = LuaMemory {
+            states: vec![(7, 5_497_558)],
+            dicts: vec![("d".to_owned(), 2048, 512)],
+            ..LuaMemory::default()
+        };
         let check = |unit: &str, scale: f64, expect: Result<[serde_json::Value; 3], &str>| {
             let shown = memory.shown(unit, scale).map(|shown| shown.to_json());
             let expect = expect.map(|[state, capacity, used]| {

@@ -76,7 +76,7 @@ fn connections(page: &mut String, server: Option<&Value>, node_id: &str) {
     line(page, "kong_nginx_requests_total", &of, number("total_requests"));
 }
 
-/// What Kong says of itself. Timers have their name, but no numbers.
+/// What Kong says of itself.
 fn node(page: &mut String, node_id: &str, version: &str, reachable: bool) {
     metric(page, "kong_datastore_reachable", "gauge", "Whether the database can be asked");
     line(page, "kong_datastore_reachable", "", u64::from(reachable));
@@ -84,6 +84,8 @@ fn node(page: &mut String, node_id: &str, version: &str, reachable: bool) {
     shared_memory(page, node_id, &lua.dicts);
     states(page, node_id, &lua.states);
     metric(page, "kong_nginx_timers", "gauge", "Timers of Lua");
+    line(page, "kong_nginx_timers", "state=\"running\"", lua.timers.running);
+    line(page, "kong_nginx_timers", "state=\"pending\"", lua.timers.pending);
     metric(page, "kong_node_info", "gauge", "The node");
     line(page, "kong_node_info", &format!("node_id=\"{node_id}\",version=\"{version}\""), 1);
 }

@@ -16,6 +16,7 @@ mod logging;
 mod lua;
 mod lua_entities;
 mod lua_limits;
+mod metrics;
 mod phases;
 mod postgres;
 mod queues;

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     rc::{Rc, Weak},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Version};
 use mlua::{Function, Lua, MultiValue, Table, Value};
 use silverback_pdk::{
-    Body, Client, Exchange, LogLevel, Phase, Request, RequestId, Scheme, View, log,
+    Body, Client, Exchange, LogLevel, LuaTimers, Phase, Request, RequestId, Scheme, View, log,
 };
 use tokio::{sync::Notify, time::sleep};
 
@@ -26,13 +27,56 @@ const PENDING_MAX: usize = 16384;
 /// How many may run (Kong: `lua_max_running_timers`).
 const RUNNING_MAX: usize = 4096;
 
+/// Those of all workers that wait, and that run.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+static RUNNING: AtomicU64 = AtomicU64::new(0);
+
+/// How many timers there are on all workers.
+pub(crate) fn counts() -> LuaTimers {
+    LuaTimers { pending: PENDING.load(Relaxed), running: RUNNING.load(Relaxed) }
+}
+
 /// The timers of a worker.
-#[derive(Default)]
 pub(crate) struct Timers {
-    pending: Cell<usize>,
-    running: Cell<usize>,
+    pending: Number,
+    running: Number,
     exiting: Cell<bool>,
     stop: Notify,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        Timers {
+            pending: Number { own: Cell::new(0), of_all: &PENDING },
+            running: Number { own: Cell::new(0), of_all: &RUNNING },
+            exiting: Cell::new(false),
+            stop: Notify::new(),
+        }
+    }
+}
+
+/// How many there are of a worker, counted among those of all, too.
+struct Number {
+    own: Cell<usize>,
+    of_all: &'static AtomicU64,
+}
+
+impl Drop for Number {
+    /// What a worker leaves behind when it ends is no more.
+    fn drop(&mut self) {
+        self.of_all.fetch_sub(self.own.get() as u64, Relaxed);
+    }
+}
+
+impl Number {
+    fn get(&self) -> usize {
+        self.own.get()
+    }
+
+    fn up(&self) {
+        self.own.set(self.own.get() + 1);
+        self.of_all.fetch_add(1, Relaxed);
+    }
 }
 
 impl Timers {
@@ -96,7 +140,7 @@ fn begin(state: &Weak<State>, args: MultiValue, every: bool) -> Result<Begun, St
     let around = current::with(|exchange| (exchange.view.clone(), exchange.running));
     let (view, instance) = around.ok_or("API disabled in the context of init_by_lua*")?;
     let timer = Timer { function, args: args.collect(), view, instance };
-    timers.pending.set(timers.pending.get() + 1);
+    timers.pending.up();
     if every {
         tokio::task::spawn_local(again(state, timer, duration(delay)));
     } else {
@@ -106,11 +150,12 @@ fn begin(state: &Weak<State>, args: MultiValue, every: bool) -> Result<Begun, St
 }
 
 /// Counts one down whatever happens.
-struct Count<'a>(&'a Cell<usize>);
+struct Count<'a>(&'a Number);
 
 impl Drop for Count<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.0.own.set(self.0.get().saturating_sub(1));
+        self.0.of_all.fetch_sub(1, Relaxed);
     }
 }
 
@@ -157,7 +202,7 @@ async fn run(state: &Rc<State>, timer: &Timer, early: bool) {
         log(LogLevel::Alert, "", &text);
         return;
     }
-    timers.running.set(timers.running.get() + 1);
+    timers.running.up();
     let _count = Count(&timers.running);
     let mut exchange = exchange(timer.view.clone(), Phase::Timer);
     exchange.running = timer.instance;
