@@ -46,6 +46,9 @@ impl Acl {
         let known = exchange.client.credential.is_some();
         let consumer = exchange.client.consumer.as_deref();
         let consumer = consumer.and_then(|consumer| consumer.get("id")?.as_str());
+        // A plugin may have authenticated a credential alone.
+        let credential = exchange.client.credential.as_deref();
+        let consumer = consumer.or_else(|| credential?.get("consumer_id")?.as_str());
         let authenticated = if consumer.is_none() || !known || self.always_use_authenticated_groups
         {
             authenticated_groups(exchange)

@@ -11,7 +11,7 @@ use silverback_macros::Config;
 use silverback_pdk::{Exchange, Flow, Plugin, SerializeMode, Value};
 use uuid::Uuid;
 
-use crate::native::native;
+use crate::{fields::Sought, native::native};
 
 pub(crate) fn plugin() -> Plugin {
     native::<CorrelationId>(100_001)
@@ -40,6 +40,12 @@ struct CorrelationId {
 struct Echo(HeaderValue);
 
 impl CorrelationId {
+    /// What the client has sent.
+    fn sent<'a>(&self, exchange: &'a Exchange) -> Option<&'a HeaderValue> {
+        let sought = Sought::of(self.header_name.as_deref()?);
+        sought.first(&exchange.request.headers).filter(|id| !id.is_empty())
+    }
+
     fn header(&self) -> Option<HeaderName> {
         HeaderName::from_bytes(self.header_name.as_deref()?.as_bytes()).ok()
     }
@@ -48,9 +54,9 @@ impl CorrelationId {
         let Some(name) = self.header() else {
             return Flow::Fail(format!("'{:?}' is no header name", self.header_name));
         };
-        let id = match exchange.request.headers.get(&name) {
-            Some(id) if !id.is_empty() => id.clone(),
-            _ => {
+        let id = match self.sent(exchange) {
+            Some(id) => id.clone(),
+            None => {
                 let id = self.generate(exchange);
                 exchange.request.headers.insert(name, id.clone());
                 id
@@ -72,7 +78,7 @@ impl CorrelationId {
         }
         let Some(name) = self.header() else { return Flow::Next };
         let known = exchange.extensions.remove::<Echo>().map(|Echo(id)| id);
-        let sent = || exchange.request.headers.get(&name).filter(|id| !id.is_empty()).cloned();
+        let sent = || self.sent(exchange).cloned();
         let id = known.or_else(sent).unwrap_or_else(|| self.generate(exchange));
         exchange.response.headers.insert(name, id);
         Flow::Next

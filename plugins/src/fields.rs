@@ -8,6 +8,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use fancy_regex::Regex;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error};
 use silverback_model::schema::{Field, FieldType};
@@ -40,6 +41,37 @@ pub(crate) struct Pair {
     pub(crate) name: String,
     /// What follows it; none where nothing does.
     pub(crate) value: Option<String>,
+}
+
+/// A header that is looked for. One whose name has `_` is found under the name with `-`, too, as
+/// in Kong (`ngx.req.get_headers`).
+#[derive(Debug)]
+pub(crate) struct Sought([Option<HeaderName>; 2]);
+
+impl Sought {
+    /// The header of that name.
+    pub(crate) fn of(name: &str) -> Sought {
+        let header = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok();
+        let dashed = name.contains('_').then(|| name.replace('_', "-"));
+        Sought([header(name), dashed.and_then(|name| header(&name))])
+    }
+
+    /// The name under which it is there.
+    pub(crate) fn found(&self, headers: &HeaderMap) -> Option<&HeaderName> {
+        self.0.iter().flatten().find(|name| headers.contains_key(*name))
+    }
+
+    /// Takes it away, under either name.
+    pub(crate) fn remove(&self, headers: &mut HeaderMap) {
+        for name in self.0.iter().flatten() {
+            headers.remove(name);
+        }
+    }
+
+    /// Its first line.
+    pub(crate) fn first<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        self.0.iter().flatten().find_map(|name| headers.get(name))
+    }
 }
 
 impl Network {

@@ -17,7 +17,7 @@ use silverback_pdk::{Answer, Exchange, Plugin, Record, Value};
 
 use self::{signature::Algorithm, token::Token};
 use crate::{
-    fields::base64url_decode,
+    fields::{Sought, base64url_decode},
     identity::{
         Authenticator, Refusal, access, after_scheme, authenticate, call, consumer_of, find, scheme,
     },
@@ -143,7 +143,7 @@ impl Jwt {
         let cookies = self.cookie_names.iter().flatten().filter_map(|n| cookie(exchange, n));
         cookies.for_each(&mut add);
         for name in self.header_names.iter().flatten() {
-            let value = exchange.request.headers.get(name.as_str());
+            let value = Sought::of(name).first(&exchange.request.headers);
             let value = value.and_then(|value| value.to_str().ok());
             let token = value.and_then(|value| after_scheme(value, ["Bearer", "bearer"]));
             if let Some(token) = token.filter(|token| token.starts_with([' ', '\t'])) {

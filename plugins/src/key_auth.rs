@@ -6,22 +6,25 @@ use silverback_macros::Config;
 use silverback_pdk::{Exchange, Plugin, Value};
 
 use crate::{
+    fields::Sought,
     identity::{
         Authenticator, Refusal, access, authenticate, call, call_with, consumer_of, find,
         unauthorized,
     },
-    native::native,
+    native::native_made,
 };
 
 pub(crate) fn plugin() -> Plugin {
-    native::<KeyAuth>(1250).access_later(access::<KeyAuth>).build()
+    native_made(1250, |settings, _| Ok(KeyAuth::new(settings)))
+        .access_later(access::<KeyAuth>)
+        .build()
 }
 
 /// Lets requests pass that carry a key of one of the consumers, in a header, the query or the
 /// body.
 #[derive(Debug, Deserialize, Config)]
 #[plugin(name = "key-auth", no_consumer, protocols_http)]
-struct KeyAuth {
+struct Settings {
     /// The names under which a key is looked for, as headers, query arguments or fields.
     #[field(required, default = ["apikey"], elements(typedef = header_name))]
     key_names: Vec<String>,
@@ -48,6 +51,13 @@ struct KeyAuth {
     realm: Option<String>,
 }
 
+/// An instance.
+struct KeyAuth {
+    settings: Settings,
+    /// The names as headers.
+    headers: Vec<Sought>,
+}
+
 /// Where a name was looked up.
 enum Place {
     Missing,
@@ -57,11 +67,11 @@ enum Place {
 
 impl Authenticator for KeyAuth {
     fn anonymous(&self) -> Option<&str> {
-        self.anonymous.as_deref()
+        self.settings.anonymous.as_deref()
     }
 
     fn applies(&self, exchange: &Exchange) -> bool {
-        self.run_on_preflight || exchange.request.method != Method::OPTIONS
+        self.settings.run_on_preflight || exchange.request.method != Method::OPTIONS
     }
 
     /// Finds the key, its credential and its consumer.
@@ -78,23 +88,28 @@ impl Authenticator for KeyAuth {
 }
 
 impl KeyAuth {
+    fn new(settings: Settings) -> KeyAuth {
+        KeyAuth { headers: settings.key_names.iter().map(|n| Sought::of(n)).collect(), settings }
+    }
+
     /// The key, taken out of the request if it is to be hidden.
     async fn take_key(&self, exchange: &mut Exchange) -> Result<String, Refusal> {
-        let query = if self.key_in_query && exchange.request.query.is_some() {
+        let settings = &self.settings;
+        let query = if settings.key_in_query && exchange.request.query.is_some() {
             call(exchange, "kong.request.get_query").await
         } else {
             Value::Nil
         };
         let mut body = None;
-        for name in &self.key_names {
+        for (name, sought) in settings.key_names.iter().zip(&self.headers) {
             let mut place = Place::Missing;
-            if self.key_in_header {
-                place = in_headers(&exchange.request.headers, name);
+            if settings.key_in_header {
+                place = in_headers(&exchange.request.headers, sought);
             }
             if matches!(place, Place::Missing) {
                 place = in_values(&query.member(name));
             }
-            if matches!(place, Place::Missing) && self.key_in_body {
+            if matches!(place, Place::Missing) && settings.key_in_body {
                 if body.is_none() {
                     body = Some(call(exchange, "kong.request.get_body").await);
                 }
@@ -104,8 +119,8 @@ impl KeyAuth {
                 Place::Missing => {}
                 Place::Twice => return Err(self.refuse(exchange, "Duplicate API key found")),
                 Place::Key(key) => {
-                    if self.hide_credentials {
-                        self.hide(exchange, name, body).await;
+                    if settings.hide_credentials {
+                        self.hide(exchange, name, sought, body).await;
                     }
                     if key.is_empty() {
                         break;
@@ -118,11 +133,17 @@ impl KeyAuth {
     }
 
     /// Removes the key wherever it may stand.
-    async fn hide(&self, exchange: &mut Exchange, name: &str, body: Option<Value>) {
+    async fn hide(
+        &self,
+        exchange: &mut Exchange,
+        name: &str,
+        sought: &Sought,
+        body: Option<Value>,
+    ) {
         let argument = [Value::text(name)];
         call_with(exchange, "kong.service.request.clear_query_arg", &argument).await;
-        exchange.request.headers.remove(name);
-        if !self.key_in_body {
+        sought.remove(&mut exchange.request.headers);
+        if !self.settings.key_in_body {
             return;
         }
         let body = match body {
@@ -136,7 +157,7 @@ impl KeyAuth {
     }
 
     fn refuse(&self, exchange: &Exchange, text: &str) -> Refusal {
-        let scheme = match &self.realm {
+        let scheme = match &self.settings.realm {
             Some(realm) => HeaderValue::try_from(format!("Key realm=\"{realm}\"")),
             None => Ok(HeaderValue::from_static("Key")),
         };
@@ -145,7 +166,8 @@ impl KeyAuth {
     }
 }
 
-fn in_headers(headers: &HeaderMap, name: &str) -> Place {
+fn in_headers(headers: &HeaderMap, sought: &Sought) -> Place {
+    let Some(name) = sought.found(headers) else { return Place::Missing };
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Place::Missing,
@@ -160,5 +182,32 @@ fn in_values(value: &Value) -> Place {
         Value::Array(values) => values.first().map_or(Place::Missing, in_values),
         Value::Map(_) => Place::Twice,
         other => other.as_str().map_or(Place::Missing, |key| Place::Key(key.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Case, run};
+
+    #[test]
+    fn underscores_find_dashes() {
+        let check = |name: &str, sent: &str, expect: &str| {
+            let case = Case::new(&json!({"key_names": [name]})).headers(&[(sent, "k")]);
+            assert_eq!(run(&plugin(), case), expect, "{name} {sent}");
+            let hiding = json!({"key_names": [name], "hide_credentials": true});
+            let case = Case::new(&hiding).headers(&[(sent, "k")]);
+            let (phases, mut exchange) = case.start(&plugin());
+            phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
+            let there = exchange.request.headers.contains_key(sent);
+            assert_eq!(there, expect == "401 Key", "{name} {sent}");
+        };
+        check("api_key", "api-key", "next alice");
+        check("api_key", "api_key", "next alice");
+        check("api-key", "api_key", "401 Key");
+        check("api_key", "apikey", "401 Key");
     }
 }

@@ -8,7 +8,7 @@ use silverback_macros::Config;
 use silverback_model::schema::Schema;
 use silverback_pdk::{Answer, Exchange, Flow, Plugin, Value, kong};
 
-use crate::native::native;
+use crate::{fields::Sought, native::native};
 
 pub(crate) fn plugin() -> Plugin {
     native::<RequestTermination>(2).access_later(RequestTermination::access).build()
@@ -154,7 +154,7 @@ fn drop_nulls(value: &mut Json) {
 }
 
 async fn triggered(exchange: &mut Exchange, trigger: &str) -> bool {
-    if exchange.request.headers.contains_key(trigger) {
+    if Sought::of(trigger).found(&exchange.request.headers).is_some() {
         return true;
     }
     let query = value(exchange, "kong.request.get_query").await;

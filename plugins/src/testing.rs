@@ -227,6 +227,7 @@ fn entities(kind: &str) -> Vec<Json> {
         "hmacauth_credentials" => {
             vec![json!({"consumer": alice, "username": "alice", "secret": SECRET})]
         }
+        "keyauth_credentials" => vec![json!({"consumer": alice, "id": BOB, "key": "k"})],
         "jwt_secrets" => vec![
             jwt("alice", "HS256", SECRET),
             jwt("base64", "HS256", "cXVpbm4tc2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXMh"),

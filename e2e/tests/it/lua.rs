@@ -105,7 +105,7 @@ fn native_plugins_take_expressions_of_lua() {
     let upstream = Upstream::start();
     let file = tempfile(&upstream);
     let fields = "custom_fields_by_lua: {doubled: 'return kong.request.get_query_arg(\"n\") * 2', \
-                  request.headers.x-cut: 'return nil'}";
+                  request.headers.x-cut: 'return nil', broken: 'error(\"no\")'}";
     let chain = plugin("file-log", &format!("path: {file}, {fields}"));
     let gateway = Builder::new().declarative(&routes(&upstream, &[("r", &chain)])).start();
     let answer = gateway.send(&Request::get("/r?n=21").header("X-Cut", "secret")).unwrap();
@@ -118,6 +118,7 @@ fn native_plugins_take_expressions_of_lua() {
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["doubled"], 42);
     assert_eq!(line["request"]["headers"]["x-cut"], Value::Null);
+    assert_eq!((&line["broken"], &line["response"]["status"]), (&Value::Null, &json!(200)));
 
     let wrong = chain.replace("return nil", "return (");
     let refused = gateway.load(&routes(&upstream, &[("r", &wrong)])).unwrap_err();

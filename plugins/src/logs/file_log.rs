@@ -75,6 +75,7 @@ impl Sink for LogFile {
 impl Open {
     fn write(&self, lines: &[u8]) -> Result<(), String> {
         let complain = |error: std::io::Error| format!("{}: {error}", self.path);
+        let not_open = |error| format!("failed to open the file: {}", complain(error));
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if self.reopen {
             *file = None;
@@ -84,7 +85,7 @@ impl Open {
             None => {
                 let mut options = OpenOptions::new();
                 options.append(true).create(true).mode(0o644);
-                file.insert(options.open(&self.path).map_err(complain)?)
+                file.insert(options.open(&self.path).map_err(not_open)?)
             }
         };
         let written = open.write_all(lines).map_err(complain);

@@ -10,7 +10,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde_json::Value as Json;
 use silverback_macros::Config;
+use silverback_model::schema::Schema;
 use silverback_pdk::{Plugin, PluginFault};
 use tokio::{sync::Mutex, time::Instant};
 
@@ -36,7 +38,7 @@ pub(super) fn plugin(trust: &Trust) -> Plugin {
 /// Sends what is to be told of requests to an HTTP server, as JSON: an object, or in batches an
 /// array of them.
 #[derive(Debug, Deserialize, Config)]
-#[plugin(name = "http-log", protocols)]
+#[plugin(name = "http-log", protocols, with = checked)]
 struct HttpLog {
     /// Where to. A user and a password in the URL are sent as Basic authentication.
     #[field(required, typedef = url, encrypted, referenceable)]
@@ -71,7 +73,7 @@ struct HttpLog {
          instead"))]
     flush_timeout: Option<f64>,
     /// More headers.
-    #[field(keys(match_none(
+    #[field(keys(typedef = header_name, match_none(
         ("^[Hh][Oo][Ss][Tt]$", "cannot contain 'Host' header"),
         (
             "^[Cc][Oo][Nn][Tt][Ee][Nn][Tt]%-[Ll][Ee][nn][Gg][Tt][Hh]$",
@@ -88,6 +90,29 @@ struct HttpLog {
     /// Fields of the document that expressions of Lua make, by their dotted names.
     #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]
     custom_fields_by_lua: CustomFields,
+}
+
+/// Adds the check of the configuration as a whole.
+fn checked(mut schema: Schema) -> Schema {
+    if let Some(config) = schema.fields.get_mut("config") {
+        *config = config.clone().custom_value(one_authorization);
+    }
+    schema
+}
+
+/// Who asks is said once.
+fn one_authorization(config: &Json) -> Result<(), String> {
+    let endpoint = config.get("http_endpoint").and_then(Json::as_str).unwrap_or_default();
+    let authority = endpoint.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let mut headers = config.get("headers").and_then(Json::as_object).into_iter().flatten();
+    let says = |(name, _): (&String, &Json)| name.eq_ignore_ascii_case("authorization");
+    if authority.contains('@') && headers.any(says) {
+        return Err("specifying both an 'Authorization' header and user info in 'http_endpoint' \
+                    is not allowed"
+            .to_owned());
+    }
+    Ok(())
 }
 
 fn old(default: i64, text: &str) -> serde_json::Value {
@@ -206,5 +231,37 @@ impl Sink for Server {
             let posted = posted.unwrap_or_else(|_| Err("timeout".to_owned()));
             posted.map_err(|error| format!("request to {host}:{port}: {error}"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use silverback_pdk::Record;
+
+    use super::*;
+
+    #[test]
+    fn configurations_are_checked() {
+        let check = |endpoint: &str, header: &str, value: &str, expect: Option<&str>| {
+            let config = json!({"http_endpoint": endpoint, "headers": {header: value}});
+            let entity = Record::from_iter([("config".to_owned(), config)]);
+            let schema = plugin(&Trust::default()).schema;
+            let outcome = schema.defaults(entity).and_then(|entity| schema.validate(&entity));
+            let error = outcome.err().map(|errors| format!("{errors:?}")).unwrap_or_default();
+            match expect {
+                None => assert_eq!(error, "", "{endpoint} {header}"),
+                Some(text) => assert!(error.contains(text), "{endpoint} {header}: {error}"),
+            }
+        };
+        let (plain, with_user) = ("http://a.test/path?a=b@c", "http://hi:there@a.test/path");
+        check(plain, "X-A", "1", None);
+        check(plain, "Authorization", "1", None);
+        check(plain, "X-A", "", Some("length must be at least 1"));
+        check(plain, "X A", "1", Some("bad header name"));
+        check(plain, "coNTEnt-Type", "1", Some("cannot contain 'Content-Type' header"));
+        check(plain, "Host", "1", Some("cannot contain 'Host' header"));
+        check(with_user, "X-A", "1", None);
+        check(with_user, "AuthoRIZATion", "1", Some("specifying both an 'Authorization' header"));
     }
 }

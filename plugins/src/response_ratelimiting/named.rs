@@ -57,8 +57,21 @@ impl Named {
 pub(super) fn cost(line: &str, name: &str) -> u64 {
     let mut costs = line.split(',').filter_map(|part| {
         let (limit, cost) = part.split_once('=')?;
-        (limit.trim() == name).then(|| cost.trim().parse().unwrap_or_default())
+        (limit.trim() == name && !cost.contains('=')).then(|| number_of(cost.trim()))
     });
     // Named twice, the last one counts.
     costs.next_back().unwrap_or_default()
+}
+
+/// A cost as Lua reads numbers. Counters are whole, so that a fraction counts as one more.
+fn number_of(text: &str) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts from floats saturate"
+    )]
+    text.parse().unwrap_or_else(|_| match text.parse::<f64>() {
+        Ok(cost) if cost.is_finite() => cost.ceil() as u64,
+        _ => 0,
+    })
 }

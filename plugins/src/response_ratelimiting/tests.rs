@@ -37,9 +37,12 @@ fn answers_cost_what_the_upstream_says() {
     check("calls = 1 ,mb=0", "3 ok 3");
     check("mb=x", "3 ok 3");
     check("mb=-1", "3 ok 3");
-    check("mb=1, mb=4", "3 ok 0");
-    check("mb=1", "-1 429 0");
-    assert_eq!(run(&config, None), "-1 ok 0");
+    check("mb=1=2", "3 ok 3");
+    check("mb=inf", "3 ok 3");
+    check("mb=0.5", "3 ok 2");
+    check("mb=1, mb=3.5e0", "2 ok 0");
+    check("mb=1", "-2 429 0");
+    assert_eq!(run(&config, None), "-2 ok 0");
     let blocking = json!({"limits": {"mb": {"day": 5}}, "block_on_first_violation": true});
     assert_eq!(run(&blocking, None), "429");
 }
