@@ -52,7 +52,7 @@ const SIGNATURE: &str = "hmac username=\"alice\", algorithm=\"hmac-sha256\", \
                          signature=\"dAZ7wQzvQ6lSzFxBOif0qIM1aJBQzQu4+35q6bFd/x0=\"";
 
 /// Where nothing is said of a plugin, a plain request does.
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     case("basic-auth", &[("authorization", "Basic YWxpY2U6c2VjcmV0")], ""),
     case("bot-detection", &[("user-agent", "Mozilla/5.0 (X11; Linux x86_64) Firefox/128.0")], ""),
     case("cors", &[("origin", "https://app.example.test")], ""),
@@ -70,6 +70,7 @@ const CASES: [Case; 9] = [
         r#"{"replace": {"uri": "/profiles"}, "add": {"headers":
         ["X-User:$(headers.user or 'nobody')", "X-Language:$(query_params.lang or 'en')"]}}"#,
     ),
+    case("syslog", &[], r#"{"log_level": "info"}"#),
     case("response-ratelimiting", &[], r#"{"limits": {"megabytes": {"day": 1e12}}}"#),
 ];
 

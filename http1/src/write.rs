@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
-use memchr::memchr_iter;
 
 use crate::Names;
 
@@ -50,7 +49,8 @@ pub fn headers(
     }
 }
 
-/// Writes a name as is usual: the first letter and those after a hyphen in upper case.
+/// Writes a name as is usual: the first letter and those after a hyphen in upper case. Names have
+/// no other bytes than ASCII's.
 pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
     let start = out.len();
     out.extend_from_slice(name.as_bytes());
@@ -58,11 +58,32 @@ pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
     if let Some(first) = text.first_mut() {
         first.make_ascii_uppercase();
     }
-    for hyphen in memchr_iter(b'-', name.as_bytes()) {
-        if let Some(byte) = text.get_mut(hyphen + 1) {
-            byte.make_ascii_uppercase();
+    let rest = text.get_mut(1..).unwrap_or_default();
+    let (words, rest) = rest.as_chunks_mut::<WORD>();
+    // Eight letters at a time.
+    for (letters, before) in words.iter_mut().zip(name.as_bytes().as_chunks::<WORD>().0) {
+        let capitals = capitals(u64::from_ne_bytes(*letters), u64::from_ne_bytes(*before));
+        *letters = capitals.to_ne_bytes();
+    }
+    let before = name.as_bytes().get(words.len() * WORD..).unwrap_or_default();
+    for (letter, before) in rest.iter_mut().zip(before) {
+        if *before == b'-' {
+            letter.make_ascii_uppercase();
         }
     }
+}
+
+const WORD: usize = size_of::<u64>();
+
+/// Letters, those in upper case that have a hyphen `before` them.
+fn capitals(letters: u64, before: u64) -> u64 {
+    const EACH: u64 = u64::from_ne_bytes([1; WORD]);
+    const TOP: u64 = EACH * 0x80;
+    // The top bit of a byte says what holds for it; sums of ASCII don't reach the next byte.
+    let no_hyphen = (before ^ (EACH * 0x2d)) + EACH * 0x7f;
+    let from_a = letters + EACH * (0x80 - 0x61);
+    let behind_z = letters + EACH * (0x80 - 0x7b);
+    letters ^ ((from_a & !behind_z & !no_hyphen & TOP) >> 2)
 }
 
 /// Writes a number in decimal digits.
@@ -146,6 +167,14 @@ mod tests {
         };
         check("x-kong-request-id", "X-Kong-Request-Id");
         check("te", "Te");
+        check("", "");
+        check("a-", "A-");
+        check("-a", "-A");
+        check("abcde-gh", "Abcde-Gh");
+        check("abcdef-hi", "Abcdef-Hi");
+        check("x-ratelimit-limit-day", "X-Ratelimit-Limit-Day");
+        check("a--b_c-0-~-z-zzz{-a`-b", "A--B_c-0-~-Z-Zzz{-A`-B");
+        check("x-ratelimit-remaining-sec-x-y-z-0", "X-Ratelimit-Remaining-Sec-X-Y-Z-0");
     }
 
     #[test]

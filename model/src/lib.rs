@@ -6,7 +6,7 @@ extern crate self as silverback_model;
 mod record;
 mod reference;
 
-pub use record::{Entity, Record, WORKSPACE, shown};
+pub use record::{Entity, Record, WORKSPACE, field, shown};
 pub use reference::{SecretRef, is_reference};
 
 pub mod counters;

@@ -1,6 +1,9 @@
 //! An entity as it is kept: its fields by name, and beside them the typed view.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -18,11 +21,17 @@ pub fn shown(record: &Record) -> Record {
     fields.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// A field of a record. Records have few: looking at each takes less than hashing the name.
+pub fn field<'a>(record: &'a Record, name: &str) -> Option<&'a Value> {
+    record.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
 /// A record with its typed view; both are immutable and shared.
 #[derive(Debug, Clone)]
 pub struct Entity<T> {
     record: Arc<Record>,
     typed: T,
+    json: OnceLock<Box<str>>,
 }
 
 impl<T: DeserializeOwned> Entity<T> {
@@ -32,7 +41,7 @@ impl<T: DeserializeOwned> Entity<T> {
     /// If the record does not have the fields of `T`: it was not validated by T's schema.
     pub fn new(record: Arc<Record>) -> Result<Entity<T>, serde_json::Error> {
         let typed = T::deserialize(&*record)?;
-        Ok(Entity { record, typed })
+        Ok(Entity { record, typed, json: OnceLock::new() })
     }
 }
 
@@ -40,6 +49,16 @@ impl<T> Entity<T> {
     /// All fields, as the Admin API shows them.
     pub fn record(&self) -> &Arc<Record> {
         &self.record
+    }
+
+    /// Its fields that are not null, as JSON: what logs tell of it. It is made when it is first
+    /// asked for, and kept.
+    pub fn json(&self) -> &str {
+        self.json.get_or_init(|| {
+            let there = self.record.iter().filter(|(_, value)| !value.is_null());
+            let there: Record = there.map(|(name, value)| (name.clone(), value.clone())).collect();
+            Value::Object(there).to_string().into()
+        })
     }
 }
 

@@ -26,13 +26,14 @@ pub use tags::{TagFilter, TagFilterError};
 #[derive(Debug, Clone)]
 pub struct Entities {
     kinds: Arc<Kinds>,
-    collections: HashMap<String, Arc<Collection>>,
+    /// Names of kinds are not of a client's choice: a quick hash does.
+    collections: HashMap<String, Arc<Collection>, foldhash::fast::RandomState>,
 }
 
 impl Entities {
     /// A set without entities.
     pub fn empty(kinds: Arc<Kinds>) -> Entities {
-        Entities { kinds, collections: HashMap::new() }
+        Entities { kinds, collections: HashMap::default() }
     }
 
     /// A set of these entities, by the names of their kinds. Of entities with the same key, the

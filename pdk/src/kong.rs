@@ -41,7 +41,7 @@ use futures_util::future::LocalBoxFuture;
 pub use self::{
     answers::{complete_answer, default_message, default_page, error_answer, refusal},
     request::{arguments, decode_arguments, encode_arguments, normalized_path},
-    serialize::{Latencies, latencies, serialize},
+    serialize::{Latencies, latencies, serialize, serialize_text},
     table::{all, find},
 };
 use crate::{Answer, Exchange, Phase, PhaseSet, Value};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use futures_util::future::LocalBoxFuture;
 use http::{HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+use serde_json::Value as Json;
+use silverback_model::field;
 use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Record, Value, kong};
 
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
@@ -108,29 +110,25 @@ pub(crate) fn authenticate(
     identifier: &str,
 ) {
     let known_before = forget_claims(exchange);
-    let of_consumer = |field| text(consumer.as_deref(), field);
-    let headers = [
-        (CONSUMER_ID, of_consumer("id")),
-        (CONSUMER_CUSTOM_ID, of_consumer("custom_id")),
-        (CONSUMER_USERNAME, of_consumer("username")),
-        (CREDENTIAL_IDENTIFIER, text(credential.as_deref(), identifier)),
-        (ANONYMOUS, credential.is_none().then(|| HeaderValue::from_static("true"))),
-    ];
-    for (name, value) in headers {
-        match value {
-            Some(value) => exchange.request.headers.insert(name, value),
-            // Without an earlier plugin's claims there is nothing left to remove.
-            None if known_before => exchange.request.headers.remove(name),
-            None => None,
-        };
-    }
+    let headers = &mut exchange.request.headers;
+    let mut tell = |name: HeaderName, value: Option<HeaderValue>| match value {
+        Some(value) => _ = headers.insert(name, value),
+        // Without an earlier plugin's claims there is nothing left to remove.
+        None if known_before => _ = headers.remove(name),
+        None => {}
+    };
+    tell(CONSUMER_ID, text(consumer.as_deref(), "id"));
+    tell(CONSUMER_CUSTOM_ID, text(consumer.as_deref(), "custom_id"));
+    tell(CONSUMER_USERNAME, text(consumer.as_deref(), "username"));
+    tell(CREDENTIAL_IDENTIFIER, text(credential.as_deref(), identifier));
+    tell(ANONYMOUS, credential.is_none().then(|| HeaderValue::from_static("true")));
     exchange.client.consumer = consumer;
     exchange.client.credential = credential;
 }
 
 /// A field that can stand in a header.
-fn text(record: Option<&Record>, field: &str) -> Option<HeaderValue> {
-    let text = record?.get(field)?.as_str()?;
+fn text(record: Option<&Record>, name: &str) -> Option<HeaderValue> {
+    let text = field(record?, name)?.as_str()?;
     HeaderValue::from_bytes(text.as_bytes()).ok()
 }
 
@@ -186,8 +184,8 @@ pub(crate) async fn consumer_of(
 
 /// The id of the consumer whose credential it is.
 pub(crate) fn owner(credential: &Record) -> &str {
-    let consumer = credential.get("consumer");
-    consumer.and_then(|consumer| consumer.get("id")?.as_str()).unwrap_or_default()
+    let consumer = field(credential, "consumer").and_then(Json::as_object);
+    consumer.and_then(|consumer| field(consumer, "id")?.as_str()).unwrap_or_default()
 }
 
 /// The first line of a header, if it is text.

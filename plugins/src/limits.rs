@@ -7,7 +7,13 @@ pub(crate) mod remote;
 pub(crate) mod synced;
 mod window;
 
-use http::{HeaderName, HeaderValue};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use http::HeaderValue;
+use silverback_model::field;
 use silverback_pdk::{Configuration, Exchange};
 use uuid::Uuid;
 
@@ -74,24 +80,46 @@ impl Owner {
 /// The id of the consumer or of the credential, whoever was found.
 pub(crate) fn consumer_id(exchange: &Exchange) -> Option<&str> {
     let client = &exchange.client;
-    client.consumer.as_ref().or(client.credential.as_ref())?.get("id")?.as_str()
+    field(client.consumer.as_ref().or(client.credential.as_ref())?, "id")?.as_str()
 }
 
 /// The id of the credential.
 pub(crate) fn credential_id(exchange: &Exchange) -> Option<&str> {
-    exchange.client.credential.as_ref()?.get("id")?.as_str()
+    field(exchange.client.credential.as_ref()?, "id")?.as_str()
 }
 
 /// A number as Lua writes it into a header.
-#[expect(clippy::cast_possible_truncation, reason = "only whole numbers below 10^14 are cast")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "only whole numbers below 10^14 stay what they are"
+)]
 pub(crate) fn number(value: f64) -> HeaderValue {
-    if value.fract() == 0.0 && value.abs() < 1e14 {
-        return HeaderValue::from(value as i64);
+    let whole = value as i64;
+    if whole as f64 == value && value.abs() < 1e14 {
+        return whole_number(whole);
     }
     HeaderValue::try_from(value.to_string()).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
-/// Sets a header of the answer, whoever will make it.
-pub(crate) fn set(exchange: &mut Exchange, name: HeaderName, value: HeaderValue) {
-    exchange.response.headers.insert(name, value);
+/// A whole number.
+pub(crate) fn whole_number(value: i64) -> HeaderValue {
+    let mut text = itoa::Buffer::new();
+    let text = HeaderValue::from_bytes(text.format(value).as_bytes());
+    text.unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// A number of a configuration, as [`number`] writes it. It is kept for good, once however often
+/// it is configured: so that it costs nothing to copy, and workers don't share a count of copies.
+pub(crate) fn constant_number(value: f64) -> HeaderValue {
+    static KEPT: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let text = number(value);
+    let text = text.to_str().unwrap_or("0");
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = kept.get(text).copied();
+    HeaderValue::from_static(known.unwrap_or_else(|| {
+        let text = text.to_owned().leak();
+        kept.insert(text);
+        text
+    }))
 }

@@ -10,7 +10,7 @@ mod udp_log;
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use silverback_pdk::{
     Configuration, Exchange, Expression, Flow, LogLevel, Plugin, PluginFault, SerializeMode, kong,
 };
@@ -71,32 +71,20 @@ impl Logger {
     /// Hands the document over.
     fn log(&self, exchange: &mut Exchange) -> Flow {
         if let Some(document) = self.document(exchange) {
-            self.send(&document);
+            self.queue.push(Bytes::from(document));
         }
         Flow::Next
     }
 
-    fn document(&self, exchange: &mut Exchange) -> Option<Map<String, Json>> {
+    /// The document as JSON. A field whose expression fails is left out.
+    fn document(&self, exchange: &mut Exchange) -> Option<Vec<u8>> {
         for (name, expression) in &self.fields {
             match expression.evaluate(exchange) {
                 Ok(value) => exchange.serialize.push((name.clone(), value, SerializeMode::Set)),
                 Err(error) => self.complain(&format!("custom field '{name}': {error}")),
             }
         }
-        match kong::serialize(exchange) {
-            Ok(document) => Some(document),
-            Err(error) => {
-                self.complain(&error);
-                None
-            }
-        }
-    }
-
-    fn send(&self, document: &Map<String, Json>) {
-        match serde_json::to_vec(document) {
-            Ok(text) => self.queue.push(Bytes::from(text)),
-            Err(error) => self.complain(&error.to_string()),
-        }
+        kong::serialize_text(exchange).inspect_err(|error| self.complain(error)).ok()
     }
 
     fn complain(&self, text: &str) {

@@ -12,7 +12,9 @@ use silverback_macros::Config;
 use silverback_model::counters::Tally;
 use silverback_pdk::{Configuration, Exchange, Flow, LogLevel, Plugin, PluginFault, kong};
 
+use self::headers::Told;
 use crate::{
+    fields::Sought,
     limits::{
         self, Limit, Moment, Owner, Period, Used,
         cluster::{Counting, with_policy},
@@ -105,7 +107,11 @@ struct Settings {
 struct RateLimiting {
     settings: Settings,
     limits: Vec<Limit>,
+    /// What is told of each.
+    told: Vec<Told>,
     by: By,
+    /// The header whose values are counted.
+    header: Sought,
     owner: Owner,
     /// What keys of this node's own counters begin with.
     own_keys: [u8; 33],
@@ -168,9 +174,12 @@ impl RateLimiting {
         let (_, ids) = bytes.split_at_mut(1);
         ids.copy_from_slice(&owner.bytes());
         let code = settings.error_code.unwrap_or(429.0);
+        let limits = settings.limits();
         Ok(RateLimiting {
-            limits: settings.limits(),
+            told: limits.iter().map(Told::of).collect(),
+            limits,
             by,
+            header: Sought::of(settings.header_name.as_deref().unwrap_or_default()),
             owner,
             own_keys: bytes,
             prefix: format!("ratelimit:{}:", owner.text()),
@@ -253,8 +262,7 @@ impl RateLimiting {
                 };
             }
             By::Header => {
-                let name = self.settings.header_name.as_deref().unwrap_or_default();
-                let value = exchange.request.headers.get(name);
+                let value = self.header.first(&exchange.request.headers);
                 return match value.map(|value| String::from_utf8_lossy(value.as_bytes())) {
                     Some(value) => work(&value),
                     None => work(&exchange.client.forwarded_ip.to_string()),
@@ -275,7 +283,7 @@ impl RateLimiting {
     fn decide(&self, exchange: &mut Exchange, used: Used, now: Moment) -> Flow {
         let stopped = headers::stop(&self.limits, used);
         if !self.settings.hide_client_headers {
-            headers::set(exchange, &self.limits, used, stopped, now);
+            headers::set(exchange, &self.limits, &self.told, used, stopped, now);
         }
         if stopped.is_none() {
             return Flow::Next;

@@ -4,9 +4,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use silverback_model::Record;
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::schema::Schema;
+use silverback_model::{Record, field};
 
 /// The field that says when an entity ends.
 pub const TTL: &str = "ttl";
@@ -22,6 +22,11 @@ pub fn now() -> f64 {
 /// Whether an entity has ended at a time.
 pub fn is_over(record: &Record, now: f64) -> bool {
     record.get(TTL).and_then(Value::as_f64).is_some_and(|end| end < now)
+}
+
+/// Whether an entity has ended by now. Most never do, and need no clock.
+pub fn has_ended(record: &Record) -> bool {
+    field(record, TTL).and_then(Value::as_f64).is_some_and(|end| end < now())
 }
 
 /// In how many whole seconds an entity ends; null if it does not.

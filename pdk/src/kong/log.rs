@@ -95,8 +95,8 @@ fn deprecation(exchange: &mut Exchange, args: &[Value]) -> Outcome {
 }
 
 fn serialize_text(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    let document = serialize::serialize(exchange).map_err(args::raise)?;
-    Ok(serde_json::Value::Object(document).to_string().into())
+    let document = serialize::serialize_text(exchange).map_err(args::raise)?;
+    Ok(Value::Text(document.into()))
 }
 
 fn set_serialize_value(exchange: &mut Exchange, args: &[Value]) -> Outcome {

@@ -2,13 +2,13 @@
 
 use std::{
     cell::RefCell,
-    collections::hash_map::RandomState,
     sync::{
         LazyLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
+use foldhash::quality::RandomState;
 use papaya::HashMap;
 
 use super::{Limit, Moment, Period, Used, Window, is_exceeded};
@@ -139,7 +139,11 @@ thread_local! {
 
 impl Counters {
     pub(crate) fn new(most: usize) -> Counters {
-        Counters { map: HashMap::new(), made: AtomicUsize::new(0), most }
+        Counters {
+            map: HashMap::with_hasher(RandomState::default()),
+            made: AtomicUsize::new(0),
+            most,
+        }
     }
 
     /// About how many bytes are in use, and how many may be.

@@ -80,6 +80,11 @@ pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let chain = live.snapshot.chain(work.chain);
+    if !chain.slots.is_empty() && work.exchange.response.headers.capacity() == 0 {
+        // What plugins say to the client from here on is joined by the upstream's headers: the map
+        // is to have room for them.
+        work.exchange.response.headers = work.worker.spare_headers();
+    }
     if chain.has_consumers {
         return collect(&live, work, chain).await;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, header::Entry};
 use silverback_http1::Response;
 use silverback_pdk::{Answer, Body, LogLevel, Source};
 
@@ -35,9 +35,12 @@ pub(super) fn arrive(work: &mut Work, arrived: Arrived) {
     answer.upstream_status = Some(status);
     answer.source = Some(Source::Service);
     if answer.headers.is_empty() {
-        answer.headers = headers;
+        std::mem::swap(&mut answer.headers, &mut headers);
     } else {
-        join(&mut answer.headers, headers);
+        join(&mut answer.headers, &mut headers);
+    }
+    if headers.capacity() > 0 {
+        work.worker.keep_spare(headers);
     }
     work.response_names = std::mem::take(&mut head.names);
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -96,7 +99,7 @@ fn read_timeout(work: &Work) -> Duration {
 
 /// The upstream's headers join those that plugins have set before; of what there is only one, the
 /// upstream's counts.
-fn join(headers: &mut HeaderMap, upstream: HeaderMap) {
+fn join(headers: &mut HeaderMap, upstream: &mut HeaderMap) {
     const SINGLE: [HeaderName; 7] = [
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,
@@ -107,14 +110,21 @@ fn join(headers: &mut HeaderMap, upstream: HeaderMap) {
         header::ETAG,
     ];
     let mut last = None;
-    for (name, value) in upstream {
-        let fresh = name.is_some();
-        last = name.or(last);
-        let Some(name) = &last else { continue };
-        if fresh && SINGLE.contains(name) {
-            headers.insert(name.clone(), value);
-        } else {
-            headers.append(name.clone(), value);
+    let mut lines = upstream.drain().peekable();
+    while let Some((name, value)) = lines.next() {
+        let Some(name) = name else {
+            // One more of the name before.
+            if let Some(last) = &last {
+                headers.append(last, value);
+            }
+            continue;
+        };
+        let goes_on = lines.peek().is_some_and(|(next, _)| next.is_none());
+        last = goes_on.then(|| name.clone());
+        match headers.entry(name) {
+            Entry::Vacant(entry) => _ = entry.insert(value),
+            Entry::Occupied(mut entry) if SINGLE.contains(entry.key()) => _ = entry.insert(value),
+            Entry::Occupied(mut entry) => entry.append(value),
         }
     }
 }
@@ -151,5 +161,42 @@ pub(crate) async fn read_answer(work: &mut Work) -> Result<(), Box<Answer>> {
             silverback_pdk::log(LogLevel::Err, "", &text);
             Err(answer::error(&work.exchange, StatusCode::BAD_GATEWAY, None))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_of_plugins_and_upstreams_are_joined() {
+        let map = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            headers
+        };
+        let check = |own: &[(&'static str, &'static str)], upstream: &[_], expect: &[_]| {
+            let (mut headers, mut upstream) = (map(own), map(upstream));
+            join(&mut headers, &mut upstream);
+            assert_eq!(headers, map(expect));
+            assert!(upstream.is_empty());
+        };
+        check(&[("x-a", "1")], &[("x-b", "2")], &[("x-a", "1"), ("x-b", "2")]);
+        check(&[("x-a", "1")], &[("x-a", "2")], &[("x-a", "1"), ("x-a", "2")]);
+        check(&[("server", "a")], &[("server", "b")], &[("server", "b")]);
+        check(
+            &[("x-a", "1"), ("vary", "a")],
+            &[("set-cookie", "a"), ("set-cookie", "b"), ("vary", "b"), ("vary", "c")],
+            &[
+                ("x-a", "1"),
+                ("vary", "a"),
+                ("vary", "b"),
+                ("vary", "c"),
+                ("set-cookie", "a"),
+                ("set-cookie", "b"),
+            ],
+        );
     }
 }

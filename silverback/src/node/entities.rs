@@ -509,7 +509,7 @@ impl Directory for Live {
 /// What has ended is not there.
 fn found(entities: &Entities, kind: &str, field: &str, value: &str) -> Found {
     match Directory::find(entities, kind, field, value) {
-        Found::Now(Some(record)) if ttl::is_over(&record, ttl::now()) => Found::Now(None),
+        Found::Now(Some(record)) if ttl::has_ended(&record) => Found::Now(None),
         found => found,
     }
 }

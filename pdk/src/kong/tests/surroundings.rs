@@ -349,6 +349,13 @@ fn a_request_that_no_service_answered() {
     assert_eq!(document["source"], "kong");
     assert_eq!(document["latencies"]["proxy"], -1);
     assert_eq!(document["tries"][0]["code"], 502);
+    let text = super::super::serialize_text(&e).expect("a text");
+    let text: Json = serde_json::from_slice(&text).expect("JSON");
+    assert_eq!(text["tries"], document["tries"]);
+    e.response.upstream_status = Some(http::StatusCode::OK);
+    e.response.buffered = Some(Bytes::new());
+    let document = super::super::serialize(&e).expect("a document");
+    assert_eq!(document["upstream_status"], 200);
 }
 
 #[test]
