@@ -18,7 +18,7 @@ mod write;
 pub use self::{
     body::{Broken, Decoder, Piece},
     names::Names,
-    request::{Request, Target, begins_well, request},
+    request::{Request, Target, asks_for, begins_well, request},
     response::{Response, response},
     scan::{Lines, Refusal, Scan},
     write::{Date, chunk_size, headers, name_in_title_case, number, request_line, status_line},

@@ -69,6 +69,17 @@ pub fn begins_well(start: &[u8]) -> Result<(), Refusal> {
     }
 }
 
+/// What a head that is refused says it asks for, as far as it can be read: the method, and the
+/// target if its line is whole. It is for the log alone.
+pub fn asks_for(start: &[u8]) -> (Option<Method>, Option<&[u8]>) {
+    let end = memchr(b'\n', start);
+    let mut words =
+        start.get(..end.unwrap_or(start.len())).unwrap_or_default().split(|b| *b == b' ');
+    let method = words.next().and_then(|method| Method::from_bytes(method).ok());
+    let target = words.next().filter(|target| end.is_some() && target.starts_with(b"/"));
+    (method, target)
+}
+
 fn request_line(head: &Bytes, end: usize) -> Result<(Method, Target, Version), Refusal> {
     let text = head.get(..end).unwrap_or_default();
     let mut blanks = memchr_iter(b' ', text);

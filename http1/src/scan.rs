@@ -44,20 +44,37 @@ pub enum Lines {
 
 /// Looks for the end of a head in a buffer that grows. What was looked through once is not looked
 /// through again.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Scan {
     /// Where to go on.
     at: usize,
+    /// Where the line begins that is looked through.
+    line: usize,
+    /// How long one may be.
+    line_max: usize,
+}
+
+impl Default for Scan {
+    fn default() -> Scan {
+        Scan::within(usize::MAX)
+    }
 }
 
 impl Scan {
+    /// For lines of at most `line_max` bytes, their ends included.
+    pub fn within(line_max: usize) -> Scan {
+        Scan { at: 0, line: 0, line_max }
+    }
+
     /// Takes a whole head off the buffer: the lines with the empty one that ends them.
     ///
     /// # Errors
-    /// If there are more than `limit` bytes without an end: 414 within the first line, else 494.
+    /// If there are more than `limit` bytes without an end, or a line is too long: 414 within the
+    /// first line, else 494.
     pub fn take(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Refusal> {
         while let Some(found) = buffer.get(self.at..).and_then(|rest| memchr(b'\n', rest)) {
             let after = self.at + found + 1;
+            self.check_line(after)?;
             let end = match buffer.get(after..).unwrap_or_default() {
                 [b'\n', ..] => Some(after + 1),
                 [b'\r', b'\n', ..] => Some(after + 2),
@@ -68,9 +85,9 @@ impl Scan {
                 }
                 _ => None,
             };
-            self.at = after;
+            (self.at, self.line) = (after, after);
             if let Some(end) = end {
-                *self = Scan::default();
+                *self = Scan::within(self.line_max);
                 return match end > limit {
                     true => Err(too_large(buffer, limit)),
                     false => Ok(Some(buffer.split_to(end).freeze())),
@@ -78,7 +95,17 @@ impl Scan {
             }
         }
         self.at = buffer.len();
+        self.check_line(buffer.len())?;
         self.none_yet(buffer, limit)
+    }
+
+    /// Refuses a line that is longer than it may be by here.
+    fn check_line(&self, here: usize) -> Result<(), Refusal> {
+        match here.saturating_sub(self.line) > self.line_max {
+            true if self.line == 0 => Err(LINE_TOO_LARGE),
+            true => Err(HEADER_TOO_LARGE),
+            false => Ok(()),
+        }
     }
 
     fn none_yet(&self, buffer: &[u8], limit: usize) -> Result<Option<Bytes>, Refusal> {
@@ -91,10 +118,13 @@ impl Scan {
 
 fn too_large(buffer: &[u8], limit: usize) -> Refusal {
     match memchr(b'\n', buffer) {
-        Some(first) if first < limit => Refusal::new(494, "request header too large"),
-        _ => Refusal::new(414, "request line too large"),
+        Some(first) if first < limit => HEADER_TOO_LARGE,
+        _ => LINE_TOO_LARGE,
     }
 }
+
+const LINE_TOO_LARGE: Refusal = Refusal::new(414, "request line too large");
+const HEADER_TOO_LARGE: Refusal = Refusal::new(494, "request header too large");
 
 /// Takes the line at `from` off a head: where its content ends, and where the next one starts.
 pub(crate) fn line(head: &[u8], from: usize, lines: Lines) -> Result<(usize, usize), Refusal> {

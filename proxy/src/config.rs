@@ -244,6 +244,8 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// Bytes of a request's head.
     pub head_size: usize,
+    /// Bytes of a line of it.
+    pub head_line_size: usize,
     /// Headers of a request.
     pub head_lines: usize,
     /// Requests on one connection (`keepalive_requests`).
@@ -261,7 +263,8 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             head_size: 64 * 1024,
-            head_lines: 200,
+            head_line_size: 8 * 1024,
+            head_lines: 1000,
             requests_per_connection: 10_000,
             connections: 16_384,
         }

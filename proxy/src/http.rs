@@ -132,12 +132,20 @@ pub(crate) fn begin(
     work
 }
 
-/// What stands for a request that could not be read: it is answered and logged like others.
-pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal) -> Box<Work> {
+/// What stands for a request that could not be read: it is answered and logged like others, with
+/// what of `head` could be.
+pub(crate) fn refused(connection: Rc<Connection>, refusal: Refusal, head: &[u8]) -> Box<Work> {
     let live = connection.worker.live();
     let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let client = client(&connection, None);
-    let exchange = Exchange::new(live.clone(), client, tls::empty_request(scheme));
+    let mut request = tls::empty_request(scheme);
+    let (method, target) = silverback_http1::asks_for(head);
+    request.method = method.unwrap_or(request.method);
+    if let Some(target) = target {
+        request.target = text(&Bytes::copy_from_slice(target)).0;
+        request.query = request.target.split_once('?').map(|(_, query)| query.to_owned());
+    }
+    let exchange = Exchange::new(live.clone(), client, request);
     let (peer, id) = (connection.peer, exchange.request.id);
     let reason = refusal.reason;
     let text =

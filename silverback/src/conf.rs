@@ -301,6 +301,8 @@ pub(crate) struct Limits {
     pub body: BodyLimits,
     /// Largest request head, in bytes (`large_client_header_buffers`, count times size).
     pub max_head: u64,
+    /// Longest line of it, in bytes (the size alone).
+    pub max_head_line: u64,
     /// Longest wait for a request's head.
     pub head_timeout: Duration,
     /// Longest wait between two reads of a body.

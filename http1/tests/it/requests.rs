@@ -265,3 +265,40 @@ fn values_are_what_stands_between_the_blanks() {
     silverback_http1::headers(&mut out, &read.headers, &read.names, |_| true);
     assert_eq!(out, b"X-aB: c d\r\nx-ab: \r\n");
 }
+
+/// A line may be too long though the head is not.
+#[test]
+fn lines_are_bounded() {
+    let check = |head: &[u8], expect: Option<u16>| {
+        for piece in [1, 7, head.len()] {
+            let (mut scan, mut buffer) = (Scan::within(20), BytesMut::new());
+            let pieces = head.chunks(piece).map(|piece| {
+                buffer.extend_from_slice(piece);
+                scan.take(&mut buffer, HEAD_MAX)
+            });
+            let found = pieces.filter_map(Result::transpose).next();
+            let status = found.and_then(|found| found.err()).map(|refusal| refusal.status);
+            assert_eq!(status, expect, "{:?} by {piece}", String::from_utf8_lossy(head));
+        }
+    };
+    check(b"GET /789 HTTP/1.1\r\n\r\n", None);
+    check(b"GET /78901 HTTP/1.1\r\n\r\n", Some(414));
+    check(b"GET /789012345678901234567890", Some(414));
+    check(b"GET / HTTP/1.1\r\nX-A: 567890123456\r\n\r\n", None);
+    check(b"GET / HTTP/1.1\r\nX-A: 5678901234567890\r\n\r\n", Some(494));
+    check(b"GET / HTTP/1.1\r\nX-A: 1\r\nX-A: 5678901234567890", Some(494));
+}
+
+#[test]
+fn what_was_asked_for_is_known_of_what_is_refused() {
+    let check = |start: &str, method: &str, target: Option<&str>| {
+        let (got, path) = silverback_http1::asks_for(start.as_bytes());
+        assert_eq!(got.map_or(String::new(), |method| method.to_string()), method, "{start:?}");
+        assert_eq!(path, target.map(str::as_bytes), "{start:?}");
+    };
+    check("POST /a?b HTTP/1.1\r\nno colon\r\n", "POST", Some("/a?b"));
+    check("POST /a?b HTT", "POST", None);
+    check("G(T / HTTP/1.1\r\n", "", Some("/"));
+    check("\r\n", "", None);
+    check("", "", None);
+}

@@ -67,15 +67,15 @@ pub(super) enum After {
 pub(crate) async fn converse(connection: Rc<Connection>, socket: Socket) {
     let client = Rc::new(RefCell::new(Client::new(socket)));
     let mut told = pin!(connection.worker.draining.notified());
-    let mut idle = Idle::default();
+    let mut idle = Idle::new(&connection.worker.config.limits);
     loop {
         let next = poll_fn(|cx| idle.poll(cx, told.as_mut(), &connection, &client)).await;
         let after = match next {
             Next::End => return,
             Next::Head(head) => serve(&connection, &client, head).await,
             Next::Refused(refusal) => {
+                let work = http::refused(connection.clone(), refusal, &client.borrow().wire.read);
                 client.borrow_mut().broken = true;
-                let work = http::refused(connection.clone(), refusal);
                 lead(&connection, &client, Logged::new(work), false).await
             }
         };
@@ -95,7 +95,7 @@ async fn serve(connection: &Rc<Connection>, client: &Shared, head: Bytes) -> Aft
         Ok(request) => request,
         Err(refusal) => {
             client.borrow_mut().broken = true;
-            let work = http::refused(connection.clone(), refusal);
+            let work = http::refused(connection.clone(), refusal, &head);
             return lead(connection, client, Logged::new(work), false).await;
         }
     };

@@ -45,7 +45,7 @@ fn wait_for_end(mut stream: TcpStream) {
 }
 
 /// A gateway with a service of these fields on a port.
-fn gateway(port: u16, service: Value, buffering: bool) -> Gateway {
+fn gateway(port: u16, service: &Value, buffering: bool) -> Gateway {
     let mut setup = Setup::new();
     let mut fields = json!({"port": port, "connect_timeout": 60_000, "write_timeout": 60_000});
     fields["read_timeout"] = 60_000.into();
@@ -71,7 +71,7 @@ fn a_server_that_takes_no_connection_gives_504() {
         })
         .collect();
     let port = address.as_socket().unwrap().port();
-    let gateway = gateway(port, json!({"connect_timeout": SHORT, "retries": 2}), true);
+    let gateway = gateway(port, &json!({"connect_timeout": SHORT, "retries": 2}), true);
     for method in ["GET", "POST"] {
         let began = Instant::now();
         assert_eq!(gateway.ask(&Request::new(method, "/").body("x")).status, 504);
@@ -90,8 +90,8 @@ fn a_handshake_that_comes_to_nothing_fails_the_try() {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         wait_for_end(stream);
     };
-    let cases: [(&str, fn(TcpStream), u16); 4] = [
-        ("silent", wait_for_end, 504),
+    let cases = [
+        ("silent", wait_for_end as fn(TcpStream), 504),
         ("closed", drop, 502),
         ("reset", reset, 502),
         ("plain", garbage, 502),
@@ -101,7 +101,7 @@ fn a_handshake_that_comes_to_nothing_fails_the_try() {
         let fields = json!({
             "connect_timeout": SHORT, "retries": 2, "protocol": "https", "host": "localhost",
         });
-        let gateway = gateway(port, fields, true);
+        let gateway = gateway(port, &fields, true);
         for (method, tries) in [("GET", 3), ("POST", 6)] {
             let began = Instant::now();
             let answer = gateway.ask(&Request::new(method, "/").body("x"));
@@ -126,7 +126,7 @@ fn a_server_that_does_not_read_the_body_gives_504() {
     });
     for buffering in [true, false] {
         let tried = count.load(Relaxed);
-        let gateway = gateway(port, json!({"write_timeout": SHORT, "retries": 3}), buffering);
+        let gateway = gateway(port, &json!({"write_timeout": SHORT, "retries": 3}), buffering);
         let began = Instant::now();
         let answer = gateway.ask(&Request::new("PUT", "/").body(vec![b'x'; LARGE]));
         assert_eq!(answer.status, 504);
@@ -182,7 +182,7 @@ fn what_can_not_be_sent_again_is_not() {
         ("PUT", Some(small()), false, 1),
     ];
     for (method, body, buffering, tries) in cases {
-        let gateway = gateway(port, json!({"retries": 3}), buffering);
+        let gateway = gateway(port, &json!({"retries": 3}), buffering);
         let before = count.load(Relaxed);
         let size = body.as_ref().map(Vec::len);
         let request = Request { body, ..Request::new(method, "/") };

@@ -87,7 +87,53 @@ fn what_is_no_request_is_refused_and_reaches_nobody() {
     check(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400);
     check(&[b"GET /", &[b'a'; 70_000][..]].concat(), 414);
     check(&[b"GET / HTTP/1.1\r\nX: ", &[b'a'; 70_000][..]].concat(), 400);
+    check(&[b"GET /", &[b'a'; 8_200][..]].concat(), 414);
+    check(&[b"GET / HTTP/1.1\r\nX: ", &[b'a'; 8_200][..], b"\r\n\r\n"].concat(), 400);
     assert!(upstream.take_seen().is_empty());
+}
+
+/// Plugins for all requests see what was asked for, as far as it could be read.
+#[test]
+fn what_is_refused_is_logged_with_what_could_be_read() {
+    let (lines, logged) = std::sync::mpsc::channel();
+    let lines = std::sync::Mutex::new(lines);
+    let mut setup = Setup::new();
+    let lines = std::sync::Arc::new(lines);
+    setup.plugin("log", 1, move |_| {
+        let lines = lines.clone();
+        silverback_pdk::Phases {
+            log: Some(silverback_pdk::Handler::now(move |exchange| {
+                let request = &exchange.request;
+                let line = format!("{} {} {:?}", request.method, request.target, request.query);
+                lines.lock().unwrap().send((exchange.response.status.as_u16(), line)).unwrap();
+                silverback_pdk::Flow::Next
+            })),
+            ..silverback_pdk::Phases::default()
+        }
+    });
+    setup.using(json!({"name": "log"}));
+    let gateway = setup.start();
+    let check = |sent: &[u8], status: u16, line: &str| {
+        exchange(&gateway, sent);
+        let got = logged.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(got, (status, line.to_owned()));
+    };
+    let long = [b'a'; 9_000];
+    check(&[b"POST /", &long[..]].concat(), 414, "POST  None");
+    let sent = [b"POST /x?foo=bar HTTP/1.1\r\nX: ", &long[..], b"\r\n\r\n"].concat();
+    check(&sent, 400, "POST /x?foo=bar Some(\"foo=bar\")");
+    check(b"PUT /y HTTP/1.1\r\nno colon\r\n\r\n", 400, "PUT /y None");
+}
+
+/// As nginx has it: what bounds headers is their size.
+#[test]
+fn there_may_be_many_headers() {
+    let upstream = Upstream::start();
+    let gateway = Setup::new().serve(upstream.port()).start();
+    let many: String = (0..900).map(|number| format!("X-{number}: {number}\r\n")).collect();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{many}\r\n");
+    let answer = exchange(&gateway, request.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"899\""), "{answer}");
 }
 
 #[test]

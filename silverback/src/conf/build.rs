@@ -413,7 +413,7 @@ mod tests {
         assert!(conf.upstream_request_id);
         assert_eq!(conf.limits.body, BodyLimits { max_body: None, body_buffer: 8192 });
         assert_eq!(conf.admin_limits.max_body, Some(10 << 20));
-        assert_eq!(conf.limits.max_head, 32 << 10);
+        assert_eq!((conf.limits.max_head, conf.limits.max_head_line), (32 << 10, 8 << 10));
         assert_eq!(conf.dns.order, ["LAST", "SRV", "A", "CNAME"]);
         assert_eq!(conf.lua.untrusted, UntrustedLua::Sandbox);
         assert!(conf.tracing_instrumentations.is_empty());

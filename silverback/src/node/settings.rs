@@ -276,6 +276,7 @@ fn limits(conf: &Conf) -> proxy::Limits {
         body_timeout: conf.limits.body_timeout,
         send_timeout: conf.limits.send_timeout,
         head_size: usize::try_from(conf.limits.max_head).unwrap_or(usize::MAX),
+        head_line_size: usize::try_from(conf.limits.max_head_line).unwrap_or(usize::MAX),
         requests_per_connection: conf.limits.keepalive_requests,
         connections: match conf.worker_connections {
             Some(connections) => usize::try_from(connections).unwrap_or(usize::MAX),

@@ -11,14 +11,13 @@ use silverback_http1::{Refusal, Scan};
 use tokio::{sync::futures::Notified, time::Instant};
 
 use super::{Client, Shared};
-use crate::{clock::Clock, http::Connection};
+use crate::{clock::Clock, config::Limits, http::Connection};
 
 /// How long an idle connection stays when its worker drains. Its next request may be on its way
 /// already: it is answered, and told that the connection closes.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// What is waited for, and since when.
-#[derive(Default)]
 pub(super) struct Idle {
     scan: Scan,
     clock: Clock,
@@ -41,6 +40,17 @@ pub(super) enum Next {
 }
 
 impl Idle {
+    pub(super) fn new(limits: &Limits) -> Idle {
+        Idle {
+            scan: Scan::within(limits.head_line_size),
+            clock: Clock::default(),
+            until: None,
+            began: false,
+            listens: false,
+            drains: false,
+        }
+    }
+
     /// Ready when the next request's head is there, or nothing more will come.
     pub(super) fn poll(
         &mut self,
@@ -56,7 +66,7 @@ impl Idle {
         }
         let client = &mut *client.borrow_mut();
         let limits = &connection.worker.config.limits;
-        if let Poll::Ready(next) = self.poll_head(cx, client, limits.head_size.max(8192)) {
+        if let Poll::Ready(next) = self.poll_head(cx, client, limits) {
             (self.until, self.began) = (None, false);
             return Poll::Ready(next);
         }
@@ -79,12 +89,18 @@ impl Idle {
         self.clock.poll(until, cx).map(|()| Next::End)
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>, client: &mut Client, max: usize) -> Poll<Next> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        limits: &Limits,
+    ) -> Poll<Next> {
+        let max = limits.head_size.max(8192);
         loop {
             // Empty lines before a request have always been forgiven (RFC 9112, 2.2).
             while client.wire.read.starts_with(b"\r\n") {
                 client.wire.read.advance(2);
-                self.scan = Scan::default();
+                self.scan = Scan::within(limits.head_line_size);
             }
             if !client.wire.read.is_empty() {
                 match self.scan.take(&mut client.wire.read, max) {

@@ -76,6 +76,7 @@ pub(super) fn upstream_request_id(s: &Settings, findings: &mut Findings) -> bool
 /// nginx's limits, given for all servers (`nginx_http_`) or for the proxy alone (`nginx_proxy_`).
 pub(super) fn limits(s: &Settings, findings: &mut Findings) -> Limits {
     let max_body = proxy_size(s, "client_max_body_size", 0, findings);
+    let (max_head, max_head_line) = max_head(s, findings);
     let mut time = |directive: &str, default_s: u64| {
         let key = format!("nginx_http_{directive}");
         let Some(text) = s.text(&key) else { return Duration::from_secs(default_s) };
@@ -92,7 +93,8 @@ pub(super) fn limits(s: &Settings, findings: &mut Findings) -> Limits {
         send_timeout: time("send_timeout", 60),
         keepalive_timeout: time("keepalive_timeout", 75),
         keepalive_requests: number(s, "nginx_http_keepalive_requests", 10_000, findings),
-        max_head: max_head(s, findings),
+        max_head,
+        max_head_line,
         body: BodyLimits {
             max_body: Some(max_body).filter(|n| *n > 0),
             body_buffer: proxy_size(s, "client_body_buffer_size", 8 << 10, findings),
@@ -120,16 +122,18 @@ pub(super) fn number(s: &Settings, key: &str, default: u64, findings: &mut Findi
     })
 }
 
-/// `number size` of `large_client_header_buffers`: their product bounds a request's head.
-fn max_head(s: &Settings, findings: &mut Findings) -> u64 {
+/// `number size` of `large_client_header_buffers`: their product bounds a request's head, the size
+/// each of its lines.
+fn max_head(s: &Settings, findings: &mut Findings) -> (u64, u64) {
     let key = "nginx_http_large_client_header_buffers";
     let text = s.text(key).unwrap_or("4 8k");
-    let product = text.split_once(char::is_whitespace).and_then(|(count, size)| {
-        count.parse::<u64>().ok()?.checked_mul(value::size(size.trim())?)
+    let both = text.split_once(char::is_whitespace).and_then(|(count, size)| {
+        let size = value::size(size.trim())?;
+        Some((count.parse::<u64>().ok()?.checked_mul(size)?, size))
     });
-    product.unwrap_or_else(|| {
+    both.unwrap_or_else(|| {
         findings.error(s, key, format!("{key} is not a number and a size: '{text}'"));
-        32 << 10
+        (32 << 10, 8 << 10)
     })
 }
 
