@@ -189,23 +189,30 @@ fn plugins(page: &mut String, on: &On<Plugins>) {
 }
 
 /// Whether the server's share of a request is larger than the gateway's everywhere: given a core
-/// each, the larger one is full first.
+/// each, the larger one is full first. Where it is not, whether it could be.
 fn limit(page: &mut String, curves: &[Curve]) {
     let all = curves.iter().flat_map(|curve| {
         curve.points.iter().filter_map(move |point| Some((curve, point, point.gateway?)))
     });
-    let (mut count, mut exceptions) = (0, Vec::new());
+    let (mut count, mut given, mut own_fault) = (0, Vec::new(), Vec::new());
     for (curve, point, own) in all {
         count += 1;
-        if own.server_us < own.cpu_us {
-            exceptions.push(format!(
-                "{} with {} calls at {} connections ({:.1} against {:.1} µs)",
-                label(curve),
-                point.calls,
-                curve.connections,
-                own.cpu_us,
-                own.server_us
-            ));
+        if own.server_us >= own.cpu_us {
+            continue;
+        }
+        let calls = if point.calls == 1 { "call" } else { "calls" };
+        let place = format!(
+            "{} with {} {calls} at {} connections",
+            label(curve),
+            point.calls,
+            curve.connections
+        );
+        let (cpu_us, server_us) = (own.cpu_us, own.server_us);
+        match curve.plain.map(|plain| plain.cpu_us + point.client.cpu_us) {
+            Some(least_us) if least_us > server_us => {
+                given.push(format!("{place} ({server_us:.1} against {least_us:.1} µs)"));
+            }
+            _ => own_fault.push(format!("{place} ({server_us:.1} against {cpu_us:.1} µs)")),
         }
     }
     if count == 0 {
@@ -214,14 +221,20 @@ fn limit(page: &mut String, curves: &[Curve]) {
     let _ = write!(
         page,
         "\nThe plugin server takes more CPU per request than the gateway, proxying included, and \
-         so is the limit where each\nhas a core, at {} of {count} points",
-        count - exceptions.len()
+         so is the limit where each\nhas a core, at {} of {count} points.\n",
+        count - given.len() - own_fault.len()
     );
-    match exceptions.is_empty() {
-        true => page.push_str(".\n"),
-        false => {
-            let _ = writeln!(page, "; not so: {}.", exceptions.join(", "));
-        }
+    if !own_fault.is_empty() {
+        let _ = writeln!(page, "The gateway takes more in {}.", own_fault.join(", "));
+    }
+    if !given.is_empty() {
+        let _ = writeln!(
+            page,
+            "It could not be otherwise, while proxying costs what it does, in {}: there the \
+             server's share is smaller than\nwhat a request without the plugin and the bare \
+             client's dialogue take together.",
+            given.join(", ")
+        );
     }
 }
 
