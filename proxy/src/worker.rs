@@ -20,8 +20,9 @@ use silverback_model::{
 use silverback_pdk::{Counted, Found, Node, SecretRef, Statistics, View};
 use tokio::{
     net::TcpListener,
+    runtime::{Builder, LocalOptions},
     sync::{Notify, mpsc, watch},
-    task::{LocalSet, spawn_local},
+    task::spawn_local,
     time::{Instant, interval, sleep_until},
 };
 
@@ -216,13 +217,11 @@ impl View for Live {
 
 /// Runs worker `number` on this thread until it is told to stop.
 pub(crate) fn run(number: usize, shared: Shared, sockets: Vec<(Listener, std::net::TcpListener)>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime {
         Ok(runtime) => {
-            let local = LocalSet::new();
-            runtime.block_on(local.run_until(serve(number, shared, sockets)));
+            runtime.block_on(serve(number, shared, sockets));
             // What is still open is dropped with the runtime it belongs to.
-            runtime.block_on(async { drop(local) });
             runtime.shutdown_timeout(Duration::from_millis(100));
         }
         Err(error) => {

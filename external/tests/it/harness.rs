@@ -31,8 +31,8 @@ pub(crate) fn block_on(future: impl Future<Output = ()>) {
         eprintln!("[{level}] {plugin}: {text}");
     });
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build().unwrap();
-    runtime.block_on(tokio::task::LocalSet::new().run_until(future));
+    let runtime = builder.enable_all().build_local(tokio::runtime::LocalOptions::default());
+    runtime.unwrap().block_on(future);
 }
 
 /// A directory for sockets, removed at the end.
@@ -115,8 +115,7 @@ impl Rig {
     /// The handlers of a configured plugin.
     pub(crate) fn configure(&self, plugin: &str, config: &Json) -> Phases {
         let plugin = self.plugins.iter().find(|p| p.name == plugin).unwrap();
-        let id = uuid();
-        let entity = json!({"id": id, "name": plugin.name, "config": config});
+        let entity = json!({"id": uuid(), "name": plugin.name, "config": config});
         let Json::Object(entity) = entity else { unreachable!() };
         (plugin.configure)(&Configuration::of(&entity)).unwrap()
     }
