@@ -13,13 +13,13 @@ use http::StatusCode;
 use serde_json::json;
 use silverback_pdk::{
     Answer, Exchange, Flow, LogLevel, Phase, Source, Value, Wait,
-    kong::{self, Function, Stop},
+    kong::{Function, Outcome, Stop},
     log, logs,
 };
 
 use crate::{
     connection::{Connection, Fault, Slot},
-    info::Protocol,
+    info::{Protocol, cut},
     instance::{Instance, Known},
     server::{Generation, Order, Server},
 };
@@ -118,15 +118,16 @@ impl Event {
     /// (it was started again, or threw the instance away), or a pooled connection was closed before
     /// the event reached it.
     async fn attempts(&self, slot: &Slot, exchange: &mut Exchange) -> Result<End, Fault> {
+        let server = &*self.instance.server;
         let mut again = true;
         loop {
-            let mut connection = slot.connection(&self.instance.server).await?;
+            let mut connection = slot.connection(server).await?;
             let generation = Arc::clone(&connection.generation);
             let _running = Running::begin(&generation);
             let known = match self.instance.known(&mut connection).await {
                 // Starting an instance does nothing to the request. A server that is dying still
                 // takes connections; its supervisor will know in a moment.
-                Err(Fault::Unsent | Fault::Closed) if again => {
+                Err(Fault::Unsent | Fault::Closed | Fault::Replaced) if again => {
                     again = false;
                     tokio::time::sleep(SETTLE).await;
                     continue;
@@ -140,17 +141,18 @@ impl Event {
                 Ok(_) => {}
                 Err(Fault::NoInstance(_)) if again && !known.fresh && calls == 0 => {
                     self.instance.forget(known.id);
+                    server.has_forgotten(&generation);
                     slot.give_back(connection);
                     again = false;
                     continue;
                 }
-                Err(Fault::Unsent) if again && calls == 0 => {
+                Err(Fault::Unsent | Fault::Replaced) if again && calls == 0 => {
                     again = false;
                     continue;
                 }
                 // This protocol tells an unknown instance by hanging up.
                 Err(Fault::Closed)
-                    if self.instance.server.protocol == Protocol::ProtoBuf
+                    if server.protocol == Protocol::ProtoBuf
                         && again
                         && !known.fresh
                         && calls == 0 =>
@@ -160,7 +162,7 @@ impl Event {
                     continue;
                 }
                 Err(Fault::Timeout(_)) if calls == 0 => {
-                    self.instance.server.order(Order::Suspect("an event timed out", SUSPICION));
+                    server.order(Order::Suspect("an event timed out", SUSPICION));
                 }
                 Err(_) => {}
             }
@@ -229,35 +231,36 @@ impl Event {
 }
 
 impl Run<'_> {
-    /// Calls a function for the handler.
-    pub(crate) async fn call(
-        &mut self,
-        function: &Function,
-        args: &[Value],
-        exchange: &mut Exchange,
-    ) -> Reply {
-        let result = match function.call_now(exchange, args) {
-            Some(result) => result,
-            None => function.call(exchange, args).await,
-        };
-        match result {
-            // Over the wire the log's document is text.
-            Ok(table @ (Value::Map(_) | Value::Entity(_)))
-                if function.name == "kong.log.serialize" =>
-            {
-                Reply::Value(table.to_json().to_string().into())
-            }
+    /// What a call comes to.
+    #[inline]
+    pub(crate) fn reply(&self, function: &Function, outcome: Outcome) -> Reply {
+        match outcome {
+            Ok(table @ (Value::Map(_) | Value::Entity(_))) => Run::table(function, table),
             Ok(value) => Reply::Value(value),
-            Err(Stop::Nil(text)) => {
+            Err(stop) => self.stopped(function, stop),
+        }
+    }
+
+    /// Over the wire the log's document is text.
+    #[cold]
+    fn table(function: &Function, table: Value) -> Reply {
+        Reply::Value(match function.name {
+            "kong.log.serialize" => table.to_json().to_string().into(),
+            _ => table,
+        })
+    }
+
+    #[cold]
+    fn stopped(&self, function: &Function, stop: Stop) -> Reply {
+        match stop {
+            Stop::Nil(text) => {
                 if logs(LogLevel::Debug) {
                     log(LogLevel::Debug, self.plugin, &format!("{}: {text}", function.name));
                 }
                 Reply::Nil(text)
             }
-            Err(Stop::Raise(text)) => {
-                Reply::End(End::Refused(format!("{}: {text}", function.name)))
-            }
-            Err(Stop::Exit(answer)) => {
+            Stop::Raise(text) => Reply::End(End::Refused(format!("{}: {text}", function.name))),
+            Stop::Exit(answer) => {
                 let reuse = match self.server.protocol {
                     // The answer to the step was read whole; the handler has no way to write.
                     Protocol::MsgPack => Reuse::Yes,
@@ -269,15 +272,11 @@ impl Run<'_> {
         }
     }
 
-    /// The function of that name.
-    pub(crate) fn find(name: &[u8]) -> Option<&'static Function> {
-        std::str::from_utf8(name).ok().and_then(kong::find)
-    }
-
     /// Says that there is no such function. Kong, too, answers calls of unknown ones with nil.
+    #[cold]
     pub(crate) fn unknown(&self, name: &[u8]) {
         let name = String::from_utf8_lossy(name);
-        let text = format!("called '{name}', which there is not; answered nil");
+        let text = format!("called '{}', which there is not; answered nil", cut(&name));
         log(LogLevel::Err, self.plugin, &text);
     }
 }

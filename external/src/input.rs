@@ -73,29 +73,34 @@ impl Input {
         Input { buffer: vec![0; READ_SIZE], held: 0..0, large: Bytes::new() }
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// What is there.
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.held.clone()).unwrap_or_default()
     }
 
     /// What is there, to be tried as a message; none where there is nothing, or so much that a
     /// message is better taken whole.
+    #[inline]
     pub(crate) fn small(&self) -> Option<Part<'_>> {
         let bytes = self.bytes();
         (1..LARGE_SIZE).contains(&bytes.len()).then(|| Part::new(bytes))
     }
 
     /// Drops bytes from the front.
+    #[inline]
     pub(crate) fn skip(&mut self, length: usize) {
         self.held.start = self.held.end.min(self.held.start + length);
     }
 
     /// Takes a message off the front; there must be that many bytes. It stays where it is until
     /// more is read.
+    #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Part<'_> {
         let at = self.held.start;
         if length >= LARGE_SIZE {
@@ -105,6 +110,7 @@ impl Input {
         Part::new(self.buffer.get(at..self.held.start).unwrap_or_default())
     }
 
+    #[cold]
     fn take_large(&mut self, message: Range<usize>) -> Part<'_> {
         let rest = self.buffer.get(message.end..self.held.end).unwrap_or_default();
         let mut buffer = vec![0; READ_SIZE.max(rest.len())];
@@ -120,11 +126,21 @@ impl Input {
 
     /// Room for reading, for a message of `least` bytes. What a server only announces takes no
     /// memory before it comes.
+    #[inline]
     pub(crate) fn room(&mut self, least: usize) -> &mut [u8] {
-        self.large = Bytes::new();
         if self.is_empty() {
             self.held = 0..0;
         }
+        if self.held.end > 0 || least > READ_SIZE || !self.large.is_empty() {
+            self.make_room(least);
+        }
+        self.buffer.get_mut(self.held.end..).unwrap_or_default()
+    }
+
+    /// Where a message came in part, or is large.
+    #[cold]
+    fn make_room(&mut self, least: usize) {
+        self.large = Bytes::new();
         let missing = least.saturating_sub(self.held.len()).clamp(READ_SIZE / 2, KEEP_SIZE);
         if self.buffer.len() - self.held.end < missing {
             self.buffer.copy_within(self.held.clone(), 0);
@@ -134,10 +150,10 @@ impl Input {
                 self.buffer.resize(needed, 0);
             }
         }
-        self.buffer.get_mut(self.held.end..).unwrap_or_default()
     }
 
     /// That many bytes have been read into the room.
+    #[inline]
     pub(crate) fn came(&mut self, length: usize) {
         self.held.end = self.buffer.len().min(self.held.end + length);
     }

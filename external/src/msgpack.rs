@@ -162,8 +162,13 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If it breaks off or is deeper or larger than is allowed.
+    #[inline]
     pub fn value(&mut self) -> Result<Value, Malformed> {
-        self.value_at(0)
+        // What most arguments are, without the detour by what any value may be.
+        match self.short_text()? {
+            Some(text) => Ok(Value::Text(text.to_bytes())),
+            None => self.value_at(0),
+        }
     }
 
     fn value_at(&mut self, depth: usize) -> Result<Value, Malformed> {
@@ -223,7 +228,7 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn array(&mut self) -> Result<usize, Malformed> {
-        if let Some(items) = self.short(0x90, 1) {
+        if let Some(items) = self.short(0x90) {
             return Ok(items);
         }
         let Item { tag, values: count, .. } = self.next()?;
@@ -239,7 +244,7 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn map(&mut self) -> Result<usize, Malformed> {
-        if let Some(pairs) = self.short(0x80, 2) {
+        if let Some(pairs) = self.short(0x80) {
             return Ok(pairs);
         }
         let Item { tag, values: count, .. } = self.next()?;
@@ -250,14 +255,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The number in the head of a short array or map of this tag, which is what nearly all are,
-    /// each item of which has that many values.
+    /// The number in the head of a short array or map of this tag, which is what nearly all are.
     #[inline]
-    fn short(&mut self, tag: u8, values: u64) -> Option<usize> {
+    fn short(&mut self, tag: u8) -> Option<usize> {
         let head = *self.message.bytes().get(self.at)?;
         (head & 0xf0 == tag).then(|| {
             self.at += 1;
-            self.values += values * u64::from(head & 0x0f);
             usize::from(head & 0x0f)
         })
     }
@@ -271,19 +274,43 @@ impl<'a> Reader<'a> {
         match self.message.bytes().get(self.at..).unwrap_or_default() {
             [n @ 0x00..=0x7f, ..] => {
                 self.at += 1;
-                return Ok(i64::from(*n));
+                Ok(i64::from(*n))
             }
             [0xcd, a, b, ..] => {
                 self.at += 3;
-                return Ok(i64::from(u16::from_be_bytes([*a, *b])));
+                Ok(i64::from(u16::from_be_bytes([*a, *b])))
             }
             [0xce, a, b, c, d, ..] => {
                 self.at += 5;
-                return Ok(i64::from(u32::from_be_bytes([*a, *b, *c, *d])));
+                Ok(i64::from(u32::from_be_bytes([*a, *b, *c, *d])))
             }
-            _ => {}
+            _ => self.any_int(),
         }
+    }
+
+    #[cold]
+    fn any_int(&mut self) -> Result<i64, Malformed> {
         self.value()?.as_int().ok_or(Malformed::Expected("a whole number"))
+    }
+
+    /// Reads as `read` does, or nothing.
+    #[inline]
+    pub fn attempt<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let start = self.at;
+        let read = read(self);
+        if read.is_none() {
+            self.at = start;
+        }
+        read
+    }
+
+    /// Skips these bytes if they come next; whether they did.
+    #[inline]
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.message.bytes().get(self.at..).unwrap_or_default();
+        let found = rest.starts_with(bytes);
+        self.at += if found { bytes.len() } else { 0 };
+        found
     }
 
     /// Text that comes next, of whatever type.
@@ -292,10 +319,7 @@ impl<'a> Reader<'a> {
     /// If something else comes next.
     #[inline]
     pub fn text(&mut self) -> Result<Part<'a>, Malformed> {
-        if let Some(&tag @ 0xa0..=0xbf) = self.message.bytes().get(self.at) {
-            let end = self.at + 1 + usize::from(tag & 0x1f);
-            let text = self.message.get(self.at + 1..end).ok_or(Malformed::Short)?;
-            self.at = end;
+        if let Some(text) = self.short_text()? {
             return Ok(text);
         }
         match self.next()? {
@@ -304,34 +328,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The place among `keys` of the text that comes next; none if it is another text.
-    ///
-    /// # Errors
-    /// If something else than text comes next.
+    /// Text that comes next, if its length stands in its tag.
     #[inline]
-    pub fn key(&mut self, keys: &[&str]) -> Result<Option<usize>, Malformed> {
-        let text = self.text()?.bytes();
-        Ok(keys.iter().position(|key| key.as_bytes() == text))
-    }
-
-    /// Reads nil if that comes next; whether it did.
-    pub fn skip_nil(&mut self) -> bool {
-        let nil = self.message.bytes().get(self.at) == Some(&0xc0);
-        self.at += usize::from(nil);
-        nil
+    fn short_text(&mut self) -> Result<Option<Part<'a>>, Malformed> {
+        let Some(&tag @ 0xa0..=0xbf) = self.message.bytes().get(self.at) else { return Ok(None) };
+        let end = self.at + 1 + usize::from(tag & 0x1f);
+        let text = self.message.get(self.at + 1..end).ok_or(Malformed::Short)?;
+        self.at = end;
+        Ok(Some(text))
     }
 
     /// Whether a map comes next.
+    #[inline]
     pub fn at_map(&self) -> bool {
         matches!(self.message.bytes().get(self.at), Some(0x80..=0x8f | 0xde | 0xdf))
     }
 
     /// Whether an array comes next.
+    #[inline]
     pub fn at_array(&self) -> bool {
         matches!(self.message.bytes().get(self.at), Some(0x90..=0x9f | 0xdc | 0xdd))
     }
 
-    #[inline]
     fn next(&mut self) -> Result<Item<'a>, Malformed> {
         let rest = self.message.bytes().get(self.at..).unwrap_or_default();
         let head = head(rest)?.ok_or(Malformed::Short)?;
@@ -379,6 +397,12 @@ impl<'a> Writer<'a> {
     /// Writes to the end of `out`. `strict_text`: text that is not UTF-8 goes as bin.
     pub fn new(out: &'a mut Vec<u8>, strict_text: bool) -> Writer<'a> {
         Writer { out, strict_text }
+    }
+
+    /// Values that stand there as they are written.
+    #[inline]
+    pub fn written(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
     }
 
     /// Nil.

@@ -86,8 +86,9 @@ fn fields(
     budget: &mut Budget,
     values: &mut Vec<Value>,
 ) -> Result<(), Malformed> {
-    let shapes = (0..function.args.len()).filter_map(|at| argument_shape(function, at));
-    values.extend(shapes.map(absent));
+    for at in 0..function.args.len() {
+        values.push(argument_shape(function, at).map_or(Value::Nil, absent));
+    }
     let mut reader = Reader::new(message);
     while let Some((number, wire)) = reader.field()? {
         let at = (number as usize).wrapping_sub(1);

@@ -50,8 +50,23 @@ pub(crate) struct Generation {
     pub(crate) path: PathBuf,
     /// Events that run on it.
     pub(crate) events: AtomicUsize,
-    /// As the server itself says on each connection; 0 until then.
-    pid: AtomicU32,
+    /// The pid of who listens there, as the system tells it; 0 where it does not.
+    listener: AtomicU32,
+    /// The pid that the server itself tells on each connection, as those in Go do; 0 until then.
+    told: AtomicU32,
+}
+
+impl Generation {
+    fn new(number: u64, path: PathBuf, listener: u32) -> Generation {
+        let (events, told) = (AtomicUsize::new(0), AtomicU32::new(0));
+        Generation { number, path, events, listener: AtomicU32::new(listener), told }
+    }
+
+    /// Whether a pid is the one that was noted first.
+    fn agrees(noted: &AtomicU32, pid: u32) -> bool {
+        let noted = noted.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed);
+        noted.is_ok() || noted == Err(pid)
+    }
 }
 
 /// What the supervisor knows and the status shows.
@@ -108,7 +123,7 @@ impl Server {
             config,
         };
         if server.config.start_cmd.is_none() {
-            server.renew(server.config.socket.clone());
+            server.renew(server.config.socket.clone(), 0);
             server.condition.send_replace(Condition::External);
         }
         (Arc::new(server), Ends { orders: orders_end, closing: closing_end })
@@ -151,22 +166,57 @@ impl Server {
         }
     }
 
-    /// Says that a new process listens at `path`.
-    pub(crate) fn renew(&self, path: PathBuf) -> Arc<Generation> {
+    /// Says that a process listens at `path`, and its pid if the system tells that. One that a
+    /// connection has found out about before stays as it is.
+    pub(crate) fn renew(&self, path: PathBuf, listener: u32) {
+        let known = self.current.load();
+        let is_known = |known: &Arc<Generation>| {
+            listener != 0
+                && known.path == path
+                && known.listener.load(Ordering::Relaxed) == listener
+        };
+        if known.as_ref().is_some_and(is_known) {
+            return;
+        }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let (events, pid) = (AtomicUsize::new(0), AtomicU32::new(0));
-        let generation = Arc::new(Generation { number, path, events, pid });
-        self.current.store(Some(Arc::clone(&generation)));
-        generation
+        self.current.store(Some(Arc::new(Generation::new(number, path, listener))));
     }
 
-    /// Notes the pid that a server told on a connection. Another one than before means that
-    /// somebody has started it anew: its instances are gone.
-    pub(crate) fn note_pid(&self, generation: &Generation, pid: u32) {
-        let known = generation.pid.compare_exchange(0, pid, Ordering::Relaxed, Ordering::Relaxed);
-        if known.is_err_and(|known| known != pid) && self.generation() == Some(generation.number) {
-            let renewed = self.renew(generation.path.clone());
-            renewed.pid.store(pid, Ordering::Relaxed);
+    /// Whether a connection that was made for a process leads to that process, by the pid of who
+    /// listens (0: unknown). If not, somebody has started the server anew: ids of instances mean
+    /// nothing there, or others.
+    pub(crate) fn leads_to(&self, generation: &Generation, listener: u32) -> bool {
+        if listener != 0 && !Generation::agrees(&generation.listener, listener) {
+            self.lost(generation, listener);
+        }
+        self.generation() == Some(generation.number)
+    }
+
+    /// Whether the pid that a server told on a connection is that of the process it was made for.
+    pub(crate) fn is_same(&self, generation: &Generation, told: u32) -> bool {
+        let same = Generation::agrees(&generation.told, told);
+        if !same {
+            self.lost(generation, 0);
+        }
+        same
+    }
+
+    /// Takes note that an instance is not known there. Servers in Go forget instances as they go,
+    /// and tell their pid. Others never do: that is another process, which counts from the start.
+    pub(crate) fn has_forgotten(&self, generation: &Generation) {
+        if self.protocol == Protocol::MsgPack && generation.told.load(Ordering::Relaxed) == 0 {
+            self.lost(generation, generation.listener.load(Ordering::Relaxed));
+        }
+    }
+
+    /// A process has gone: what follows it has none of its instances.
+    fn lost(&self, generation: &Generation, listener: u32) {
+        let current = self.current.load();
+        if current.as_ref().is_some_and(|current| current.number == generation.number) {
+            let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+            let next = Generation::new(number, generation.path.clone(), listener);
+            // If another worker was first, that one's stays.
+            self.current.compare_and_swap(&current, Some(Arc::new(next)));
         }
     }
 

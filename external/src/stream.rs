@@ -20,53 +20,52 @@ use crate::system;
 /// A connected socket.
 pub(crate) struct Stream {
     socket: AsyncFd<UnixStream>,
+    /// A registration for writing, which lasts as long as room is waited for.
+    full: Option<AsyncFd<UnixStream>>,
 }
 
 impl Stream {
-    /// Connects to the socket at this path.
-    pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
-        let socket = tokio::net::UnixStream::connect(path).await?.into_std()?;
-        Ok(Stream { socket: system::watch(socket, Interest::READABLE)? })
+    /// Connects to the socket at this path; also gives the pid of who listens there, which is 0
+    /// where the system does not tell it: across namespaces.
+    pub(crate) async fn connect(path: &Path) -> io::Result<(Stream, u32)> {
+        let socket = tokio::net::UnixStream::connect(path).await?;
+        let listener = socket.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+        let socket = system::watch(socket.into_std()?, Interest::READABLE)?;
+        Ok((Stream { socket, full: None }, listener.unwrap_or(0)))
     }
 
     /// The same connection once more, with a registration of its own.
     pub(crate) fn another(&self) -> io::Result<Stream> {
         let socket = self.socket.get_ref().try_clone()?;
-        Ok(Stream { socket: system::watch(socket, Interest::READABLE)? })
+        Ok(Stream { socket: system::watch(socket, Interest::READABLE)?, full: None })
     }
 
     /// Writes as much as there is room for now; how much that was.
-    pub(crate) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.socket.get_ref().write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => done += written,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
-    }
-
-    /// Writes all of it, waiting for room.
-    pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+    #[inline]
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            bytes = bytes.get(self.write_now(bytes)?..).unwrap_or_default();
-            if bytes.is_empty() {
-                return Ok(());
+            match self.socket.get_ref().write(bytes) {
+                Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
             }
-            self.room().await?;
         }
     }
 
-    /// Waits until more can be written: by a registration of its own, which ends with the wait.
-    async fn room(&self) -> io::Result<()> {
-        let socket = self.socket.get_ref().try_clone()?;
-        let waiting = system::watch(socket, Interest::WRITABLE)?;
-        waiting.writable().await?.retain_ready();
-        Ok(())
+    /// Ready when more can be written, after a write that could not be brought to its end.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let full = match self.full.take() {
+            Some(full) => full,
+            None => system::watch(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?,
+        };
+        match full.poll_write_ready(cx) {
+            Poll::Ready(room) => Poll::Ready(room.map(drop)),
+            Poll::Pending => {
+                self.full = Some(full);
+                Poll::Pending
+            }
+        }
     }
 
     /// Reads what there is; 0 at the end. One task may read at a time.
@@ -111,6 +110,19 @@ mod tests {
 
     use super::*;
 
+    /// Writes all of it, waiting for room; how often that was.
+    async fn write_all(stream: &mut Stream, bytes: &[u8]) -> usize {
+        let (mut done, mut waits) = (0, 0);
+        loop {
+            done += stream.write(&bytes[done..]).expect("a connection");
+            if done == bytes.len() {
+                return waits;
+            }
+            waits += 1;
+            poll_fn(|cx| stream.poll_room(cx)).await.expect("a connection");
+        }
+    }
+
     #[tokio::test]
     async fn more_than_the_socket_holds_is_written_and_read() {
         let path = std::env::temp_dir().join(format!("sbx-stream-{}.sock", std::process::id()));
@@ -123,10 +135,11 @@ mod tests {
             stream.read_exact(&mut all).expect("all of it");
             stream.write_all(&all).expect("room");
         });
-        let stream = Stream::connect(&path).await.expect("a stream");
+        let (mut stream, listener) = Stream::connect(&path).await.expect("a stream");
+        assert_eq!(listener, std::process::id());
         assert!(stream.is_quiet());
         let sent: Vec<u8> = (0..4 << 20).map(|i: u32| (i % 251) as u8).collect();
-        stream.write_all(&sent).await.expect("room");
+        assert!(write_all(&mut stream, &sent).await > 0);
         let (mut got, mut room) = (Vec::new(), vec![0; 5000]);
         loop {
             let read = stream.read(&mut room).await.expect("bytes");

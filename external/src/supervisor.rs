@@ -182,9 +182,9 @@ async fn life(
         }
     };
     note_start(server, process.pid);
-    let path = loop {
+    let at = loop {
         tokio::select! {
-            path = listening(server, process.pid) => break path,
+            at = listening(server, process.pid) => break at,
             error = process.ended() => return Life::Ended { error, up: None },
             order = orders.recv() => match order {
                 None => return Life::Stopped(None),
@@ -198,7 +198,7 @@ async fn life(
         }
     };
     let mut up = Up { server, command, process, since: Instant::now(), probed: None };
-    up.announce(path);
+    up.announce(at);
     up.watch(orders).await
 }
 
@@ -207,10 +207,16 @@ fn note_start(server: &Server, pid: u32) {
     facts.pid = Some(pid);
 }
 
-/// Waits until a process of this group listens; gives the socket's path. That something listens
+/// Where a server listens, and the pid of who does; 0 where that is not told.
+struct Listening {
+    path: PathBuf,
+    pid: u32,
+}
+
+/// Waits until a process of this group listens. That something listens
 /// is not enough: it could be the process that is being replaced, or one that an earlier gateway
 /// left behind.
-async fn listening(server: &Server, group: u32) -> PathBuf {
+async fn listening(server: &Server, group: u32) -> Listening {
     let paths = server.config.socket_paths();
     let began = Instant::now();
     let (mut warned, mut stranger) = (false, None);
@@ -221,7 +227,7 @@ async fn listening(server: &Server, group: u32) -> PathBuf {
                 let pid = pid.and_then(|pid| u32::try_from(pid).ok());
                 // Across pid namespaces the pid is not told.
                 if pid.is_none_or(|pid| pid == 0 || system::in_group(pid, group)) {
-                    return path.clone();
+                    return Listening { path: path.clone(), pid: pid.unwrap_or(0) };
                 }
                 stranger = pid.map(|pid| (pid, path.clone()));
             }
@@ -275,14 +281,14 @@ struct Up<'a> {
 
 impl Up<'_> {
     /// Lets requests through.
-    fn announce(&mut self, path: PathBuf) {
+    fn announce(&mut self, at: Listening) {
         self.since = Instant::now();
         let mut facts = self.server.facts.lock().unwrap_or_else(PoisonError::into_inner);
         (facts.pid, facts.up_since) = (Some(self.process.pid), Some(SystemTime::now()));
         drop(facts);
-        let text = format!("listens on {}, pid {}", path.display(), self.process.pid);
+        let text = format!("listens on {}, pid {}", at.path.display(), self.process.pid);
         complain(self.server, LogLevel::Notice, &text);
-        self.server.renew(path);
+        self.server.renew(at.path, at.pid);
         self.server.set_condition(Condition::Running);
     }
 
@@ -323,7 +329,7 @@ impl Up<'_> {
         }
         let Some(generation) = self.server.current() else { return Ok(()) };
         let probe = async {
-            let mut connection = Connection::open(generation, patience).await?;
+            let mut connection = Connection::open(self.server, generation, patience).await?;
             event::probe(self.server, &mut connection).await
         };
         let result = timeout(patience, probe).await;
@@ -344,9 +350,9 @@ impl Up<'_> {
         let old = self.server.current();
         self.server.set_condition(Condition::Reloading);
         let answer = match self.replacement().await {
-            Ok((next, path)) => {
+            Ok((next, at)) => {
                 let process = std::mem::replace(&mut self.process, next);
-                self.announce(path);
+                self.announce(at);
                 tokio::spawn(retire(process, old));
                 Ok(())
             }
@@ -367,11 +373,11 @@ impl Up<'_> {
         Ok(())
     }
 
-    async fn replacement(&mut self) -> Result<(Process, PathBuf), String> {
+    async fn replacement(&mut self) -> Result<(Process, Listening), String> {
         let mut next = Process::start(self.server, self.command)
             .map_err(|error| format!("can't start '{}': {error}", self.command))?;
         tokio::select! {
-            path = listening(self.server, next.pid) => Ok((next, path)),
+            at = listening(self.server, next.pid) => Ok((next, at)),
             error = next.ended() => Err(error),
             () = sleep(REPLACE_WITHIN) => {
                 next.stop(Duration::ZERO).await;
@@ -409,14 +415,14 @@ async fn close_instances(
         let close = async {
             let mut connection = match kept.take() {
                 Some(connection) => connection,
-                None => Connection::open(generation, CLOSE_TIMEOUT).await?,
+                None => Connection::open(server, generation, CLOSE_TIMEOUT).await?,
             };
             event::close_instance(server, &mut connection, id).await?;
             Ok::<_, Fault>(connection)
         };
         match close.await {
             Ok(connection) => kept = Some(connection),
-            Err(Fault::NoInstance(_) | Fault::Closed | Fault::Unsent) => {}
+            Err(Fault::NoInstance(_) | Fault::Closed | Fault::Unsent | Fault::Replaced) => {}
             Err(fault) => {
                 complain(server, LogLevel::Warn, &format!("instance {id} was not closed: {fault}"));
             }

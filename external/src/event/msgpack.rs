@@ -1,8 +1,13 @@
 //! Events over MessagePack-RPC: a call arrives as the answer to the step before it.
 
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
+
 use silverback_pdk::{
     Exchange, Value,
-    kong::{Function, Shape},
+    kong::{self, Function, Outcome, Shape},
 };
 
 use super::{End, Reply, Run};
@@ -26,27 +31,75 @@ pub(crate) async fn run(
     write_event(connection, run.server, run.instance, run.phase.name());
     let mut args = Vec::new();
     loop {
-        let step = answer(connection, run.server, |reader| read_step(reader, &mut args));
-        let Step { event, data } = step.await?;
-        let call = match data {
-            Data::Return => return Ok(End::Done),
-            Data::Call(call) => call,
+        let next = poll_fn(|cx| converse(run, connection, exchange, &mut args, cx));
+        let (event, function) = match next.await? {
+            Next::End(end) => return Ok(end),
+            Next::Waits(event, function) => (event, function),
+        };
+        let outcome = function.call(exchange, &args).await;
+        if let Some(end) = answer_call(run, connection, event, function, outcome) {
+            return Ok(end);
+        }
+    }
+}
+
+/// Where a conversation stops.
+enum Next {
+    /// The event is over.
+    End(End),
+    /// The handler of this event has called a function that may have to wait.
+    Waits(i64, &'static Function),
+}
+
+/// Answers the handler's calls for as long as nothing has to be waited for but its next one.
+fn converse(
+    run: &mut Run<'_>,
+    connection: &mut Connection,
+    exchange: &mut Exchange,
+    args: &mut Vec<Value>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Next, Fault>> {
+    loop {
+        ready!(connection.poll_send(cx))?;
+        let step = poll_answer(connection, run.server, cx, |reader| read_step(reader, args));
+        let Step { event, data } = ready!(step)?;
+        let function = match data {
+            Data::Return => return Poll::Ready(Ok(Next::End(End::Done))),
+            Data::Call(function) => function,
+            Data::Unknown(name) => {
+                run.calls += 1;
+                run.unknown(&name);
+                write_step(connection, run.server, "plugin.Step", event, &Value::Nil);
+                continue;
+            }
         };
         run.calls += 1;
-        let (method, value) = match call {
-            Err(name) => {
-                run.unknown(&name);
-                ("plugin.Step", Value::Nil)
-            }
-            Ok(function) => match run.call(function, &args, exchange).await {
-                Reply::Value(value) => (step_method(function), value),
-                // Kong, too, keeps only the nil.
-                Reply::Nil(_) => (step_method(function), Value::Nil),
-                Reply::End(end) => return Ok(end),
-            },
+        let Some(outcome) = function.call_now(exchange, args) else {
+            return Poll::Ready(Ok(Next::Waits(event, function)));
         };
-        write_step(connection, run.server, method, event, &value);
+        if let Some(end) = answer_call(run, connection, event, function, outcome) {
+            return Poll::Ready(Ok(Next::End(end)));
+        }
     }
+}
+
+/// Writes what came of a call, unless that is the event's end.
+#[inline]
+fn answer_call(
+    run: &mut Run<'_>,
+    connection: &mut Connection,
+    event: i64,
+    function: &'static Function,
+    outcome: Outcome,
+) -> Option<End> {
+    let value = match run.reply(function, outcome) {
+        Reply::Value(value) => value,
+        // Kong, too, keeps only the nil.
+        Reply::Nil(_) => Value::Nil,
+        Reply::End(end) => return Some(end),
+    };
+    write_step(connection, run.server, step_method(function), event, &value);
+    None
 }
 
 /// Starts an instance.
@@ -65,8 +118,8 @@ pub(crate) async fn start(
     answer(connection, server, |reader| {
         let mut id = None;
         for _ in 0..reader.map()? {
-            match reader.key(&["Id"])? {
-                Some(_) => id = Some(reader.int()?),
+            match reader.text()?.bytes() {
+                b"Id" => id = Some(reader.int()?),
                 _ => drop(reader.value()?),
             }
         }
@@ -112,11 +165,12 @@ fn step_method(function: &Function) -> &'static str {
 }
 
 /// Writes all of a request but its one argument.
+#[inline]
 fn request<'a>(connection: &'a mut Connection, server: &Server, method: &str) -> Writer<'a> {
     let id = connection.next_id();
     let mut writer = Writer::new(&mut connection.output, server.strict_text);
-    writer.array(4);
-    writer.int(0);
+    // An array of four, a request.
+    writer.written(b"\x94\x00");
     writer.int(id.into());
     writer.text(method.as_bytes());
     writer.array(1);
@@ -141,12 +195,17 @@ fn write_step(
     value: &Value,
 ) {
     let mut writer = request(connection, server, method);
-    writer.map(if value.is_nil() { 1 } else { 2 });
-    if !value.is_nil() {
-        writer.text(b"Data");
-        if method == "plugin.StepMultiMap" { writer.multi_map(value) } else { writer.value(value) }
+    if value.is_nil() {
+        writer.written(b"\x81\xa7EventId");
+    } else {
+        writer.written(b"\x82\xa4Data");
+        if method == "plugin.StepMultiMap" {
+            writer.multi_map(value);
+        } else {
+            writer.value(value);
+        }
+        writer.written(b"\xa7EventId");
     }
-    writer.text(b"EventId");
     writer.int(event);
 }
 
@@ -159,18 +218,44 @@ struct Step {
 enum Data {
     /// It has returned.
     Return,
-    /// It calls a function, with the arguments that were read beside this; or one that there is
-    /// not, by this name.
-    Call(Result<&'static Function, Vec<u8>>),
+    /// It calls a function, with the arguments that were read beside this.
+    Call(&'static Function),
+    /// It calls a function that there is not, by this name.
+    Unknown(Vec<u8>),
 }
 
 /// Reads what the handler does next.
+#[inline]
 fn read_step(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<Step, Fault> {
+    match reader.attempt(|reader| read_call(reader, args)) {
+        Some(step) => Ok(step),
+        None => read_any_step(reader, args),
+    }
+}
+
+/// Reads a call whose keys come in the order in which they nearly always do, without a look at
+/// each: `{Data: {Method: "kong.…", Args: […]}, EventId: 1}`.
+#[inline]
+fn read_call(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Option<Step> {
+    args.clear();
+    reader.skip(b"\x82\xa4Data\x82\xa6Method").then_some(())?;
+    let function = kong::find(reader.text().ok()?.bytes())?;
+    reader.skip(b"\xa4Args").then_some(())?;
+    for _ in 0..reader.array().ok()? {
+        args.push(reader.value().ok()?);
+    }
+    reader.skip(b"\xa7EventId").then_some(())?;
+    Some(Step { event: reader.int().ok()?, data: Data::Call(function) })
+}
+
+/// Reads anything else that a handler may do next, and calls in another order.
+#[cold]
+fn read_any_step(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<Step, Fault> {
     let (mut event, mut data) = (None, None);
     for _ in 0..reader.map()? {
-        match reader.key(&["EventId", "Data"])? {
-            Some(0) => event = Some(reader.int()?),
-            Some(_) => data = Some(read_data(reader, args)?),
+        match reader.text()?.bytes() {
+            b"EventId" => event = Some(reader.int()?),
+            b"Data" => data = Some(read_data(reader, args)?),
             _ => drop(reader.value()?),
         }
     }
@@ -190,14 +275,14 @@ fn read_data(reader: &mut Reader<'_>, args: &mut Vec<Value>) -> Result<Data, Fau
     let mut method = None;
     args.clear();
     for _ in 0..reader.map()? {
-        match reader.key(&["Method", "Args"])? {
-            Some(0) => method = Some(reader.text()?),
-            Some(_) => read_args(reader, args)?,
+        match reader.text()?.bytes() {
+            b"Method" => method = Some(reader.text()?.bytes()),
+            b"Args" => read_args(reader, args)?,
             _ => drop(reader.value()?),
         }
     }
     let method = method.ok_or_else(|| Fault::Protocol("a call without Method".to_owned()))?;
-    Ok(Data::Call(Run::find(method.bytes()).ok_or_else(|| method.bytes().to_vec())))
+    Ok(kong::find(method).map_or_else(|| Data::Unknown(method.to_vec()), Data::Call))
 }
 
 /// Arguments keep their positions, nil ones too. Go sends nil for none at all.
@@ -228,24 +313,55 @@ async fn answer<T>(
     server: &Server,
     mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    connection.send().await?;
+    poll_fn(|cx| {
+        ready!(connection.poll_send(cx))?;
+        poll_answer(connection, server, cx, &mut read)
+    })
+    .await
+}
+
+/// Reads the answer to what was sent.
+#[inline]
+fn poll_answer<T>(
+    connection: &mut Connection,
+    server: &Server,
+    cx: &mut Context<'_>,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Fault>,
+) -> Poll<Result<T, Fault>> {
     let expected = connection.last_id();
-    for _ in 0..MAX_NOTIFICATIONS {
-        let message = |reader: &mut Reader<'_>| match (reader.array()?, reader.int()?) {
-            (4, 1) => result(reader, expected, &mut read).map(Heard::Answer),
-            (3, 2) => Ok(Heard::Told(notification(reader)?)),
-            (_, kind) => Err(Fault::Protocol(format!("a message of type {kind}"))),
+    loop {
+        let message = |reader: &mut Reader<'_>| {
+            // Nearly always an array of four, an answer.
+            let plain = reader.skip(b"\x94\x01");
+            let kind = if plain { (4, 1) } else { (reader.array()?, reader.int()?) };
+            match kind {
+                (4, 1) => result(reader, expected, &mut read).map(Heard::Answer),
+                (3, 2) => Ok(Heard::Told(notification(reader)?)),
+                (_, kind) => Err(Fault::Protocol(format!("a message of type {kind}"))),
+            }
         };
-        match connection.read_value(message).await? {
-            Heard::Answer(result) => return Ok(result),
-            Heard::Told(Some(pid)) => server.note_pid(&connection.generation, pid),
-            Heard::Told(None) => {}
+        match ready!(connection.poll_value(cx, message))? {
+            Heard::Answer(result) => return Poll::Ready(Ok(result)),
+            Heard::Told(pid) => told(connection, server, pid)?,
         }
     }
-    Err(Fault::Protocol("notifications without an end".to_owned()))
+}
+
+#[cold]
+fn told(connection: &mut Connection, server: &Server, pid: Option<u32>) -> Result<(), Fault> {
+    connection.notifications += 1;
+    if connection.notifications > MAX_NOTIFICATIONS {
+        return Err(Fault::Protocol("notifications without an end".to_owned()));
+    }
+    match pid {
+        // The event may have met another instance, which has the number of its own.
+        Some(pid) if !server.is_same(&connection.generation, pid) => Err(Fault::Replaced),
+        _ => Ok(()),
+    }
 }
 
 /// Reads the rest of an answer.
+#[inline]
 fn result<T>(
     reader: &mut Reader<'_>,
     expected: u32,
@@ -255,9 +371,15 @@ fn result<T>(
     if id != i64::from(expected) {
         return Err(Fault::Protocol(format!("the answer to {id} instead of {expected}")));
     }
-    if reader.skip_nil() {
+    if reader.skip(b"\xc0") {
         return read(reader);
     }
+    Err(refused(reader)?)
+}
+
+/// Reads what the server says instead of a result.
+#[cold]
+fn refused(reader: &mut Reader<'_>) -> Result<Fault, Malformed> {
     let error = reader.value()?;
     let text = match error.as_bytes() {
         Some(text) => String::from_utf8_lossy(text).into_owned(),
@@ -265,7 +387,7 @@ fn result<T>(
     };
     // "no plugin instance #7"; go-pluginserver begins with a capital.
     let unknown = text.to_ascii_lowercase().contains("no plugin instance");
-    Err(if unknown { Fault::NoInstance(text) } else { Fault::Server(text) })
+    Ok(if unknown { Fault::NoInstance(text) } else { Fault::Server(text) })
 }
 
 /// Reads the rest of a notification: the server's pid, which Go servers tell on each connection.

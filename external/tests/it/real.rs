@@ -1,5 +1,11 @@
 //! The servers of the Go, JavaScript and Python PDKs.
 
+use std::{
+    os::unix::net::UnixStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
 use serde_json::json;
 use silverback_external::{Condition, Servers};
 use silverback_pdk::{Flow, Phase};
@@ -143,9 +149,9 @@ fn python_that_has_locked_itself_out_is_replaced() {
         block_on(async {
             let prefix = Prefix::new();
             let rig = Rig::start(vec![python(&prefix, flag)]).await;
-            rig.servers.up(std::time::Duration::from_secs(60)).await.unwrap();
+            rig.servers.up(Duration::from_secs(60)).await.unwrap();
             let phases = rig.configure("py-fault", &json!({"phase": "access", "do": "raise"}));
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             failed(&access(&phases).await.0, "closed the connection");
             assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
             greets(&rig, "py-hello", "Python").await;
@@ -156,12 +162,59 @@ fn python_that_has_locked_itself_out_is_replaced() {
     }
 }
 
+/// A server that somebody else runs: started by hand, killed when this is dropped.
+struct ByHand(std::process::Child);
+
+impl ByHand {
+    /// Starts it, and waits until it listens.
+    async fn start(command: &str, socket: &Path) -> ByHand {
+        let mut shell = std::process::Command::new("/bin/sh");
+        let child = shell.arg("-c").arg(format!("exec {command}")).spawn().unwrap();
+        let began = Instant::now();
+        while UnixStream::connect(socket).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{command} does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ByHand(child)
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The numbers of instances begin anew with the process.
+#[test]
+fn a_server_that_others_start_again_mixes_nothing_up() {
+    block_on(async {
+        let prefix = Prefix::new();
+        let mut config = js(&prefix);
+        config.socket = prefix.join("js_pluginserver.sock");
+        let (command, socket) = (config.start_cmd.take().unwrap(), config.socket.clone());
+        let mut server = ByHand::start(&command, &socket).await;
+        let rig = Rig::start(vec![config]).await;
+        let [a, b] = ["a", "b"].map(|m| (rig.configure("js-hello", &json!({"message": m})), m));
+        for order in [[&a, &b], [&b, &a], [&a, &b]] {
+            for (phases, message) in order {
+                let (flow, exchange) = access(phases).await;
+                went_on(&flow);
+                assert_eq!(header(&exchange.request.headers, "x-js-hello"), *message);
+            }
+            drop(server);
+            server = ByHand::start(&command, &socket).await;
+        }
+    });
+}
+
 #[test]
 fn a_plugin_that_hangs_is_given_up() {
     block_on(async {
         let prefix = Prefix::new();
         let mut config = js(&prefix);
-        config.timeout = std::time::Duration::from_millis(1000);
+        config.timeout = Duration::from_millis(1000);
         let rig = Rig::start(vec![config]).await;
         rig.running().await;
         let phases = rig.configure("js-fault", &json!({"phase": "access", "do": "hang"}));

@@ -11,14 +11,19 @@ use crate::Value;
 ///
 /// Requests have few headers: looking at each takes a fraction of what hashing the name does.
 pub(super) fn find<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a HeaderValue> {
-    let first = |same: &dyn Fn(&[u8]) -> bool| {
-        headers.iter().find(|(other, _)| same(other.as_str().as_bytes())).map(|(_, value)| value)
-    };
+    let same = |(other, _): &(&HeaderName, _)| other.as_str().as_bytes().eq_ignore_ascii_case(name);
+    headers.iter().find(same).or_else(|| find_alike(headers, name)).map(|(_, value)| value)
+}
+
+#[cold]
+fn find_alike<'a>(
+    headers: &'a HeaderMap,
+    name: &[u8],
+) -> Option<(&'a HeaderName, &'a HeaderValue)> {
     let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    first(&|other| other.eq_ignore_ascii_case(name)).or_else(|| {
-        first(&|other| {
-            other.len() == name.len() && other.iter().map(fold).eq(name.iter().map(fold))
-        })
+    headers.iter().find(|(other, _)| {
+        let other = other.as_str().as_bytes();
+        other.len() == name.len() && other.iter().map(fold).eq(name.iter().map(fold))
     })
 }
 

@@ -1,10 +1,6 @@
 //! The list itself, in the order of the reference.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::OnceLock,
-};
+use std::sync::OnceLock;
 
 use super::{
     Function, client, client_tls, cluster, ctx, ip, log, nginx, node, plugin, request, response,
@@ -38,33 +34,68 @@ pub fn all() -> impl Iterator<Item = &'static Function> {
 }
 
 /// The function of that dotted name.
-pub fn find(name: &str) -> Option<&'static Function> {
-    type ByName = HashMap<&'static str, &'static Function, BuildHasherDefault<NameHasher>>;
+#[inline]
+pub fn find(name: impl AsRef<[u8]>) -> Option<&'static Function> {
     static BY_NAME: OnceLock<ByName> = OnceLock::new();
-    let by_name = BY_NAME.get_or_init(|| all().map(|f| (f.name, f)).collect());
-    by_name.get(name).copied()
+    BY_NAME.get_or_init(ByName::new).find(name.as_ref())
 }
 
-/// Hashes names eight bytes at a time, which every call of a plugin does once. The names are ours:
-/// nobody can choose them so that they collide.
-#[derive(Default)]
-struct NameHasher(u64);
+/// The functions by their names, of which every call of a plugin looks one up: each stands at the
+/// place that its name leads to, or at the next one that was free.
+struct ByName([Option<&'static Function>; ByName::PLACES]);
 
-impl NameHasher {
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+impl ByName {
+    /// A power of two, several times as many as there are functions.
+    const PLACES: usize = 1024;
+
+    fn new() -> ByName {
+        let mut places = [None; ByName::PLACES];
+        for function in all() {
+            let free = ByName::places(function.name.as_bytes()).find(|at| places[*at].is_none());
+            if let Some(free) = free {
+                places[free] = Some(function);
+            }
+        }
+        ByName(places)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&'static Function> {
+        ByName::places(name)
+            .map_while(|at| *self.0.get(at)?)
+            .find(|function| function.name.as_bytes() == name)
+    }
+
+    /// Where to look for a name. All begin alike, and differ by their length and their last bytes.
+    fn places(name: &[u8]) -> impl Iterator<Item = usize> {
+        let last = name.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+        let mixed = (last ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let first = (mixed >> 32) as usize;
+        (first..first + ByName::PLACES).map(|at| at % ByName::PLACES)
     }
 }
 
-impl Hasher for NameHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks();
-        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        self.mix(rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_is_found_by_its_name_alone() {
+        for function in all() {
+            let found = find(function.name).expect(function.name);
+            assert!(std::ptr::eq(found, function), "{}", function.name);
+            assert!(find(format!("{}x", function.name)).is_none());
+            assert!(find(function.name.replacen('k', "K", 1)).is_none());
+        }
+        assert!(find("").is_none() && find("kong").is_none() && find([0xff; 30]).is_none());
+        assert!(all().count() * 4 < ByName::PLACES);
     }
 
-    /// The upper bits depend on most of the name, and the table goes by the lower ones.
-    fn finish(&self) -> u64 {
-        self.0.rotate_left(26)
+    #[test]
+    fn few_names_share_a_place() {
+        let mut taken = [0; ByName::PLACES];
+        all()
+            .filter_map(|f| ByName::places(f.name.as_bytes()).next())
+            .for_each(|at| taken[at] += 1);
+        assert!(taken.iter().all(|names| *names <= 3), "{taken:?}");
     }
 }
