@@ -160,3 +160,22 @@ fn respond(
 }
 
 const SERVER: &str = concat!("silverback/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_origins_or_any() {
+        let check = |origins: &[&str], origin: Option<&'static str>, expect: &str| {
+            let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
+            let origin = origin.map(HeaderValue::from_static);
+            assert_eq!(allowed(origin.as_ref(), &origins), expect);
+        };
+        check(&[], None, "*");
+        check(&[], Some("http://a"), "http://a");
+        check(&["http://a", "http://b:1"], Some("http://b:1"), "http://b:1");
+        check(&["http://a", "http://b:1"], Some("http://c"), "http://a");
+        check(&["http://a"], None, "http://a");
+    }
+}

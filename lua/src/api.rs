@@ -87,6 +87,18 @@ fn pattern(given: &str) -> Result<String, String> {
     Ok(parts.collect::<Vec<_>>().join("/"))
 }
 
+/// An answer with what `kong.response.set_header` has set before it was made.
+fn with_headers(mut answer: Answer, exchange: &Exchange) -> Answer {
+    let own = std::mem::replace(&mut answer.headers, exchange.response.headers.clone());
+    for name in own.keys() {
+        answer.headers.remove(name);
+    }
+    for (name, value) in &own {
+        answer.headers.append(name.clone(), value.clone());
+    }
+    answer
+}
+
 impl Additions for Api {
     fn paths(&self) -> &[AddedPath] {
         &self.routes
@@ -115,7 +127,14 @@ impl Api {
             Ending::Failed(text) => Flow::Fail(text),
         };
         match flow {
-            Flow::Exit(answer) | Flow::Send(answer) => Some(answer),
+            Flow::Exit(answer) => Some(with_headers(answer, &exchange)),
+            Flow::Send(mut answer) => {
+                // `kong.response.set_status` before `ngx.print`.
+                if answer.status == http::StatusCode::OK {
+                    answer.status = exchange.response.status;
+                }
+                Some(with_headers(answer, &exchange))
+            }
             Flow::Next => Some(Answer::new(http::StatusCode::OK, bytes::Bytes::new())),
             Flow::Fail(text) => {
                 log(LogLevel::Err, "", &format!("Admin API: {text}"));

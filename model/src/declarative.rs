@@ -183,10 +183,13 @@ fn load_file(
 ) -> Result<Loaded, Refused> {
     paths::migrate(&mut file);
     let mut lists = tree::lists(kinds, &file);
-    let checked = check::check(kinds, &file, &mut lists).and_then(|()| resolve::resolve(lists));
-    let flat = match checked {
+    if let Err(errors) = check::check(kinds, &file, &mut lists) {
+        return Err(Box::new((errors, file)));
+    }
+    let flat = match resolve::resolve(lists) {
         Ok(flat) => flat,
-        Err(errors) => return Err(Box::new((errors, file))),
+        // What is told of an entity from here on has its id.
+        Err(errors) => return Err(Box::new((errors, tree::with_ids(kinds, &file)))),
     };
     let transform = file.get("_transform") != Some(&Value::Bool(false));
     let hash = if flat.is_empty() { EMPTY_HASH.to_owned() } else { hash };

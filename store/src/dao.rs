@@ -266,6 +266,12 @@ pub(crate) fn shown(kind: &Kind, kept: &Record) -> Result<Kept, Fault> {
 /// An entity in the form in which it is kept.
 fn kept(kind: &Kind, mut record: Record, life: Life, written: &str, end: Value) -> Kept {
     let schema = &kind.schema;
+    // What is sent of another entity beside its key says nothing.
+    for (field, ..) in schema.foreign_fields() {
+        if let Some(Value::Object(other)) = record.get_mut(field) {
+            other.retain(|name, _| name == "id");
+        }
+    }
     record.retain(|name, _| !schema.fields.get(name).is_some_and(|f| f.is(Flag::Transient)));
     if schema.ttl {
         let end = life.end(&record, written, end);

@@ -24,7 +24,7 @@ use futures_util::future::BoxFuture;
 use silverback_model::Record;
 use silverback_model::declarative::DEFAULT_WORKSPACE_ID;
 use silverback_model::errors::{Errors, Fault};
-use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
+use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery, TagFilter};
 
 pub use cluster::{PROXY_CACHE_PURGE, Told};
 pub use dao::{Key, Options};
@@ -253,12 +253,25 @@ impl Store {
     ///
     /// # Errors
     /// If the database fails; some entities have been seen then.
-    pub async fn each(&self, kind: &str, mut each: impl FnMut(Arc<Record>)) -> Outcome<()> {
-        const PAGE_SIZE: usize = 1000;
+    pub async fn each(&self, kind: &str, each: impl FnMut(Arc<Record>)) -> Outcome<()> {
+        self.each_tagged(kind, None, each).await
+    }
+
+    /// Those of them that have these tags.
+    ///
+    /// # Errors
+    /// As [`Store::each`].
+    pub async fn each_tagged(
+        &self,
+        kind: &str,
+        tags: Option<&TagFilter>,
+        mut each: impl FnMut(Arc<Record>),
+    ) -> Outcome<()> {
+        const SIZE: usize = 1000;
         let mut offset: Option<String> = None;
         loop {
-            let query =
-                PageQuery { size: PAGE_SIZE, offset: offset.as_deref(), ..PageQuery::default() };
+            let offset_now = offset.as_deref();
+            let query = PageQuery { size: SIZE, offset: offset_now, tags, parent: None };
             let page = self.page(kind, &query).await?;
             page.records.into_iter().for_each(&mut each);
             offset = page.next;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use silverback_model::errors::{Errors, Fault};
+use silverback_model::set::TagFilter;
 
 use crate::{
     call::{Call, Outcome},
@@ -34,6 +35,7 @@ pub(super) fn refuse(_: &Call<'_>) -> Outcome {
 async fn tagged(call: &Call<'_>, wanted: Option<&str>) -> Outcome {
     let (size, offset) = (page::size(call.request)?, page::place(call.request)?);
     let mut data = Vec::new();
+    let filter = wanted.map(|wanted| TagFilter::All(vec![wanted.to_owned()]));
     for schema in call.service.schemas.iter().filter(|s| s.fields.contains_key("tags")) {
         let note = |record: std::sync::Arc<serde_json::Map<String, Value>>| {
             let tags = record.get("tags").and_then(Value::as_array).into_iter().flatten();
@@ -42,7 +44,7 @@ async fn tagged(call: &Call<'_>, wanted: Option<&str>) -> Outcome {
                 data.push(json!({ "entity_name": schema.name, "entity_id": id, "tag": tag }));
             }
         };
-        call.service.store.each(&schema.name, note).await?;
+        call.service.store.each_tagged(&schema.name, filter.as_ref(), note).await?;
     }
     // Stable: the tags of an entity stay in their order.
     data.sort_by(|a, b| a["entity_id"].as_str().cmp(&b["entity_id"].as_str()));

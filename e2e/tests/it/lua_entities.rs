@@ -99,6 +99,7 @@ fn exercise(gateway: &Gateway, upstream: &Upstream) {
     check(gateway, "GET /badges/A-1/consumer", Value::Null, 200, json!({"username": "ann"}));
     check(gateway, "GET /badges/A-1/list", Value::Null, 200, json!({"name": "hall"}));
     check(gateway, "GET /badge-lists/hall/badge/A-1", Value::Null, 200, json!({"code": "A-1"}));
+    what_was_said_before_counts(gateway);
     let size = json!({"name": "hall", "size": 1});
     check(gateway, "GET /badge-lists/hall/size", Value::Null, 200, size);
     let floor = json!({"floor": 3, "name": "hall"});
@@ -122,6 +123,14 @@ fn exercise(gateway: &Gateway, upstream: &Upstream) {
     check(gateway, "DELETE /badge-lists/hall", Value::Null, 204, json!({}));
     check(gateway, "GET /badges/A-1", Value::Null, 404, json!({}));
     assert_eq!(enters(gateway, upstream, "a-1"), (403, None));
+}
+
+/// What an endpoint of `api.lua` sets before it calls the one that was there, or prints.
+fn what_was_said_before_counts(gateway: &Gateway) {
+    let list = ask(gateway, "GET", "/badge-lists/hall", &Value::Null);
+    assert_eq!((list.status, list.header("x-badges")), (200, Some("shown")));
+    let word = ask(gateway, "GET", "/badge-word", &Value::Null);
+    assert_eq!((word.status, word.text().as_str()), (202, "word"));
 }
 
 #[test]

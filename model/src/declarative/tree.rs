@@ -52,6 +52,29 @@ pub(crate) fn lists<'a>(kinds: &'a Kinds, file: &'a Record) -> Vec<List<'a>> {
         .collect()
 }
 
+/// A file with the ids that follow from names.
+pub(crate) fn with_ids(kinds: &Kinds, file: &Record) -> Record {
+    let mut whole = file.clone();
+    fill(&lists(kinds, file), &mut whole);
+    whole
+}
+
+fn fill(lists: &[List<'_>], fields: &mut Record) {
+    for list in lists {
+        let items = fields.get_mut(&list.kind.schema.name).and_then(Value::as_array_mut);
+        for (node, item) in list.nodes.iter().zip(items.into_iter().flatten()) {
+            let Value::Object(item) = item else { continue };
+            set_id(node.kind, item, node.id.as_deref().filter(|id| !is_chance(id)));
+            fill(&node.lists, item);
+        }
+    }
+}
+
+/// Whether an id does not follow from anything.
+fn is_chance(id: &str) -> bool {
+    Uuid::parse_str(id).is_ok_and(|id| id.get_version_num() == 4)
+}
+
 fn list<'a>(
     kinds: &'a Kinds,
     kind: &'a Kind,
@@ -286,7 +309,10 @@ mod tests {
             let id = || lists(&kinds, &file)[0].nodes[0].lists[0].nodes[0].id.clone();
             assert_eq!(id() == id(), expect, "{file:?}");
         };
-        let bob = |list: &str, credential: Value| json!({"consumers": [{"username": "bob", list: [credential]}]});
+        let bob = |list: &str, credential: Value| {
+            let credentials = json!([credential]);
+            json!({"consumers": [{"username": "bob", list: credentials}]})
+        };
         check(bob("keyauth_credentials", json!({"key": "k"})), true);
         check(bob("jwt_secrets", json!({"key": "k", "secret": "s"})), true);
         check(bob("keyauth_credentials", json!({})), false);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,6 +98,10 @@ impl File {
     /// Opens the file, makes it where there is none, and brings its layout up to date.
     pub(super) fn open(path: &Path) -> Result<File, OpenError> {
         let io = |error| OpenError::Io { path: path.to_owned(), error };
+        // A command may come before a node: `config db_import`.
+        if let Some(directory) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
+        }
         let lock = lock(path).map_err(io)?;
         let lock = Some(lock.ok_or_else(|| OpenError::InUse { path: path.to_owned() })?);
         // Made before SQLite does it: nobody else may read secrets, nor the files beside it.

@@ -77,6 +77,10 @@ async fn references_lead_somewhere() {
     let (status, text) = message(kit.insert("routes", route).await);
     assert_eq!(status, 400);
     assert!(text.starts_with("foreign key unresolved (service.name: "), "{text}");
+    // Beside the key, what is said of another entity is not kept.
+    let route = json!({"paths": ["/x"], "service": {"id": id(1), "name": "b", "port": 1}});
+    let route = kit.insert("routes", route).await.unwrap();
+    assert_eq!(route["service"], to(1));
 }
 
 #[tokio::test]

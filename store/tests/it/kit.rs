@@ -24,7 +24,8 @@ impl Kit {
     }
 
     pub(crate) fn file(&self) -> PathBuf {
-        self.directory.path().join("silverback.db")
+        // Its directory is made with it.
+        self.directory.path().join("made/silverback.db")
     }
 
     pub(crate) fn close(&mut self) {

@@ -46,7 +46,8 @@ end
 -- The first schema that a table of routes names: they are written for endpoints of entities then.
 function helpers.is_new_db_routes(routes)
   for _, verbs in pairs(routes) do
-    if type(verbs) == "table" then return verbs.schema end
+    -- The first that has one: in what order they come is by chance.
+    if type(verbs) == "table" and verbs.schema then return verbs.schema end
   end
 end
 

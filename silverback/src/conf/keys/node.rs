@@ -123,8 +123,8 @@ pub(super) static MANAGER: &[Key] = &[
     k("admin_gui_listen", Listen(Subsystem::Http), "0.0.0.0:8002, 0.0.0.0:8445 ssl", NO_MANAGER,
       "Where Kong Manager listens."),
     k("admin_gui_url", List, "", Used,
-      "Where browsers find Kong Manager, or another user interface: whose scripts may read what the \
-       Admin API answers (CORS)."),
+      "Where browsers find Kong Manager, or another user interface: whose scripts may read what \
+       the Admin API answers (CORS)."),
     k("admin_gui_path", Text, "/", NO_MANAGER, "Base path of Kong Manager."),
     k("admin_gui_api_url", Text, "", NO_MANAGER, "Where Kong Manager finds the Admin API."),
     k("admin_gui_csp_header", Boolean, "off", NO_MANAGER, "Content-Security-Policy header."),

@@ -25,6 +25,19 @@ return {
       end)
     end,
   },
+  ["/badge-lists/:badge_lists"] = {
+    schema = kong.db.badge_lists.schema,
+    GET = function(_, _, _, parent)
+      kong.response.set_header("X-Badges", "shown")
+      return parent()
+    end,
+  },
+  ["/badge-word"] = {
+    GET = function()
+      kong.response.set_status(202)
+      ngx.print("word")
+    end,
+  },
   ["/floors/:floor"] = {
     schema = kong.db.badge_lists.schema,
     GET = function(self, db)
