@@ -230,23 +230,13 @@ impl Store {
         if let Backend::Postgres(postgres) = &self.backend {
             return postgres.page(kind, query).await;
         }
-        let (all, now) = (entities.of(&kind.schema.name), ttl::now());
-        let mut records = Vec::new();
-        let mut next = query.offset.map(str::to_owned);
-        // What has ended and is not swept yet takes no room.
-        loop {
-            let size = query.size - records.len();
-            let page = all.page(&PageQuery { size, offset: next.as_deref(), ..*query });
-            let page =
-                page.map_err(|error| Fault::invalid_offset(&error.0, "bad base64 encoding"))?;
-            for record in page.records.iter().filter(|record| !ttl::is_over(record, now)) {
-                records.push(dao::shown(kind, record)?);
-            }
-            next = page.next;
-            if next.is_none() || records.len() >= query.size {
-                return Ok(Page { records, next });
-            }
-        }
+        let page = entities.of(&kind.schema.name).page_of(query, |record| {
+            // What has ended may not be swept yet.
+            !kind.schema.ttl || !ttl::is_over(record, ttl::now())
+        });
+        let page = page.map_err(|error| Fault::invalid_offset(&error.0, "bad base64 encoding"))?;
+        let records = page.records.iter().map(|record| dao::shown(kind, record));
+        Ok(Page { records: records.collect::<Result<_, _>>()?, next: page.next })
     }
 
     /// All entities of a kind, in pages: calls `each` for every one of them.

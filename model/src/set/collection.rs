@@ -189,15 +189,27 @@ impl Collection {
     /// # Errors
     /// If the offset is not one of ours.
     pub fn page(&self, query: &PageQuery<'_>) -> Result<Page, OffsetError> {
+        self.page_of(query, |_| true)
+    }
+
+    /// A page of those that are wanted; the others are as if they were not there.
+    ///
+    /// # Errors
+    /// If the offset is not one of ours.
+    pub fn page_of(
+        &self,
+        query: &PageQuery<'_>,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<Page, OffsetError> {
         let after = query.offset.map(decode).transpose()?;
         match query.parent {
             None => match &after {
-                None => Ok(page_of(self.entries.iter(), query)),
-                Some(after) => Ok(page_of(self.entries.from(after, true), query)),
+                None => Ok(page_of(self.entries.iter(), query, wanted)),
+                Some(after) => Ok(page_of(self.entries.from(after, true), query, wanted)),
             },
             Some((field, parent)) => {
                 let children = self.children_after(field, parent, after.as_deref());
-                Ok(page_of(children, query))
+                Ok(page_of(children, query, wanted))
             }
         }
     }
@@ -229,8 +241,10 @@ const SEPARATOR: char = '\0';
 fn page_of<'a>(
     entries: impl Iterator<Item = (&'a Arc<str>, &'a Arc<Record>)>,
     query: &PageQuery<'_>,
+    wanted: impl Fn(&Record) -> bool,
 ) -> Page {
-    let wanted = |record: &Record| query.tags.is_none_or(|tags| tags.matches(record));
+    let wanted =
+        |record: &Record| query.tags.is_none_or(|tags| tags.matches(record)) && wanted(record);
     let mut entries = entries.filter(|(_, record)| wanted(record));
     let mut page = Page::default();
     let mut last = None;

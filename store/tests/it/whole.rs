@@ -82,7 +82,7 @@ async fn what_an_older_version_wrote_is_completed() {
 async fn what_has_ended_is_swept() {
     let kit = Kit::new();
     kit.insert("consumers", json!({"id": id(3), "username": "c"})).await.unwrap();
-    let mortal = json!({"id": id(1), "key": "m", "consumer": to(3), "ttl": 1});
+    let mortal = json!({"id": id(4), "key": "m", "consumer": to(3), "ttl": 1});
     kit.insert("keyauth_credentials", mortal).await.unwrap();
     let immortal = json!({"id": id(2), "key": "i", "consumer": to(3)});
     kit.insert("keyauth_credentials", immortal).await.unwrap();
