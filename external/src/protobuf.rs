@@ -86,17 +86,27 @@ fn fields(
     budget: &mut Budget,
     values: &mut Vec<Value>,
 ) -> Result<(), Malformed> {
-    for at in 0..function.args.len() {
-        values.push(argument_shape(function, at).map_or(Value::Nil, absent));
-    }
     let mut reader = Reader::new(message);
     while let Some((number, wire)) = reader.field()? {
         let at = (number as usize).wrapping_sub(1);
-        if let (Some(shape), Some(value)) = (argument_shape(function, at), values.get_mut(at)) {
-            *value = argument(shape, wire, budget)?;
+        let Some(shape) = argument_shape(function, at) else { continue };
+        let value = argument(shape, wire, budget)?;
+        // They come in order, and those that are left out are seldom in the middle.
+        fill(function, values, at);
+        match values.get_mut(at) {
+            Some(earlier) => *earlier = value,
+            None => values.push(value),
         }
     }
+    fill(function, values, function.args.len());
     Ok(())
+}
+
+/// Gives the arguments before a position that did not come what that means.
+fn fill(function: &Function, values: &mut Vec<Value>, until: usize) {
+    while values.len() < until {
+        values.push(argument_shape(function, values.len()).map_or(Value::Nil, absent));
+    }
 }
 
 /// What a field that is not on the wire means: the zero value of its type.
@@ -414,6 +424,13 @@ mod tests {
             "0a016b 12031a0176",
             &[Value::constant("k"), Value::constant("v")],
         );
+        // In any order, the last one counts, and what is left out has its type's zero value.
+        check(
+            &[Shape::Int, Shape::Text, Shape::Bool],
+            "1801 1201 61 120162",
+            &[Value::Int(0), Value::constant("b"), Value::Bool(true)],
+        );
+        check(&[Shape::Text, Shape::Int], "2a0178", &[Value::constant(""), Value::Int(0)]);
         check(
             &[Shape::Map],
             "0a080a016112031a0131",
