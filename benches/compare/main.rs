@@ -16,6 +16,7 @@ mod frames;
 mod gateways;
 mod idle;
 mod key_auth;
+mod lua;
 mod machine;
 mod micro;
 mod nodes;
@@ -72,6 +73,7 @@ fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
             Part::Plugins => results.plugins = Some(machine.with(plugins::run(stage)?)),
             Part::Start => results.start = Some(machine.with(start::run(stage)?)),
             Part::KeyAuth => results.key_auth = Some(machine.with(key_auth::run(stage)?)),
+            Part::Lua => results.lua = Some(machine.with(lua::run(stage)?)),
             Part::Micro => results.micro = Some(machine.with(micro::run(stage)?)),
             Part::Routing => results.routing = Some(machine.with(routing::run(stage)?)),
             Part::Change => results.change = Some(machine.with(change::run(stage)?)),

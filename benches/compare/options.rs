@@ -16,6 +16,7 @@ parts (all of them unless named):
   plugins     plugin servers in Go, JavaScript and Python, 0 to 20 PDK calls per request
   start       from start to the first answer with 10,000 routes; memory when idle
   key-auth    100 routes with key-auth, rate-limiting and 100 consumers beside bare proxying
+  lua         plugins in Lua beside bare proxying: header-echo, 30 that do nothing, 20 PDK calls
   micro       each bundled plugin by itself, in memory
   routing     100,000 routes beside one, by flavour
   change      one route more, many anew, again and again, and what a steady client sees
@@ -44,6 +45,8 @@ pub(crate) enum Part {
     Start,
     /// Many routes with key-auth.
     KeyAuth,
+    /// Plugins in Lua.
+    Lua,
     /// Each bundled plugin by itself.
     Micro,
     /// Routing among many routes.
@@ -101,6 +104,7 @@ impl Options {
                 "proxy" => options.parts.push(Part::Proxy),
                 "plugins" => options.parts.push(Part::Plugins),
                 "start" => options.parts.push(Part::Start),
+                "lua" => options.parts.push(Part::Lua),
                 "micro" => options.parts.push(Part::Micro),
                 "key-auth" | "keyauth" | "rate-limiting" => options.parts.push(Part::KeyAuth),
                 "routing" => options.parts.push(Part::Routing),
@@ -127,6 +131,7 @@ impl Options {
                 Part::Plugins,
                 Part::Start,
                 Part::KeyAuth,
+                Part::Lua,
                 Part::Micro,
                 Part::Routing,
                 Part::Change,

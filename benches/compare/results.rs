@@ -24,6 +24,9 @@ pub(crate) struct Results {
     pub(crate) start: Option<On<Start>>,
     /// 100 routes with key-auth.
     pub(crate) key_auth: Option<On<KeyAuth>>,
+    /// Plugins in Lua.
+    #[serde(default)]
+    pub(crate) lua: Option<On<Lua>>,
     /// Each bundled plugin by itself.
     #[serde(default)]
     pub(crate) micro: Option<On<Micro>>,
@@ -186,6 +189,14 @@ pub(crate) struct StartRow {
 /// 100 routes and 100 consumers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct KeyAuth {
+    pub(crate) effort: Effort,
+    pub(crate) connections: usize,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Plugins in Lua beside bare proxying.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Lua {
     pub(crate) effort: Effort,
     pub(crate) connections: usize,
     pub(crate) rows: Vec<Row>,
