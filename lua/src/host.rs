@@ -1,6 +1,7 @@
 //! The plugins written in Lua: finding them, and making handlers of their configurations.
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::HashMap,
     fmt,
@@ -13,18 +14,22 @@ use std::{
     task::{Context, Waker},
 };
 
-use futures_util::future::LocalBoxFuture;
+use futures_util::{
+    FutureExt,
+    future::{LocalBoxFuture, ready},
+};
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Configuration, Exchange, Flow, Handler, Keeps, LogLevel, LuaMemory, Origin, Phase, PhaseSet,
-    Phases, Plugin, Record, View, Wait, WorkerHook, log, set_lua_memory,
+    Begun, Behind, Configuration, Exchange, Flow, Handler, Keeps, LogLevel, LuaMemory, Origin,
+    Phase, PhaseSet, Phases, Plugin, Record, Turns, View, Wait, WorkerHook, log, set_lua_memory,
 };
 use silverback_store::Store;
 use thiserror::Error;
 
 use crate::{
     Config,
+    current::{Place, TOGETHER_MAX},
     db::Database,
     expression,
     kong::{self, tables},
@@ -34,6 +39,7 @@ use crate::{
     scheduler::{self, Ending},
     schema,
     state::State,
+    together::Group,
     watch,
 };
 
@@ -417,30 +423,132 @@ struct Turn {
 
 impl Wait for Turn {
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
-        Box::pin(self.take(exchange))
+        match self.begin(exchange, &Alone) {
+            Begun::Done(turns) => Box::pin(ready(turns.flow)),
+            Begun::Waits(rest) => rest,
+            Begun::Together(rest) => Box::pin(rest.map(|turns| turns.flow)),
+        }
+    }
+
+    fn begin<'a>(&'a self, exchange: &'a mut Exchange, behind: &dyn Behind) -> Begun<'a> {
+        let over = |text| Begun::Done(Turns { count: 1, flow: Flow::Fail(text) });
+        let state = match self.instance.known.shared.state() {
+            Ok(state) => state,
+            Err(text) => return over(text),
+        };
+        let members = self.members(behind);
+        let group = match state.group(members.key()) {
+            Some(group) => group,
+            None => match self.prepare(&state, exchange, behind, &members) {
+                Ok(Some(group)) => group,
+                // What can't be had may be that of one of the others: it fails at its own turn.
+                Err(_) if members.count > 1 => return self.begin(exchange, &Alone),
+                Ok(None) => return Begun::Done(Turns { count: 1, flow: Flow::Next }),
+                Err(text) => return over(text),
+            },
+        };
+        match scheduler::begin(&state, exchange, &group.values, members.numbers()) {
+            Ok((ending, place)) => Begun::Done(turns(&state, exchange, ending, place)),
+            Err(started) => Begun::Together(Box::pin(async move {
+                let numbers = members.numbers();
+                let (ending, place) = scheduler::go_on(&state, exchange, started, numbers).await;
+                turns(&state, exchange, ending, place)
+            })),
+        }
     }
 }
 
-impl Turn {
-    async fn take(&self, exchange: &mut Exchange) -> Flow {
-        let known = &self.instance.known;
-        let prepared = known.shared.state().and_then(|state| {
-            let class = state.handler_class(&known.name).map_err(|error| plain(&error))?;
-            let conf = state.conf(&self.instance, &*exchange.view).map_err(|e| plain(&e))?;
-            Ok((state, class, conf))
-        });
-        let (state, class, conf) = match prepared {
-            Ok(prepared) => prepared,
-            Err(text) => return Flow::Fail(text),
-        };
-        let Some(function) = class.function(self.phase) else { return Flow::Next };
-        let args = [&class.value, &conf];
-        let ending = scheduler::run(&state, exchange, function, &args, false).await;
-        tables::settle(&state.lua, exchange);
-        match ending {
-            Ending::Done(_) => ngx::finish(exchange).unwrap_or(Flow::Next),
-            Ending::Flow(flow) => flow,
-            Ending::Failed(text) => Flow::Fail(text),
-        }
+/// Nobody stands behind.
+struct Alone;
+
+impl Behind for Alone {
+    fn get(&self, _: usize) -> Option<(u32, &dyn Wait)> {
+        None
     }
+}
+
+/// Handlers that run together.
+struct Members {
+    count: usize,
+    /// The phase and the ids of the instances.
+    key: [u64; TOGETHER_MAX + 1],
+    /// The instances, as the view counts them.
+    numbers: [u32; TOGETHER_MAX],
+}
+
+impl Members {
+    fn key(&self) -> &[u64] {
+        self.key.get(..=self.count).unwrap_or_default()
+    }
+
+    /// Those of several; none if it is one.
+    fn numbers(&self) -> &[u32] {
+        if self.count > 1 { self.numbers.get(..self.count).unwrap_or_default() } else { &[] }
+    }
+}
+
+/// The handler of this host behind another.
+fn next<'a>(shared: &Arc<Shared>, behind: &'a dyn Behind, place: usize) -> Option<(u32, &'a Turn)> {
+    let (number, other) = behind.get(place)?;
+    let other: &dyn Any = other;
+    let turn = other.downcast_ref::<Turn>()?;
+    Arc::ptr_eq(&turn.instance.known.shared, shared).then_some((number, turn))
+}
+
+impl Turn {
+    /// The handlers that run with this one: those behind it as long as they are of this host.
+    fn members(&self, behind: &dyn Behind) -> Members {
+        let mut members =
+            Members { count: 1, key: [0; TOGETHER_MAX + 1], numbers: [0; TOGETHER_MAX] };
+        let [phase, first, others @ ..] = &mut members.key;
+        (*phase, *first) = (self.phase as u64, self.instance.id);
+        let shared = &self.instance.known.shared;
+        for (place, id) in others.iter_mut().enumerate() {
+            let Some((number, other)) = next(shared, behind, place) else { break };
+            *id = other.instance.id;
+            if let Some(to) = members.numbers.get_mut(place + 1) {
+                *to = number;
+            }
+            members.count += 1;
+        }
+        members
+    }
+
+    /// Makes what is called for them; nothing if there is nothing to call.
+    ///
+    /// # Errors
+    /// If a handler can't be loaded, or there is no memory.
+    #[cold]
+    fn prepare(
+        &self,
+        state: &Rc<State>,
+        exchange: &Exchange,
+        behind: &dyn Behind,
+        members: &Members,
+    ) -> Result<Option<Rc<Group>>, String> {
+        let shared = &self.instance.known.shared;
+        let others =
+            (0..members.count - 1).filter_map(|place| Some(next(shared, behind, place)?.1));
+        let mut handlers = Vec::new();
+        for Turn { instance, phase } in std::iter::once(self).chain(others) {
+            let class = state.handler_class(&instance.known.name).map_err(|error| plain(&error))?;
+            let conf = state.conf(instance, &*exchange.view).map_err(|e| plain(&e))?;
+            let Some(function) = class.function(*phase) else { return Ok(None) };
+            let member = (function.clone(), class.value.clone(), conf);
+            handlers.push((instance.clone(), member));
+        }
+        let group = state.watched(|| state.make_group(members.key(), &handlers));
+        group.map(Some).map_err(|error| plain(&error))
+    }
+}
+
+/// What follows from how handlers have ended.
+fn turns(state: &State, exchange: &mut Exchange, ending: Ending, place: Place) -> Turns {
+    tables::settle(&state.lua, exchange);
+    let flow = match ending {
+        Ending::Done(_) => ngx::finish(exchange).unwrap_or(Flow::Next),
+        Ending::Flow(flow) => flow,
+        Ending::Failed(text) => Flow::Fail(text),
+    };
+    Turns { count: place.index().unwrap_or_default() + 1, flow }
 }

@@ -3,8 +3,10 @@
 pub(crate) mod tables;
 
 use std::{
+    cell::RefCell,
+    collections::HashMap,
     rc::{Rc, Weak},
-    sync::Arc,
+    sync::{self, Arc},
 };
 
 use futures_util::FutureExt;
@@ -17,7 +19,7 @@ use silverback_pdk::{
 use crate::{
     bind::{self, Begun},
     convert, current,
-    raw::{Args, Out, Outcome},
+    raw::{Anchor, Args, Out, Outcome},
     scheduler::Wait,
     state::{Inbox, State},
 };
@@ -83,9 +85,13 @@ fn place(state: &State, kong: &Table, name: &str, function: Function) -> mlua::R
 }
 
 /// A function of the table for Lua.
-fn bind_function(state: &State, function: &'static kong::Function) -> mlua::Result<Function> {
+fn bind_function(state: &Rc<State>, function: &'static kong::Function) -> mlua::Result<Function> {
     let inbox = Rc::downgrade(&state.inbox);
     match function.call {
+        Call::Now(_) if function.name.starts_with("kong.router.") => {
+            let (known, weak) = (Entities::default(), Rc::downgrade(state));
+            bind::fast(state, move |args| known.put(&weak, call(function, args, &inbox)))
+        }
         Call::Now(_) => bind::fast(state, move |args| call(function, args, &inbox)),
         Call::Later(_) => bind::fast_waits(state, move |args| {
             let values = match args.values(1) {
@@ -100,11 +106,13 @@ fn bind_function(state: &State, function: &'static kong::Function) -> mlua::Resu
 }
 
 fn call(function: &'static kong::Function, args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
-    let values = match args.values(1) {
-        Ok(values) => values,
+    let result =
+        args.with_values(|values| current::with(|exchange| function.call_now(exchange, values)));
+    let result = match result {
+        Ok(result) => result,
         Err(text) => return Outcome::Raise(text),
     };
-    match current::with(|exchange| function.call_now(exchange, &values)) {
+    match result {
         Some(Some(Err(Stop::Exit(answer)))) => end(inbox, Flow::Exit(*answer)),
         Some(Some(result)) => outcome(result),
         Some(None) | None => Outcome::Raise("no request found".to_owned()),
@@ -117,6 +125,41 @@ pub(crate) fn end(inbox: &Weak<Inbox>, flow: Flow) -> Outcome {
         inbox.wait.set(Some(Wait::End(flow)));
     }
     Outcome::Never
+}
+
+/// The tables of entities that belong to the configuration: one for all requests, as in Kong.
+#[derive(Default)]
+struct Entities(RefCell<HashMap<*const Record, (sync::Weak<Record>, Rc<Anchor>)>>);
+
+/// How many tables of entities are kept for each function.
+const ENTITIES_MAX: usize = 1000;
+
+impl Entities {
+    /// The outcome with a table that was made before in the place of an entity.
+    fn put(&self, state: &Weak<State>, outcome: Outcome) -> Outcome {
+        let Outcome::One(Out::Value(Value::Entity(record))) = &outcome else { return outcome };
+        let key = Arc::as_ptr(record);
+        // Its memory can't be another's as long as there is a weak reference.
+        if let Some((_, anchor)) = self.0.borrow().get(&key) {
+            return Outcome::One(Out::Anchored(anchor.clone()));
+        }
+        let Some(anchor) = state.upgrade().and_then(|state| anchored(&state, record)) else {
+            return outcome;
+        };
+        let mut known = self.0.borrow_mut();
+        if known.len() >= ENTITIES_MAX {
+            known.clear();
+        }
+        known.insert(key, (Arc::downgrade(record), anchor.clone()));
+        Outcome::One(Out::Anchored(anchor))
+    }
+}
+
+/// An entity as a table; none if there is no memory for it.
+fn anchored(state: &State, record: &Arc<Record>) -> Option<Rc<Anchor>> {
+    let json = Value::Entity(Arc::clone(record)).to_json();
+    let table = convert::to_lua(&state.lua, &json).ok()?;
+    Anchor::new(&state.lua, table).ok().map(Rc::new)
 }
 
 /// What a call has given, as Lua sees it.
@@ -133,8 +176,7 @@ fn outcome(result: kong::Outcome) -> Outcome {
 fn native(state: &Rc<State>) -> mlua::Result<Table> {
     let native = state.lua.create_table()?;
     native.set("null", convert::NULL)?;
-    native.set("request_tables", tables::bind(state)?)?;
-    native.set("running", bind::fast(state, |_| Outcome::One(running()))?)?;
+    tables::bind(state, &native)?;
     native.set("running_name", bind::fast(state, |_| Outcome::One(running_name()))?)?;
     native.set("phase", bind::fast(state, |_| Outcome::One(phase()))?)?;
     native.set("logs", bind::fast(state, |args| Outcome::One(logs(args).into()))?)?;
@@ -145,12 +187,6 @@ fn native(state: &Rc<State>) -> mlua::Result<Table> {
     native.set("flush_secrets", bind::fast(state, |_| flush_secrets())?)?;
     native.set("workspace", bind::fast(state, |_| Outcome::One(workspace()))?)?;
     Ok(native)
-}
-
-/// The number of the instance whose handler runs, or nil.
-fn running() -> Out {
-    let running = current::with(|exchange| exchange.running).flatten();
-    running.map_or(Out::Nil, |number| Out::Number(number.into()))
 }
 
 /// The name of the plugin whose handler runs, or nil.

@@ -1,7 +1,8 @@
 //! The host of Lua plugins: LuaJIT inside.
 //!
 //! Reading order: a [`state`] is one Lua state, which belongs to a thread; the [`scheduler`] runs
-//! functions in it on coroutines that yield only when they must wait; [`watch`] stops those that
+//! functions in it on coroutines that yield only when they must wait, [`together`] the handlers of a
+//! phase in one go; [`watch`] stops those that
 //! do not end; [`bind`] makes functions for
 //! Lua, on [`raw`], LuaJIT's own interface; [`current`] is how they reach the exchange;
 //! [`modules`] says where `require` looks. On these stand [`kong`], which binds the table of the
@@ -19,6 +20,7 @@ mod bind;
 mod current;
 mod raw;
 mod scheduler;
+mod together;
 
 mod bundled;
 mod library;

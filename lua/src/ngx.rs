@@ -35,7 +35,7 @@ use std::{
 use mlua::Table;
 
 pub(crate) use self::{
-    answer::finish,
+    answer::{finish, has_said},
     timer::{Timers, counts as timer_counts, exchange},
 };
 use crate::{

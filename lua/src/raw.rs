@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use mlua::{Function, Lua, MultiValue, Table, Thread, WeakLua, ffi};
+use mlua::{Function, IntoLua, Lua, MultiValue, Table, Thread, WeakLua, ffi};
 use silverback_pdk::Value;
 
 /// How deep a table may be nested that is made a [`Value`].
@@ -41,6 +41,8 @@ pub(crate) enum Outcome {
     One(Out),
     /// Two: often nil and what went wrong.
     Two(Out, Out),
+    /// Three.
+    Three(Out, Out, Out),
     /// As many as there are.
     Many(Vec<Out>),
     /// A Lua error with this text, behind the place of the caller.
@@ -199,6 +201,19 @@ impl<'a> Args<'a> {
         let Some(index) = self.index(position) else { return Ok(Value::Nil) };
         // SAFETY: the index is that of an argument.
         unsafe { value(self.state, index, 0) }
+    }
+
+    /// Works on all arguments. Few of them take no memory of their own.
+    ///
+    /// # Errors
+    /// As [`Args::value`].
+    pub(crate) fn with_values<R>(&self, work: impl FnOnce(&[Value]) -> R) -> Result<R, String> {
+        let mut few = [const { Value::Nil }; 3];
+        let Some(few) = few.get_mut(..self.len()) else { return Ok(work(&self.values(1)?)) };
+        for (place, value) in (1..).zip(few.iter_mut()) {
+            *value = self.value(place)?;
+        }
+        Ok(work(few))
     }
 
     /// All arguments from a position on.
@@ -466,6 +481,10 @@ unsafe fn push_outcome(state: *mut ffi::lua_State, outcome: &Outcome) -> Next {
                 push_out(state, second);
                 Next::Return(2)
             }
+            Outcome::Three(first, second, third) => {
+                [first, second, third].into_iter().for_each(|out| push_out(state, out));
+                Next::Return(3)
+            }
             Outcome::Many(all) => {
                 let count = c_int::try_from(all.len()).unwrap_or(0);
                 ffi::luaL_checkstack(state, count, c"too many results".as_ptr());
@@ -506,34 +525,26 @@ pub(crate) fn read(lua: &Lua, given: &mlua::Value) -> Result<Value, String> {
     })
 }
 
-/// A table of a state that Rust holds on to.
+/// A value of a state that Rust holds on to, and that costs little to come back to.
 pub(crate) struct Anchor {
     lua: WeakLua,
     index: c_int,
 }
 
 impl Anchor {
-    /// Holds on to a table.
+    /// Holds on to a value.
     ///
     /// # Errors
     /// If there is no memory.
-    pub(crate) fn new(lua: &Lua, table: &Table) -> mlua::Result<Anchor> {
+    pub(crate) fn new(lua: &Lua, value: impl IntoLua) -> mlua::Result<Anchor> {
         let mut index = 0;
-        // SAFETY: runs protected; the table is on the stack and is taken off it.
+        // SAFETY: runs protected; the value is on the stack and is taken off it.
         unsafe {
-            lua.exec_raw::<()>(table, |state| {
+            lua.exec_raw::<()>(value.into_lua(lua)?, |state| {
                 index = ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
             })?;
         }
         Ok(Anchor { lua: lua.weak(), index })
-    }
-
-    /// What is in a table, read as a [`Value`].
-    ///
-    /// # Errors
-    /// As [`Args::value`].
-    pub(crate) fn read(lua: &Lua, table: &Table) -> Result<Value, String> {
-        read(lua, &mlua::Value::Table(table.clone()))
     }
 
     /// The table.
@@ -549,6 +560,34 @@ impl Anchor {
                 }
                 ffi::lua_rawgeti(raw.state(), ffi::LUA_REGISTRYINDEX, self.index.into());
                 raw.pop()
+            }
+        })
+    }
+}
+
+impl Anchor {
+    /// What stands under a number in a table.
+    ///
+    /// # Errors
+    /// As [`Args::value`].
+    pub(crate) fn read_member(&self, lua: &Lua, place: i64) -> Result<Value, String> {
+        lua.exec_raw_lua(|raw| {
+            let state = raw.state();
+            // SAFETY: there is room for two values more, which are taken off again. Reading the
+            // registry and a table without its metatable raises nothing.
+            unsafe {
+                if ffi::lua_checkstack(state, 3) == 0 {
+                    return Err("no room on the stack".to_owned());
+                }
+                ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, self.index.into());
+                if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
+                    ffi::lua_settop(state, -2);
+                    return Ok(Value::Nil);
+                }
+                ffi::lua_rawgeti(state, -1, place);
+                let value = value(state, -1, 0);
+                ffi::lua_settop(state, -3);
+                value
             }
         })
     }
@@ -596,6 +635,50 @@ pub(crate) fn function(
             ffi::lua_pushcclosure(state, enter, 1);
         })
     }
+}
+
+/// What a function is made of that takes a value.
+struct Keeper {
+    lua: WeakLua,
+    keep: Box<dyn Fn(Anchor)>,
+}
+
+/// Makes a function that holds on to its last argument, as [`function`] does.
+///
+/// # Errors
+/// If there is no memory.
+pub(crate) fn keeping(lua: &Lua, keep: impl Fn(Anchor) + 'static) -> mlua::Result<Function> {
+    let keeper = Rc::new(Keeper { lua: lua.weak(), keep: Box::new(keep) });
+    let address: *const Keeper = Rc::as_ptr(&keeper);
+    // It belongs to a function of the state as long as that lives.
+    function(lua, {
+        let keeper = keeper.clone();
+        move |_| {
+            let _ = &keeper;
+            Outcome::Nothing
+        }
+    })?;
+    // SAFETY: as in `function`.
+    unsafe {
+        lua.exec_raw((), |state| {
+            ffi::lua_pushlightuserdata(state, address.cast_mut().cast());
+            ffi::lua_pushcclosure(state, enter_keeping, 1);
+        })
+    }
+}
+
+/// Where Lua enters a function that takes a value.
+unsafe extern "C-unwind" fn enter_keeping(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: the upvalue is the address that `keeping` has put there. Only luaL_ref can raise an
+    // error, when nothing is there to be dropped.
+    unsafe {
+        let keeper: *const Keeper = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
+        let index = ffi::luaL_ref(state, ffi::LUA_REGISTRYINDEX);
+        let anchor = Anchor { lua: (*keeper).lua.clone(), index };
+        // A panic drops the anchor, which gives the value back.
+        let _ = catch_unwind(AssertUnwindSafe(|| ((*keeper).keep)(anchor)));
+    }
+    0
 }
 
 /// Where Lua enters a function.
@@ -702,6 +785,22 @@ impl Coroutine {
             Ok(count) => self.enter(lua, count),
             Err(error) => Step::Failed(error.to_string()),
         }
+    }
+
+    /// The same for values that are [anchored](Anchor): the first is called with the others.
+    pub(crate) fn start_anchored(&self, lua: &Lua, values: &[Anchor]) -> Step {
+        let co = self.0.state();
+        let count = c_int::try_from(values.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the stack has room for what is pushed; reading the registry raises nothing.
+        unsafe {
+            if ffi::lua_checkstack(co, count) == 0 {
+                return Step::Failed(mlua::Error::StackError.to_string());
+            }
+            for value in values {
+                ffi::lua_rawgeti(co, ffi::LUA_REGISTRYINDEX, value.index.into());
+            }
+        }
+        self.enter(lua, count - 1)
     }
 
     /// Goes on with one that [waits](Step::Waiting) or has [yielded](Step::Yielded).

@@ -20,7 +20,9 @@ use silverback_pdk::{Exchange, Flow};
 use crate::{
     bind::OverExchange,
     current,
-    raw::{Coroutine, Outcome, Step},
+    current::Place,
+    ngx,
+    raw::{Anchor, Coroutine, Outcome, Step},
     state::State,
 };
 
@@ -67,6 +69,8 @@ pub(crate) struct Light {
     coroutine: Coroutine,
     start: Option<(Function, Vec<Value>)>,
     on_end: Option<OnEnd>,
+    /// Whose it is, of handlers that run together.
+    place: Place,
 }
 
 /// Starts a light thread beside the one that runs now. It has its turn when that waits.
@@ -81,7 +85,8 @@ pub(crate) fn spawn(
 ) -> mlua::Result<u64> {
     let coroutine = state.coroutine()?;
     let id = state.next_id();
-    let light = Light { id, coroutine, start: Some((function, args)), on_end: Some(on_end) };
+    let (start, place) = (Some((function, args)), current::place());
+    let light = Light { id, coroutine, start, on_end: Some(on_end), place };
     state.inbox.spawned.borrow_mut().push(light);
     Ok(id)
 }
@@ -103,8 +108,53 @@ pub(crate) async fn run(
     if matches!(step, Step::Finished) && state.inbox.spawned.borrow().is_empty() {
         return finished(state, coroutine, wants_results);
     }
-    let first = Light { id: state.next_id(), coroutine, start: None, on_end: None };
-    Box::pin(Run::new(state, wants_results).drive(exchange, first, step)).await
+    let place = Place::ALONE;
+    let first = Light { id: state.next_id(), coroutine, start: None, on_end: None, place };
+    Box::pin(Run::new(state, wants_results, &[]).drive(exchange, first, step)).await.0
+}
+
+/// Handlers that have begun and are not at their end.
+pub(crate) struct Started {
+    first: Light,
+    step: Step,
+}
+
+/// Begins to run handlers: the first of the values is called with the others. `numbers` are the
+/// instances if there are several; the handlers are then one function of [`crate::together`].
+/// The ending, if none of them has to wait, and whose it was.
+///
+/// # Errors
+/// With what is to be [gone on with](go_on) if one waits.
+pub(crate) fn begin(
+    state: &State,
+    exchange: &mut Exchange,
+    values: &[Anchor],
+    numbers: &[u32],
+) -> Result<(Ending, Place), Started> {
+    let mut place = if numbers.is_empty() { Place::ALONE } else { Place::FIRST };
+    let coroutine = match state.coroutine() {
+        Ok(coroutine) => coroutine,
+        Err(error) => return Ok((Ending::Failed(error.to_string()), place)),
+    };
+    let step = state
+        .enter_at(exchange, numbers, &mut place, || coroutine.start_anchored(&state.lua, values));
+    if matches!(step, Step::Finished) && state.inbox.spawned.borrow().is_empty() {
+        state.keep(coroutine);
+        return Ok((Ending::Done(MultiValue::new()), place));
+    }
+    let first = Light { id: state.next_id(), coroutine, start: None, on_end: None, place };
+    Err(Started { first, step })
+}
+
+/// Goes on with handlers that have begun.
+pub(crate) async fn go_on(
+    state: &Rc<State>,
+    exchange: &mut Exchange,
+    started: Started,
+    numbers: &[u32],
+) -> (Ending, Place) {
+    let Started { first, step } = started;
+    Run::new(state, false, numbers).drive(exchange, first, step).await
 }
 
 fn finished(state: &State, coroutine: Coroutine, wants_results: bool) -> Ending {
@@ -120,8 +170,12 @@ fn finished(state: &State, coroutine: Coroutine, wants_results: bool) -> Ending 
 struct Run<'a> {
     state: &'a Rc<State>,
     wants_results: bool,
+    /// The instances of handlers that run together.
+    numbers: &'a [u32],
     /// The first thread.
     first: u64,
+    /// Whose turn it was when the run ended.
+    place: Place,
     results: Option<MultiValue>,
     ready: VecDeque<(Light, Delivered)>,
     waiting: FuturesUnordered<Abortable<LocalBoxFuture<'static, (Light, Delivered)>>>,
@@ -130,11 +184,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(state: &'a Rc<State>, wants_results: bool) -> Run<'a> {
+    fn new(state: &'a Rc<State>, wants_results: bool, numbers: &'a [u32]) -> Run<'a> {
         Run {
             state,
             wants_results,
+            numbers,
             first: 0,
+            place: Place::ALONE,
             results: None,
             ready: VecDeque::new(),
             waiting: FuturesUnordered::new(),
@@ -142,10 +198,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn drive(mut self, exchange: &mut Exchange, first: Light, step: Step) -> Ending {
+    /// Runs to the end: which, and whose turn it was.
+    async fn drive(mut self, exchange: &mut Exchange, first: Light, step: Step) -> (Ending, Place) {
         self.first = first.id;
+        self.place = first.place;
         if let Some(ending) = self.took(exchange, first, step).await {
-            return ending;
+            return (ending, self.place);
         }
         loop {
             self.forget_killed();
@@ -159,21 +217,25 @@ impl<'a> Run<'a> {
                 },
             };
             let Some((mut light, delivered)) = next else {
-                return Ending::Done(self.results.unwrap_or_default());
+                return (Ending::Done(self.results.unwrap_or_default()), self.place);
             };
             self.aborts.remove(&light.id);
-            let step = self.state.enter(exchange, || match light.start.take() {
+            let Light { coroutine, start, place, .. } = &mut light;
+            let step = self.state.enter_at(exchange, self.numbers, place, || match start.take() {
                 Some((function, args)) => {
                     let args: Vec<&Value> = args.iter().collect();
-                    light.coroutine.start(&self.state.lua, &function, &args)
+                    coroutine.start(&self.state.lua, &function, &args)
                 }
                 None => {
                     self.state.inbox.delivered.set(Some(delivered));
-                    light.coroutine.resume(&self.state.lua)
+                    coroutine.resume(&self.state.lua)
                 }
             });
+            if light.id == self.first {
+                self.place = light.place;
+            }
             if let Some(ending) = self.took(exchange, light, step).await {
-                return ending;
+                return (ending, self.place);
             }
         }
     }
@@ -254,6 +316,21 @@ impl<'a> Run<'a> {
 }
 
 impl State {
+    /// The same for one of handlers that run together.
+    fn enter_at(
+        &self,
+        exchange: &mut Exchange,
+        numbers: &[u32],
+        place: &mut Place,
+        run: impl FnOnce() -> Step,
+    ) -> Step {
+        if numbers.is_empty() {
+            return self.enter(exchange, run);
+        }
+        let said = ngx::has_said(exchange);
+        current::together(numbers, said, place, || self.enter(exchange, run))
+    }
+
     /// Lets Lua run with an exchange to work on.
     fn enter(&self, exchange: &mut Exchange, run: impl FnOnce() -> Step) -> Step {
         let (step, stopped) = self.pulse.turn(|| current::enter(exchange, run));

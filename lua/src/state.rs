@@ -23,6 +23,7 @@ use crate::{
     plugins::Loaded,
     raw::{self, Coroutine},
     scheduler::{Delivered, Light, Wait},
+    together::Groups,
     watch::Pulse,
 };
 
@@ -60,6 +61,8 @@ pub(crate) struct State {
     collect_at: Cell<u64>,
     /// The plugins that are loaded here.
     pub(crate) loaded: RefCell<Loaded>,
+    /// Handlers that are ready to be called.
+    pub(crate) groups: RefCell<Groups>,
 }
 
 /// What goes between functions that Lua calls and the scheduler.
@@ -117,6 +120,7 @@ impl State {
                 max => max / 2,
             }),
             loaded: RefCell::default(),
+            groups: RefCell::default(),
         });
         let glue = Glue::new(&state.lua, &state.inbox)?;
         // It was empty a moment ago.

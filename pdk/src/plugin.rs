@@ -1,6 +1,6 @@
 //! A plugin: one value, whatever language it is written in.
 
-use std::{fmt, rc::Rc, sync::Arc};
+use std::{any::Any, fmt, rc::Rc, sync::Arc};
 
 use futures_util::future::LocalBoxFuture;
 use silverback_model::{migration::Migration, schema::Schema};
@@ -136,14 +136,56 @@ impl Phases {
 type Now = Box<dyn Fn(&mut Exchange) -> Flow + Send + Sync>;
 /// A handler that may wait, on the worker that called it. What it needs it borrows from itself:
 /// nothing is cloned per request.
-pub trait Wait: Send + Sync {
+pub trait Wait: Any + Send + Sync {
     /// Runs it.
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow>;
+
+    /// Begins to run it, at once and without a future where it does not have to wait. It may take
+    /// some of those behind it along, one after the other as long as each says [`Flow::Next`], if
+    /// entering them together is cheaper; it then keeps [`Exchange::running`] true.
+    fn begin<'a>(&'a self, exchange: &'a mut Exchange, _: &dyn Behind) -> Begun<'a> {
+        Begun::Waits(self.run(exchange))
+    }
+}
+
+/// The handlers of the same phase that have their turns next.
+pub trait Behind {
+    /// The one so many places behind, with the number of its instance; none at the end, and where
+    /// it is one that never waits.
+    fn get(&self, place: usize) -> Option<(u32, &dyn Wait)>;
+}
+
+/// Nothing stands behind it.
+struct Alone;
+
+impl Behind for Alone {
+    fn get(&self, _: usize) -> Option<(u32, &dyn Wait)> {
+        None
+    }
+}
+
+/// What came of beginning.
+pub enum Begun<'a> {
+    /// It is over.
+    Done(Turns),
+    /// It goes on.
+    Waits(LocalBoxFuture<'a, Flow>),
+    /// It goes on, with others.
+    Together(LocalBoxFuture<'a, Turns>),
+}
+
+/// What came of handlers that ran together.
+#[derive(Debug)]
+pub struct Turns {
+    /// How many had their turn, this one included.
+    pub count: usize,
+    /// What the last of them decided.
+    pub flow: Flow,
 }
 
 impl<F> Wait for F
 where
-    F: for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync,
+    F: for<'a> Fn(&'a mut Exchange) -> LocalBoxFuture<'a, Flow> + Send + Sync + 'static,
 {
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
         self(exchange)
@@ -170,12 +212,22 @@ impl Handler {
         Handler::Later(Box::new(handle))
     }
 
-    /// Runs it.
+    /// Runs it, alone.
     pub async fn run(&self, exchange: &mut Exchange) -> Flow {
-        match self {
+        self.run_with(exchange, &Alone).await.flow
+    }
+
+    /// Runs it, and as many of those behind it as it takes along.
+    pub async fn run_with(&self, exchange: &mut Exchange, behind: &impl Behind) -> Turns {
+        let flow = match self {
             Handler::Now(handle) => handle(exchange),
-            Handler::Later(handle) => handle.run(exchange).await,
-        }
+            Handler::Later(handle) => match handle.begin(exchange, behind) {
+                Begun::Done(turns) => return turns,
+                Begun::Waits(rest) => rest.await,
+                Begun::Together(rest) => return rest.await,
+            },
+        };
+        Turns { count: 1, flow }
     }
 }
 

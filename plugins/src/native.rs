@@ -182,7 +182,7 @@ struct Waiting<T> {
     method: LaterMethod<T>,
 }
 
-impl<T: Send + Sync> Wait for Waiting<T> {
+impl<T: Send + Sync + 'static> Wait for Waiting<T> {
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
         (self.method)(&self.made, exchange)
     }

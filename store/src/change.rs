@@ -21,15 +21,23 @@ pub(crate) enum Change<'a> {
 }
 
 impl Change<'_> {
+    /// What names the entity, if there may be one already.
+    pub(crate) fn key(&self) -> Option<Key<'_>> {
+        match self {
+            Change::Insert(_) => None,
+            Change::Update(key, _) | Change::Upsert(key, _) | Change::Delete(key) => Some(*key),
+        }
+    }
+
     /// What is said of it where nothing can be written.
     pub(crate) fn refusal(&self, kind: &str) -> Fault {
-        let (write, key) = match self {
-            Change::Insert(_) => (Write::Create, None),
-            Change::Update(key, _) => (Write::Update, Some(key)),
-            Change::Upsert(key, _) => (Write::Upsert, Some(key)),
-            Change::Delete(key) => (Write::Delete, Some(key)),
+        let write = match self {
+            Change::Insert(_) => Write::Create,
+            Change::Update(..) => Write::Update,
+            Change::Upsert(..) => Write::Upsert,
+            Change::Delete(_) => Write::Delete,
         };
-        refuse(write, kind, key.and_then(Key::field))
+        refuse(write, kind, self.key().as_ref().and_then(Key::field))
     }
 
     /// Whether it failed as an entity was made by somebody else since it was looked for: tried

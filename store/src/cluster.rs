@@ -20,6 +20,9 @@ pub struct Told {
 /// (kong/plugins/proxy-cache/api.lua).
 pub const PROXY_CACHE_PURGE: &str = "proxy-cache:purge";
 
+/// The channel for keys of `kong.cache` that are stale (kong/global.lua).
+pub const CACHE_INVALIDATIONS: &str = "invalidations";
+
 /// What nodes of a cluster tell each other.
 impl Store {
     /// Tells the other nodes that drop what proxy-cache keeps; nobody where nodes share no
@@ -30,6 +33,18 @@ impl Store {
     pub async fn tell_purge(&self, data: &str) -> Outcome<()> {
         match &self.backend {
             Backend::Postgres(postgres) => postgres.tell(PROXY_CACHE_PURGE, data).await,
+            Backend::Memory | Backend::Sqlite(_) => Ok(()),
+        }
+    }
+
+    /// Tells the other nodes that what they have cached under a key is stale, in the way of Kong's
+    /// `kong.cache:invalidate`; nobody where nodes share no database.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn tell_stale(&self, key: &str) -> Outcome<()> {
+        match &self.backend {
+            Backend::Postgres(postgres) => postgres.tell(CACHE_INVALIDATIONS, key).await,
             Backend::Memory | Backend::Sqlite(_) => Ok(()),
         }
     }

@@ -12,10 +12,12 @@ mod feed;
 pub mod last_good;
 pub mod memory;
 pub mod postgres;
+mod query;
 pub mod sqlite;
 mod transaction;
 pub mod ttl;
 mod versions;
+mod watching;
 mod writing;
 
 use std::sync::Arc;
@@ -26,10 +28,12 @@ use silverback_model::declarative::DEFAULT_WORKSPACE_ID;
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery, TagFilter};
 
-pub use cluster::{PROXY_CACHE_PURGE, Told};
+pub use cluster::{CACHE_INVALIDATIONS, PROXY_CACHE_PURGE, Told};
 pub use dao::{Key, Options};
 pub use feed::{Changes, State};
+pub use query::Queried;
 pub use transaction::{Answer, Kept, Transaction};
+pub use watching::Changed;
 
 use dao::Dao;
 use draft::Draft;
@@ -37,12 +41,15 @@ use feed::Feed;
 use last_good::Answers;
 use postgres::{Cache, Postgres};
 use sqlite::{OpenError, Sqlite};
+use tokio::sync::broadcast;
 
 /// Where the entities of a node live. It is shared by all that read or write them.
 #[derive(Debug)]
 pub struct Store {
     feed: Arc<Feed>,
     backend: Backend,
+    /// Changes of this node, one by one.
+    changed: broadcast::Sender<Changed>,
 }
 
 #[derive(Debug)]
@@ -62,7 +69,7 @@ pub type Outcome<T> = Result<T, Fault>;
 impl Store {
     /// A store in memory, without entities.
     pub fn memory(kinds: Arc<Kinds>) -> Store {
-        Store { feed: Arc::new(memory::feed(kinds)), backend: Backend::Memory }
+        Store::of(Arc::new(memory::feed(kinds)), Backend::Memory)
     }
 
     /// A store in a file, which is made where there is none.
@@ -71,7 +78,7 @@ impl Store {
     /// If the file can't be used: it is another's, of a newer version, damaged, or in use.
     pub fn sqlite(file: &std::path::Path, kinds: &Arc<Kinds>) -> Result<Store, OpenError> {
         let (feed, sqlite) = Sqlite::open(file, kinds)?;
-        Ok(Store { feed, backend: Backend::Sqlite(sqlite) })
+        Ok(Store::of(feed, Backend::Sqlite(sqlite)))
     }
 
     /// A store in a PostgreSQL database. Where that can't be reached, it begins with what was known
@@ -86,7 +93,11 @@ impl Store {
         before: Option<postgres::Before>,
     ) -> Result<Store, postgres::OpenError> {
         let (feed, postgres) = Postgres::open(settings, keeping, kinds, before).await?;
-        Ok(Store { feed, backend: Backend::Postgres(Box::new(postgres)) })
+        Ok(Store::of(feed, Backend::Postgres(Box::new(postgres))))
+    }
+
+    fn of(feed: Arc<Feed>, backend: Backend) -> Store {
+        Store { feed, backend, changed: watching::channel() }
     }
 
     /// What the entities are now, and the hash of what they were loaded from.

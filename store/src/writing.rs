@@ -144,6 +144,18 @@ impl Store {
         change: Change<'_>,
         options: &Options,
     ) -> Outcome<Option<Arc<Record>>> {
+        let old = self.before(name, &change).await?;
+        let record = self.write_silently(name, change, options).await?;
+        self.tell(name, old, record.as_ref());
+        Ok(record)
+    }
+
+    async fn write_silently(
+        &self,
+        name: &str,
+        change: Change<'_>,
+        options: &Options,
+    ) -> Outcome<Option<Arc<Record>>> {
         match &self.backend {
             Backend::Memory => {
                 let refusal = change.refusal(name);

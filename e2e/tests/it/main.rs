@@ -16,6 +16,7 @@ mod logging;
 mod lua;
 mod lua_entities;
 mod lua_limits;
+mod lua_together;
 mod metrics;
 mod phases;
 mod postgres;

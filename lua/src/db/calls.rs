@@ -10,7 +10,7 @@ use silverback_model::{
     Record,
     set::{Page, PageQuery, TagFilter},
 };
-use silverback_store::{Key, Options, Outcome, Store};
+use silverback_store::{Key, Options, Outcome, Queried, Store};
 
 use super::{Database, LISTS};
 use crate::{bind, convert, state::State};
@@ -30,6 +30,14 @@ pub(super) fn register(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
             })
         })?,
     )?;
+    let database = Arc::clone(&state.database);
+    let query = bind::waits(state, move |lua, args| {
+        let sql: String = lua.unpack_multi(args).map_err(|error| crate::raw::plain(&error))?;
+        let store = database.store()?.clone();
+        let asked = async move { store.query(&sql).await.map_err(|fault| fault.message) };
+        Ok(asked.map(|queried| Ok(Rows(queried))).boxed_local())
+    })?;
+    put("query", query)?;
     put(
         "page",
         call(state, |store, mut args| {
@@ -193,6 +201,22 @@ impl Asked {
             offset: self.offset.as_deref(),
             tags: self.tags.as_ref(),
             parent: parent.map(|(field, parent)| (field.as_str(), parent.as_str())),
+        }
+    }
+}
+
+/// What a statement has given: the rows and how many they are, or nil and what is wrong.
+struct Rows(Result<Queried, String>);
+
+impl IntoLuaMulti for Rows {
+    fn into_lua_multi(self, lua: &Lua) -> mlua::Result<MultiValue> {
+        match self.0 {
+            Ok(Queried { rows, affected }) => {
+                let rows = Json::Array(rows.into_iter().map(Json::Object).collect());
+                #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+                (convert::to_lua(lua, &rows)?, affected as f64).into_lua_multi(lua)
+            }
+            Err(text) => (Value::Nil, text).into_lua_multi(lua),
         }
     }
 }

@@ -1,5 +1,6 @@
--- kong.cache: values that are dear to get (kong/cache, lua-resty-mlcache). A worker keeps its own;
--- that a key is no longer good is counted in a shared dictionary, for all workers.
+-- kong.cache: values that are dear to get (kong/cache, lua-resty-mlcache). A worker keeps its own; a
+-- shared dictionary has them for the others, as far as they can be written down, and counts how
+-- often a key was no longer good. Other nodes are told by the database.
 local kong = ...
 local ngx = ngx
 local now, type, error, pcall, select = ngx.now, type, error, pcall, select
@@ -10,7 +11,9 @@ local shared = ngx.shared and ngx.shared.kong_db_cache
 local entries, count = {}, 0
 local running = {}
 
-local version = require("silverback.database").version
+local database = require "silverback.database"
+local buffer = require "string.buffer"
+local version = database.version
 
 -- Another number as soon as the key may not be good any more. What is cached under the keys of
 -- `kong.db` begins with the kind of entity that it is made of.
@@ -57,6 +60,52 @@ local function keep(key, value, ttl, before)
                    generation = before }
 end
 
+-- What another worker has got for a key, if that is still good; it is kept here too.
+local function of_others(key)
+  local text = shared and shared:get("value:" .. key)
+  if not text then
+    return nil
+  end
+  local entry = buffer.decode(text)
+  if entry.generation ~= generation(key) or entry.ends <= now() then
+    return nil
+  end
+  if count >= MAX then
+    entries, count = {}, 0
+  end
+  if not entries[key] then
+    count = count + 1
+  end
+  entries[key] = entry
+  return entry
+end
+
+-- For the other workers; what holds functions and the like is for this one alone.
+local function share(key)
+  local entry = entries[key]
+  if not shared or not entry then
+    return
+  end
+  local ok, text = pcall(buffer.encode, entry)
+  if ok then
+    shared:set("value:" .. key, text, entry.ends ~= FOREVER and entry.ends - now() or 0)
+  end
+end
+
+-- Hears which keys other nodes have found stale.
+local listens = false
+local function listen()
+  listens = true
+  if database.strategy() ~= "postgres" then
+    return
+  end
+  database.hear(function(channel, key)
+    if channel == "invalidations" then
+      kong.cache:invalidate_local(key)
+    end
+  end)
+end
+
 local function setting(name)
   return kong.configuration and tonumber(kong.configuration[name]) or nil
 end
@@ -76,14 +125,19 @@ local function load(key, opts, callback, ...)
   end
   if value == nil then
     keep(key, nil, seconds(opts and opts.neg_ttl or ttl, setting("db_cache_neg_ttl")), before)
-    return nil
+  else
+    keep(key, value, seconds(ttl or (opts and opts.ttl), setting("db_cache_ttl")), before)
   end
-  keep(key, value, seconds(ttl or (opts and opts.ttl), setting("db_cache_ttl")), before)
+  share(key)
   return value
 end
 
 -- The same, once for however many ask at the same time.
 local function load_once(key, opts, callback, ...)
+  local other = of_others(key)
+  if other then
+    return other.value, nil, 2
+  end
   local waiting = running[key]
   if waiting then
     waiting.count = waiting.count + 1
@@ -121,6 +175,9 @@ function cache:get(key, opts, callback, ...)
   if entry then
     return entry.value, nil, 1
   end
+  if not listens then
+    listen()
+  end
   local value, err, level = load_once(key, opts, callback, ...)
   if err then
     return nil, "failed to get from node cache: " .. err
@@ -154,13 +211,14 @@ end
 
 function cache:safe_set(key, value)
   keep(key, value, seconds(nil, setting("db_cache_ttl")), generation(key))
+  share(key)
   return true
 end
 
 -- How long a value is still kept, and the value; nil if there is none.
 function cache:probe(key)
   check_key(key)
-  local entry = entry_of(key)
+  local entry = entry_of(key) or of_others(key)
   if not entry then
     return nil
   end
@@ -171,6 +229,7 @@ function cache:invalidate_local(key)
   check_key(key)
   if shared then
     shared:incr("generation:" .. key, 1, 0)
+    shared:delete("value:" .. key)
   end
   if entries[key] then
     entries[key] = nil
@@ -181,13 +240,35 @@ end
 function cache:invalidate(key)
   check_key(key)
   self:invalidate_local(key)
+  if database.strategy() ~= "postgres" then
+    return
+  end
+  local ok, err = ngx.timer.at(0, function()
+    local told, problem = pcall(database.tell_stale, key)
+    if not told then
+      kong.log.err("other nodes could not be told that a key of kong.cache is stale: ", problem)
+    end
+  end)
+  if not ok then
+    kong.log.err("other nodes can't be told that a key of kong.cache is stale: ", err)
+  end
 end
 
 function cache:purge()
   entries, count = {}, 0
+  if shared then
+    shared:flush_all()
+  end
 end
 
-cache._forget = function() entries, count = {}, 0 end
+-- After a change of the configuration. A database says which kinds of entities have changed; without one
+-- everything may have.
+function cache._forget()
+  entries, count = {}, 0
+  if shared and database.strategy() == "off" then
+    shared:flush_all()
+  end
+end
 
 kong.cache = cache
 kong.core_cache = cache

@@ -1,35 +1,35 @@
 -- kong.ctx: tables that live as long as the request (kong/pdk/ctx.lua).
 local kong, native = ...
-local request_tables, running = native.request_tables, native.running
+local here, keep, share = native.here, native.keep, native.share
 
-local plugin_of = function(tables)
-  local number = running() or 0
-  local plugins = tables.plugins
-  local table = plugins[number]
-  if not table then
-    table = {}
-    plugins[number] = table
-  end
-  return table
-end
+-- What is kept with an exchange stands under numbers, which the gateway reads without memory.
+local SHARED, PLUGINS, CORE = 1, 2, 3
 
 kong.ctx = setmetatable({}, {
   __index = function(_, name)
-    local tables = request_tables()
-    if not tables then
+    local tables, instance, in_step = here()
+    if not instance then
       return nil
     end
-    if name == "shared" then
-      return tables.shared
-    elseif name == "plugin" then
-      return plugin_of(tables)
-    elseif name == "core" then
-      local core = tables.core
-      if not core then
-        core = {}
-        tables.core = core
+    if not tables then
+      tables = { {}, {}, {} }
+      keep(tables)
+    end
+    if name == "plugin" then
+      local plugins = tables[PLUGINS]
+      local found = plugins[instance]
+      if not found then
+        found = {}
+        plugins[instance] = found
       end
-      return core
+      return found
+    elseif name == "shared" then
+      if not in_step then
+        share()
+      end
+      return tables[SHARED]
+    elseif name == "core" then
+      return tables[CORE]
     end
   end,
 })

@@ -8,6 +8,11 @@ local Schema = require "kong.db.schema"
 -- The workspace of a database that is not open yet (kong/constants.lua).
 local DEFAULT_WORKSPACE = "0dc6f45b-8f8d-40d2-a504-473544ee190b"
 
+local null = ngx.null
+
+-- Statements that give rows, however few.
+local READING = { select = true, with = true, show = true, values = true, table = true }
+
 local function strategy()
   return native.strategy() or kong.configuration and kong.configuration.database or "off"
 end
@@ -21,6 +26,33 @@ function db.connector:connect()
   if trouble then return nil, trouble end
   return true
 end
+
+-- Runs one statement of SQL, with database = postgres: the rows, or how many were changed; or nil and
+-- what is wrong. (sql, which of Kong's two connections: there is one here)
+function db.connector:query(sql)
+  if type(sql) ~= "string" then error("query must be a string", 2) end
+  local rows, affected = native.query(sql)
+  if not rows then return nil, affected end
+  local verb = sql:match("^%s*(%a+)")
+  if #rows == 0 and verb and not READING[verb:lower()] then return { affected_rows = affected } end
+  return rows
+end
+
+-- Texts and names as SQL writes them.
+function db.connector:escape_literal(value)
+  if value == nil or value == null then return "NULL" end
+  if type(value) == "boolean" then return value and "TRUE" or "FALSE" end
+  if type(value) == "number" then return tostring(value) end
+  return "'" .. (tostring(value):gsub("'", "''")) .. "'"
+end
+
+function db.connector:escape_identifier(name)
+  return '"' .. (tostring(name):gsub('"', '""')) .. '"'
+end
+
+-- Connections are kept by the gateway itself.
+function db.connector:setkeepalive() return true end
+function db.connector:close() return true end
 
 local function dao(name)
   if type(name) ~= "string" then return nil end

@@ -1,4 +1,4 @@
-//! The Lua tables that belong to an exchange: `ngx.ctx`, `kong.ctx.shared`, `kong.ctx.plugin`.
+//! The Lua tables of `kong.ctx`, which belong to an exchange.
 //!
 //! `kong.ctx.shared` is a table here, so that Lua plugins can leave functions and objects for one
 //! another; for everyone else it is [`Exchange::shared`]. The two are brought in line when a run
@@ -6,14 +6,17 @@
 
 use std::rc::{Rc, Weak};
 
-use mlua::{Function, Lua, Table};
+use mlua::{Lua, Table};
 use silverback_pdk::{Exchange, Value};
 
 use crate::{
     bind, convert, current,
-    raw::{Anchor, Out, Outcome},
+    raw::{self, Anchor, Out, Outcome},
     state::State,
 };
+
+/// Where the table of shared values stands among those of an exchange (`ctx.lua`).
+const SHARED: i64 = 1;
 
 /// What is attached to an exchange that Lua has worked on.
 pub(crate) struct Tables {
@@ -22,50 +25,60 @@ pub(crate) struct Tables {
     in_use: bool,
 }
 
-/// A function that gives the tables of the current exchange, nil without one:
-/// `{ ngx = {…}, shared = {…}, plugins = {[instance] = {…}} }`.
+fn tables(exchange: &mut Exchange) -> Option<&mut Tables> {
+    exchange.attached.as_mut()?.downcast_mut()
+}
+
+/// What `ctx.lua` is made of:
+/// - `here()`: the tables of the exchange (nil if there are none yet), the number of the instance
+///   that runs (nil if there is no exchange), whether the shared values are in line;
+/// - `keep(tables)`: makes this its tables;
+/// - `share()`: brings the shared values in line.
 ///
 /// # Errors
 /// If there is no memory.
-pub(super) fn bind(state: &Rc<State>) -> mlua::Result<Function> {
+pub(super) fn bind(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
+    let here = |exchange: &mut Exchange| {
+        let instance = f64::from(exchange.running.unwrap_or_default()).into();
+        match tables(exchange) {
+            Some(Tables { anchor, in_use }) => {
+                let tables = Out::Anchored(anchor.clone());
+                Outcome::Three(tables, instance, (*in_use).into())
+            }
+            None => Outcome::Two(Out::Nil, instance),
+        }
+    };
+    let here = bind::fast(state, move |_| current::with(here).unwrap_or(Outcome::Nothing))?;
+    native.set("here", here)?;
+    let keep = |anchor: Anchor| {
+        let tables = Tables { anchor: Rc::new(anchor), in_use: false };
+        current::with(|exchange| exchange.attached = Some(Box::new(tables)));
+    };
+    native.set("keep", raw::keeping(&state.lua, keep)?)?;
     let weak = Rc::downgrade(state);
-    bind::fast(state, move |_| match current::with(|exchange| reach(&weak, exchange)) {
-        None => Outcome::One(Out::Nil),
-        Some(Ok(anchor)) => Outcome::One(Out::Anchored(anchor)),
-        Some(Err(text)) => Outcome::Raise(text),
-    })
+    let share =
+        bind::fast(state, move |_| match current::with(|exchange| share(&weak, exchange)) {
+            Some(Err(text)) => Outcome::Raise(text),
+            Some(Ok(())) | None => Outcome::Nothing,
+        })?;
+    native.set("share", share)
 }
 
-fn reach(state: &Weak<State>, exchange: &mut Exchange) -> Result<Rc<Anchor>, String> {
-    let state = state.upgrade().ok_or("the Lua state has ended")?;
-    let known = exchange.attached.as_mut().and_then(|attached| attached.downcast_mut::<Tables>());
-    if let Some(tables) = known {
-        if tables.in_use {
-            return Ok(tables.anchor.clone());
-        }
-        tables.in_use = true;
-        let anchor = tables.anchor.clone();
-        refresh(&state.lua, exchange, &anchor).map_err(|error| error.to_string())?;
-        return Ok(anchor);
+fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<(), String> {
+    let Some(tables) = tables(exchange).filter(|tables| !tables.in_use) else { return Ok(()) };
+    tables.in_use = true;
+    let anchor = tables.anchor.clone();
+    if exchange.shared.is_empty() {
+        return Ok(());
     }
-    let make = || {
-        let tables = state.lua.create_table()?;
-        for name in ["ngx", "shared", "plugins"] {
-            tables.raw_set(name, state.lua.create_table()?)?;
-        }
-        let anchor = Rc::new(Anchor::new(&state.lua, &tables)?);
-        refresh(&state.lua, exchange, &anchor)?;
-        Ok(anchor)
-    };
-    let anchor = make().map_err(|error: mlua::Error| error.to_string())?;
-    exchange.attached = Some(Box::new(Tables { anchor: anchor.clone(), in_use: true }));
-    Ok(anchor)
+    let state = state.upgrade().ok_or("the Lua state has ended")?;
+    refresh(&state.lua, exchange, &anchor).map_err(|error| error.to_string())
 }
 
 /// Takes over what others have left in the shared values. Tables stay what they are, since others
 /// can't change their inside.
 fn refresh(lua: &Lua, exchange: &Exchange, anchor: &Anchor) -> mlua::Result<()> {
-    let shared: Table = anchor.table(lua)?.raw_get("shared")?;
+    let shared: Table = anchor.table(lua)?.raw_get(SHARED)?;
     for (key, value) in &exchange.shared {
         let is_table = matches!(value, Value::Array(_) | Value::Map(_) | Value::Entity(_));
         if is_table && shared.contains_key(key.as_str())? {
@@ -78,21 +91,12 @@ fn refresh(lua: &Lua, exchange: &Exchange, anchor: &Anchor) -> mlua::Result<()> 
 
 /// After a run: what it has left in the table is for everyone.
 pub(crate) fn settle(lua: &Lua, exchange: &mut Exchange) {
-    let attached = exchange.attached.as_mut();
-    let Some(tables) = attached.and_then(|attached| attached.downcast_mut::<Tables>()) else {
-        return;
-    };
-    if !std::mem::take(&mut tables.in_use) {
-        return;
-    }
-    let anchor = tables.anchor.clone();
-    let shared = anchor.table(lua).and_then(|tables| tables.raw_get::<Table>("shared"));
-    let Ok(Ok(values)) = shared.map(|shared| Anchor::read(lua, &shared)) else { return };
-    let Value::Map(pairs) = values else {
-        exchange.shared.clear();
-        return;
-    };
+    let Some(tables) = tables(exchange).filter(|tables| tables.in_use) else { return };
+    tables.in_use = false;
+    let values = tables.anchor.read_member(lua, SHARED);
+    let Ok(values) = values else { return };
     exchange.shared.clear();
+    let Value::Map(pairs) = values else { return };
     for (key, value) in pairs {
         if let (Some(key), false) = (key.as_str(), matches!(value, Value::Nil | Value::Foreign(_)))
         {

@@ -215,6 +215,7 @@ fn say(args: &Args<'_>, end: &[u8]) -> Outcome {
         context::with(BEFORE, |exchange| {
             let kept = context::kept(exchange);
             kept.output.borrow_mut().get_or_insert_default().extend(text);
+            crate::current::stop();
             Outcome::One(1.0.into())
         })
     };
@@ -226,6 +227,7 @@ fn begun_output(begin: bool) -> Outcome {
     raised(context::with(BEFORE, |exchange| {
         if begin {
             context::kept(exchange).output.borrow_mut().get_or_insert_default();
+            crate::current::stop();
         }
         Outcome::One(1.0.into())
     }))
@@ -247,6 +249,12 @@ pub(crate) fn finish(exchange: &mut Exchange) -> Option<Flow> {
         return None;
     }
     Some(Flow::Send(spoken(&kept, 200)))
+}
+
+/// Whether `ngx.say` or the like has begun an answer.
+pub(crate) fn has_said(exchange: &Exchange) -> bool {
+    let kept = exchange.kept.as_ref().and_then(|kept| kept.downcast_ref::<Kept>());
+    kept.is_some_and(|kept| kept.output.borrow().is_some())
 }
 
 /// The answer that goes with a status, as nginx and Kong's error pages make it.

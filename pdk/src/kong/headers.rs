@@ -101,6 +101,7 @@ impl Header {
                     "invalid header value for \"{shown}\": got {kind}, expected {expected}"
                 )));
             }
+            Value::Text(text) => vec![to_value(text)],
             single => vec![to_value(&args::to_text(single))],
         };
         let name = HeaderName::from_bytes(text).map_err(|_| {
@@ -128,18 +129,27 @@ impl Header {
     }
 
     /// Puts it in the place of those of its name; without a line it removes them.
-    pub(super) fn set(self, headers: &mut HeaderMap) {
+    pub(super) fn set(mut self, headers: &mut HeaderMap) {
+        if self.lines.len() == 1 {
+            if let Some(line) = self.lines.pop() {
+                // A map that is full stays as it is.
+                let _ = headers.try_insert(self.name, line);
+            }
+            return;
+        }
         headers.remove(&self.name);
         self.add(headers);
     }
 
     /// Adds its lines. A map that is full (32,768 names) stays as it is.
-    pub(super) fn add(self, headers: &mut HeaderMap) {
+    pub(super) fn add(mut self, headers: &mut HeaderMap) {
+        let Some(last) = self.lines.pop() else { return };
         for line in self.lines {
             if headers.try_append(self.name.clone(), line).is_err() {
                 return;
             }
         }
+        let _ = headers.try_append(self.name, last);
     }
 }
 

@@ -1,10 +1,15 @@
 //! Running a chain: a phase's handlers in order, until one exits or fails.
 
-use silverback_pdk::{Answer, Exchange, Flow, LogLevel, Phase};
+use silverback_pdk::{Answer, Behind, Exchange, Flow, Handler, LogLevel, Phase, Turns, Wait};
 use uuid::Uuid;
 
-use super::{Chain, ChainOf, Chains, Slot};
-use crate::{answer, lifecycle::Work, snapshot::Snapshot, worker::Live};
+use super::{Chain, ChainOf, Chains, Instance, Slot};
+use crate::{
+    answer,
+    lifecycle::Work,
+    snapshot::{Slots, Snapshot},
+    worker::Live,
+};
 
 /// Whose handlers the later phases run.
 #[derive(Debug, Default)]
@@ -110,7 +115,7 @@ async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Box<
             collected.push(number);
         }
         if outcome.is_ok() {
-            outcome = run_one(live, &mut work.exchange, number, Phase::Access).await;
+            outcome = run_some(live, &mut work.exchange, &[number], Phase::Access).await.1;
         }
         if matches!(outcome, Err(Cut { why: Why::Send(_), .. })) {
             break;
@@ -194,8 +199,11 @@ pub(crate) async fn response(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn header_filter(work: &mut Work) -> bool {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::HeaderFilter;
-    for &number in live.snapshot.later(ran, Phase::HeaderFilter) {
-        match run_one(live, exchange, number, Phase::HeaderFilter).await {
+    let mut list = live.snapshot.later(ran, Phase::HeaderFilter);
+    while !list.is_empty() {
+        let (turns, outcome) = run_some(live, exchange, list, Phase::HeaderFilter).await;
+        list = list.get(turns..).unwrap_or_default();
+        match outcome {
             Ok(()) => {}
             Err(Cut { why: Why::Fail, .. }) => return false,
             Err(cut) => answer::put(exchange, *cut.answer),
@@ -216,42 +224,83 @@ pub(crate) async fn body_filter(work: &mut Work) -> bool {
 pub(crate) async fn log(work: &mut Work) {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::Log;
-    for &number in live.snapshot.later(ran, Phase::Log) {
+    let mut list = live.snapshot.later(ran, Phase::Log);
+    while !list.is_empty() {
         // What happened is in the log already, and there is nobody left to answer.
-        let _ = run_one(live, exchange, number, Phase::Log).await;
+        let (turns, _) = run_some(live, exchange, list, Phase::Log).await;
+        list = list.get(turns..).unwrap_or_default();
     }
 }
 
 async fn run_list(
     live: &Live,
     exchange: &mut Exchange,
-    list: &[u32],
+    mut list: &[u32],
     phase: Phase,
 ) -> Result<(), Cut> {
     exchange.phase = phase;
-    for &number in list {
-        run_one(live, exchange, number, phase).await?;
+    while !list.is_empty() {
+        let (turns, outcome) = run_some(live, exchange, list, phase).await;
+        outcome?;
+        list = list.get(turns..).unwrap_or_default();
     }
     exchange.running = None;
     Ok(())
 }
 
-async fn run_one(
+/// The handlers behind one that runs.
+struct Next<'a> {
+    instances: &'a Slots<Instance>,
+    list: &'a [u32],
+    phase: Phase,
+}
+
+impl Behind for Next<'_> {
+    fn get(&self, place: usize) -> Option<(u32, &dyn Wait)> {
+        let number = *self.list.get(place)?;
+        match self.instances.get(number)?.phases.get(self.phase)? {
+            Handler::Later(handler) => Some((number, &**handler)),
+            Handler::Now(_) => None,
+        }
+    }
+}
+
+/// Runs the first handler of a list, with those behind it that it takes along: how many had their
+/// turn, and what came of the last.
+async fn run_some(
+    live: &Live,
+    exchange: &mut Exchange,
+    list: &[u32],
+    phase: Phase,
+) -> (usize, Result<(), Cut>) {
+    let instances = &live.snapshot.instances;
+    let Some((&number, behind)) = list.split_first() else { return (0, Ok(())) };
+    let Some(handler) = instances.get(number).and_then(|first| first.phases.get(phase)) else {
+        return (1, Ok(()));
+    };
+    exchange.running = Some(number);
+    let behind = Next { instances, list: behind, phase };
+    let Turns { count, flow } = handler.run_with(exchange, &behind).await;
+    let last = list.get(count.saturating_sub(1)).copied().unwrap_or(number);
+    (count.max(1), outcome(live, exchange, last, flow, phase))
+}
+
+/// What becomes of a phase after a handler has decided.
+fn outcome(
     live: &Live,
     exchange: &mut Exchange,
     number: u32,
+    flow: Flow,
     phase: Phase,
 ) -> Result<(), Cut> {
-    let Some(instance) = live.snapshot.instances.get(number) else { return Ok(()) };
-    let Some(handler) = instance.phases.get(phase) else { return Ok(()) };
-    exchange.running = Some(number);
-    match handler.run(exchange).await {
+    match flow {
         Flow::Next => Ok(()),
         Flow::Exit(answer) => Err(Cut { answer: Box::new(answer), why: Why::Exit }),
         Flow::Send(answer) => Err(Cut { answer: Box::new(answer), why: Why::Send(number) }),
         Flow::Fail(text) => {
             let text = format!("{phase}: {text}, request_id: {}", exchange.request.id.as_str());
-            silverback_pdk::log(LogLevel::Err, &instance.plugin, &text);
+            let plugin = live.snapshot.instances.get(number).map_or("", |i| i.plugin.as_str());
+            silverback_pdk::log(LogLevel::Err, plugin, &text);
             let status = http::StatusCode::INTERNAL_SERVER_ERROR;
             Err(Cut { answer: answer::error(exchange, status, None), why: Why::Fail })
         }

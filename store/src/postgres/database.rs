@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
+use silverback_model::Record;
 use silverback_model::counters::{Count, Tally};
 use silverback_model::declarative::EMPTY_HASH;
 use silverback_model::errors::Fault;
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::cache::{Cache, Keeping};
@@ -27,12 +29,13 @@ use super::sync::ear::Ear;
 use super::sync::{Follower, Health, Order, Shared, is_held, load};
 use super::tables::Tables;
 use super::transaction::{Done, PgTransaction};
+use super::value::Cell;
 use crate::change::Change;
 use crate::dao::Dao;
 use crate::feed::Feed;
 use crate::last_good::Answers;
 use crate::transaction::Kept;
-use crate::{Key, Options, Outcome, Told, dao};
+use crate::{Key, Options, Outcome, Queried, Told, dao};
 
 /// How often a change is tried that loses against others.
 const TRIES: usize = 20;
@@ -325,6 +328,20 @@ impl Postgres {
     /// Tells other nodes what a plugin wants them to know.
     pub(crate) async fn broadcast(&self, channel: &str, data: &str) -> Outcome<()> {
         self.say(&events::row(channel, data, &self.author)).await
+    }
+
+    /// Runs a statement of a plugin.
+    pub(crate) async fn query(&self, sql: &str) -> Outcome<Queried> {
+        let asked = async {
+            let (rows, affected) = self.shared.primary.get().await?.run(sql).await?;
+            let row = |row: &Row| {
+                let columns = row.columns().iter().enumerate();
+                columns.map(|(at, one)| Ok((one.name().to_owned(), Cell::of(row, at)?))).collect()
+            };
+            let rows: Result<Vec<Record>, DatabaseError> = rows.iter().map(row).collect();
+            Ok(Queried { rows: rows?, affected })
+        };
+        asked.await.map_err(|error: DatabaseError| faults::of_database(&error))
     }
 
     async fn say(&self, sql: &str) -> Outcome<()> {

@@ -21,7 +21,7 @@ pub(super) const CHANNEL: &str = "silverback";
 /// Kong's channel for keys of the cache of core entities.
 pub(super) const CORE_CACHE: &str = "invalidations_kong_core_db_cache";
 /// Kong's channel for keys of the cache of all other entities.
-pub(super) const CACHE: &str = "invalidations";
+pub(super) const CACHE: &str = crate::CACHE_INVALIDATIONS;
 /// Kong's channels for what balancers are made of.
 pub(super) const TARGETS: &str = "balancer:targets";
 /// See [`TARGETS`].

@@ -86,7 +86,12 @@ impl Hint {
             (CORE_CACHE, "plugins_iterator") => kinds(&["plugins"]),
             (CORE_CACHE, "certificates" | "snis") => kinds(&["certificates", "snis"]),
             (CORE_CACHE, "ca_stores") => kinds(&["ca_certificates"]),
-            (CORE_CACHE | CACHE, kind) => kinds(&[kind]),
+            (CORE_CACHE, kind) => kinds(&[kind]),
+            // A plugin may have cached anything under any key.
+            (CACHE, kind) => {
+                let (channel, data) = (channel.to_owned(), data.to_owned());
+                vec![Hint::Kind(kind.to_owned()), Hint::Plugin { channel, data }]
+            }
             // Its channel is the business of those who listen.
             _ => vec![Hint::Plugin { channel: channel.to_owned(), data: data.to_owned() }],
         }
@@ -131,9 +136,11 @@ mod tests {
         };
         check(CORE_CACHE, "router:version", &["routes", "services"]);
         check(CORE_CACHE, "plugins:cors:::::ws", &["plugins"]);
-        check(CACHE, "keyauth_credentials:key:::::ws", &["keyauth_credentials"]);
         check(TARGETS, "create:id", &["targets"]);
-        let plugin = Hint::Plugin { channel: "elsewhere".into(), data: "x".into() };
-        assert_eq!(Hint::of_event("elsewhere", "x"), [plugin]);
+        let plugin =
+            |channel: &str, data: &str| Hint::Plugin { channel: channel.into(), data: data.into() };
+        assert_eq!(Hint::of_event("elsewhere", "x"), [plugin("elsewhere", "x")]);
+        let (kind, key) = ("keyauth_credentials", "keyauth_credentials:key:::::ws");
+        assert_eq!(Hint::of_event(CACHE, key), [Hint::Kind(kind.into()), plugin(CACHE, key)]);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use futures_util::TryStreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::Row;
@@ -131,6 +132,25 @@ impl Lease {
             parameters.iter().map(|value| (value as _, value.kind.clone())).collect();
         self.within(|connection| async move {
             let answer = connection.client.query_typed(sql, &typed).await;
+            (connection, answer)
+        })
+        .await
+    }
+
+    /// Runs one statement of a plugin: its rows, and how many it has returned or changed.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(Vec<Row>, u64), DatabaseError> {
+        let none: [(&(dyn ToSql + Sync), Type); 0] = [];
+        self.within(|connection| async move {
+            let answer = async {
+                let rows = connection.client.query_typed_raw(sql, none).await?;
+                let mut rows = std::pin::pin!(rows);
+                let mut all = Vec::new();
+                while let Some(row) = rows.as_mut().try_next().await? {
+                    all.push(row);
+                }
+                Ok((all, rows.rows_affected().unwrap_or_default()))
+            };
+            let answer = answer.await;
             (connection, answer)
         })
         .await

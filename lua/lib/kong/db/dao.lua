@@ -135,7 +135,8 @@ function DAO:post_crud_event(operation, entity, old, options)
   local cache = kong.cache
   if cache then
     for _, row in pairs { entity, old } do
-      if type(row) == "table" then cache:invalidate(self:cache_key(row)) end
+      -- The store tells other nodes.
+      if type(row) == "table" then cache:invalidate_local(self:cache_key(row)) end
     end
   end
   if self.events then

@@ -13,8 +13,26 @@ local hear
 
 local function key(source, event) return source .. "\0" .. (event or "") end
 
+local watching = false
+
+-- Changes of entities reach the worker that the first of a node's is, as they reach one of Kong's: it
+-- tells the others where they have to know (kong/runloop/events.lua).
+local function watch_entities(source)
+  if watching or source ~= "crud" and source ~= "dao:crud" or ngx.worker.id() ~= 0 then return end
+  watching = true
+  database.hear_changes(function(operation, kind, entity, old)
+    local schema = require("kong.db.schema").of(kind)
+    local data = { operation = operation, schema = schema, entity = entity, old_entity = old }
+    local name = schema and schema.table or kind
+    worker.post_local("dao:crud", operation, data)
+    worker.post_local("crud", name, data)
+    worker.post_local("crud", name .. ":" .. operation, data)
+  end)
+end
+
 -- Calls a function with (data, event, source) for the events of a source, or for those named.
 function worker.register(callback, source, event, ...)
+  watch_entities(source)
   -- What other workers tell comes from now on.
   native.listen(hear)
   for _, name in ipairs(event and { event, ... } or { "" }) do

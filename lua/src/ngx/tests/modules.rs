@@ -250,7 +250,8 @@ fn the_ffi_knows_what_openresty_declares() {
 
 #[test]
 fn values_are_kept_until_the_configuration_changes() {
-    const CACHE: &str = "local cache = kong.cache \
+    const CACHE: &str = "local cache = kong.cache for _, key in ipairs { 'k', 'a', 'b' } do \
+                         cache:invalidate_local(key) end \
                          local calls = 0 local function make(v, e, ttl) calls = calls + 1 \
                          return v, e, ttl end ";
     let of = |source: &str, expect| check(&format!("{CACHE}{source}"), expect);
@@ -291,6 +292,49 @@ fn values_are_kept_until_the_configuration_changes() {
         "local bulk = {'a', nil, make, 1, 'b', nil, make, 2, n = 2} local r = cache:get_bulk(bulk) \
         return r[1], r[4], r.n",
         "1 2 6",
+    );
+}
+
+#[test]
+fn sockets_of_luasocket() {
+    check(
+        "local s = require('socket.core') local ended \
+         local f = s.protect(function(...) return s.newtry(function() ended = true end)(...) end) \
+         local a, b = f(1, 2) local c, d = f(nil, 'why') \
+         local ok, other = pcall(s.protect(error), 'oops') return a, b, c, d, ended, ok, other",
+        "1 2 nil why true false oops",
+    );
+    check(
+        "local s = require('socket') local target = { send = function(self, x) self.x = x return 1 \
+         end, close = function(self) self.closed = true end } \
+         local sink = s.sink('close-when-done', target) sink('a') sink(nil) \
+         return target.x, target.closed, s.skip(1, 5, 6), pcall(s.sink, 'none', target)",
+        "a true 6 false test:1: unknown key (none)",
+    );
+}
+
+#[test]
+fn arguments_of_the_admin_api() {
+    check(
+        "local decode = require('kong.api.arguments').decode local schema = { \
+         each_field = function() return pairs { n = { type = 'number' }, \
+         l = { type = 'array', elements = { type = 'boolean' } }, \
+         r = { type = 'record', fields = { { a = { type = 'integer' } } } } } end } \
+         local args = decode({ n = '5', l = 'true', ['r.a'] = '7', ['m[2].x'] = 'y', e = '' }, \
+         schema) return args.n + 1, args.l[1], args.r.a + 1, args.m[2].x",
+        "6 true 8 y",
+    );
+}
+
+#[test]
+fn groups_of_acl() {
+    check(
+        "local groups = require('kong.plugins.acl.groups') \
+         kong.ctx.shared.authenticated_groups = { 'a', 'b' } \
+         local found = groups.get_authenticated_groups() \
+         return found[1], found.b, groups.group_in_groups({ 'x', 'b' }, found), \
+         groups.consumer_in_groups({ 'x' }, found)",
+        "a b true false",
     );
 }
 

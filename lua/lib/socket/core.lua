@@ -1,0 +1,2 @@
+-- LuaSocket's inner part, which others build on.
+return require "socket"
