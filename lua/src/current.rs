@@ -47,7 +47,7 @@ impl Place {
 
     /// As an index; none of a handler by itself.
     pub(crate) fn index(self) -> Option<usize> {
-        (self != Place::ALONE).then(|| self.0 as usize)
+        (self != Place::ALONE).then_some(self.0 as usize)
     }
 }
 

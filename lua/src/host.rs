@@ -21,8 +21,9 @@ use futures_util::{
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Begun, Behind, Configuration, Exchange, Flow, Handler, Keeps, LogLevel, LuaMemory, Origin,
-    Phase, PhaseSet, Phases, Plugin, Record, Turns, View, Wait, WorkerHook, log, set_lua_memory,
+    Alone, Begun, Behind, Configuration, Exchange, Flow, Handler, Keeps, LogLevel, LuaMemory,
+    Origin, Phase, PhaseSet, Phases, Plugin, Record, Turns, View, Wait, WorkerHook, log,
+    set_lua_memory,
 };
 use silverback_store::Store;
 use thiserror::Error;
@@ -39,7 +40,7 @@ use crate::{
     scheduler::{self, Ending},
     schema,
     state::State,
-    together::Group,
+    together::{Group, Ready},
     watch,
 };
 
@@ -436,34 +437,24 @@ impl Wait for Turn {
             Ok(state) => state,
             Err(text) => return over(text),
         };
-        let members = self.members(behind);
-        let group = match state.group(members.key()) {
-            Some(group) => group,
-            None => match self.prepare(&state, exchange, behind, &members) {
-                Ok(Some(group)) => group,
-                // What can't be had may be that of one of the others: it fails at its own turn.
-                Err(_) if members.count > 1 => return self.begin(exchange, &Alone),
+        let ready = match behind.key().and_then(|key| state.remembered(key)) {
+            Some(ready) => ready,
+            None => match self.ready(&state, exchange, behind) {
+                Ok(Some(ready)) => ready,
                 Ok(None) => return Begun::Done(Turns { count: 1, flow: Flow::Next }),
+                // What can't be had may be that of one of the others: it fails at its own turn.
+                Err(_) if behind.get(0).is_some() => return self.begin(exchange, &Alone),
                 Err(text) => return over(text),
             },
         };
-        match scheduler::begin(&state, exchange, &group.values, members.numbers()) {
+        match scheduler::begin(&state, exchange, &ready.group.values, &ready.numbers) {
             Ok((ending, place)) => Begun::Done(turns(&state, exchange, ending, place)),
             Err(started) => Begun::Together(Box::pin(async move {
-                let numbers = members.numbers();
+                let numbers = &ready.numbers;
                 let (ending, place) = scheduler::go_on(&state, exchange, started, numbers).await;
                 turns(&state, exchange, ending, place)
             })),
         }
-    }
-}
-
-/// Nobody stands behind.
-struct Alone;
-
-impl Behind for Alone {
-    fn get(&self, _: usize) -> Option<(u32, &dyn Wait)> {
-        None
     }
 }
 
@@ -497,11 +488,14 @@ fn next<'a>(shared: &Arc<Shared>, behind: &'a dyn Behind, place: usize) -> Optio
 
 impl Turn {
     /// The handlers that run with this one: those behind it as long as they are of this host.
-    fn members(&self, behind: &dyn Behind) -> Members {
+    fn members(&self, own: Option<u32>, behind: &dyn Behind) -> Members {
         let mut members =
             Members { count: 1, key: [0; TOGETHER_MAX + 1], numbers: [0; TOGETHER_MAX] };
         let [phase, first, others @ ..] = &mut members.key;
         (*phase, *first) = (self.phase as u64, self.instance.id);
+        if let Some(first) = members.numbers.first_mut() {
+            *first = own.unwrap_or_default();
+        }
         let shared = &self.instance.known.shared;
         for (place, id) in others.iter_mut().enumerate() {
             let Some((number, other)) = next(shared, behind, place) else { break };
@@ -512,6 +506,33 @@ impl Turn {
             members.count += 1;
         }
         members
+    }
+
+    /// What is called for this handler and those that run with it; nothing if there is nothing to
+    /// call.
+    ///
+    /// # Errors
+    /// If a handler can't be loaded, or there is no memory.
+    #[cold]
+    fn ready(
+        &self,
+        state: &Rc<State>,
+        exchange: &Exchange,
+        behind: &dyn Behind,
+    ) -> Result<Option<Rc<Ready>>, String> {
+        let members = self.members(exchange.running, behind);
+        let group = match state.group(members.key()) {
+            Some(group) => group,
+            None => match self.prepare(state, exchange, behind, &members)? {
+                Some(group) => group,
+                None => return Ok(None),
+            },
+        };
+        let ready = Rc::new(Ready { group, numbers: members.numbers().to_vec() });
+        if let Some(key) = behind.key() {
+            state.remember(key, &ready);
+        }
+        Ok(Some(ready))
     }
 
     /// Makes what is called for them; nothing if there is nothing to call.

@@ -129,7 +129,10 @@ pub(crate) fn end(inbox: &Weak<Inbox>, flow: Flow) -> Outcome {
 
 /// The tables of entities that belong to the configuration: one for all requests, as in Kong.
 #[derive(Default)]
-struct Entities(RefCell<HashMap<*const Record, (sync::Weak<Record>, Rc<Anchor>)>>);
+struct Entities(RefCell<HashMap<*const Record, Tabled>>);
+
+/// An entity, as long as it is part of the configuration, and its table.
+type Tabled = (sync::Weak<Record>, Rc<Anchor>);
 
 /// How many tables of entities are kept for each function.
 const ENTITIES_MAX: usize = 1000;

@@ -650,13 +650,10 @@ struct Keeper {
 pub(crate) fn keeping(lua: &Lua, keep: impl Fn(Anchor) + 'static) -> mlua::Result<Function> {
     let keeper = Rc::new(Keeper { lua: lua.weak(), keep: Box::new(keep) });
     let address: *const Keeper = Rc::as_ptr(&keeper);
-    // It belongs to a function of the state as long as that lives.
-    function(lua, {
-        let keeper = keeper.clone();
-        move |_| {
-            let _ = &keeper;
-            Outcome::Nothing
-        }
+    // It belongs to a function of the state, which nobody calls, and lives as long as that.
+    function(lua, move |_| {
+        let _kept: &Rc<Keeper> = &keeper;
+        Outcome::Nothing
     })?;
     // SAFETY: as in `function`.
     unsafe {

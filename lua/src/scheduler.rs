@@ -130,7 +130,7 @@ pub(crate) fn begin(
     exchange: &mut Exchange,
     values: &[Anchor],
     numbers: &[u32],
-) -> Result<(Ending, Place), Started> {
+) -> Result<(Ending, Place), Box<Started>> {
     let mut place = if numbers.is_empty() { Place::ALONE } else { Place::FIRST };
     let coroutine = match state.coroutine() {
         Ok(coroutine) => coroutine,
@@ -143,17 +143,17 @@ pub(crate) fn begin(
         return Ok((Ending::Done(MultiValue::new()), place));
     }
     let first = Light { id: state.next_id(), coroutine, start: None, on_end: None, place };
-    Err(Started { first, step })
+    Err(Box::new(Started { first, step }))
 }
 
 /// Goes on with handlers that have begun.
 pub(crate) async fn go_on(
     state: &Rc<State>,
     exchange: &mut Exchange,
-    started: Started,
+    started: Box<Started>,
     numbers: &[u32],
 ) -> (Ending, Place) {
-    let Started { first, step } = started;
+    let Started { first, step } = *started;
     Run::new(state, false, numbers).drive(exchange, first, step).await
 }
 

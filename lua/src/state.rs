@@ -23,7 +23,7 @@ use crate::{
     plugins::Loaded,
     raw::{self, Coroutine},
     scheduler::{Delivered, Light, Wait},
-    together::Groups,
+    together::{Groups, Remembered},
     watch::Pulse,
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct State {
     pub(crate) loaded: RefCell<Loaded>,
     /// Handlers that are ready to be called.
     pub(crate) groups: RefCell<Groups>,
+    /// Where they run.
+    pub(crate) remembered: RefCell<Remembered>,
 }
 
 /// What goes between functions that Lua calls and the scheduler.
@@ -121,6 +123,7 @@ impl State {
             }),
             loaded: RefCell::default(),
             groups: RefCell::default(),
+            remembered: RefCell::default(),
         });
         let glue = Glue::new(&state.lua, &state.inbox)?;
         // It was empty a moment ago.

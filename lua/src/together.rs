@@ -24,6 +24,22 @@ pub(crate) struct Group {
     instances: Vec<Weak<Instance>>,
 }
 
+/// A group, and the numbers of its instances in a snapshot; none of a single one.
+pub(crate) struct Ready {
+    pub(crate) group: Rc<Group>,
+    pub(crate) numbers: Vec<u32>,
+}
+
+/// What runs where, as long as a worker serves by the same snapshot.
+#[derive(Default)]
+pub(crate) struct Remembered {
+    snapshot: u64,
+    by_place: HashMap<usize, Rc<Ready>, BuildHasherDefault<Numbers>>,
+}
+
+/// How many places in chains are remembered.
+const REMEMBERED_MAX: usize = 4096;
+
 /// What a state has made, by phase and the ids of the instances.
 pub(crate) type Groups = HashMap<Box<[u64]>, Rc<Group>, BuildHasherDefault<Numbers>>;
 
@@ -52,6 +68,26 @@ impl Hasher for Numbers {
 pub(crate) type Member = (Function, Value, Value);
 
 impl State {
+    /// What runs at a place ([`silverback_pdk::Behind::key`]), if it is known.
+    pub(crate) fn remembered(&self, (snapshot, place): (u64, usize)) -> Option<Rc<Ready>> {
+        let remembered = self.remembered.borrow();
+        let known = || remembered.by_place.get(&place).cloned();
+        if remembered.snapshot == snapshot { known() } else { None }
+    }
+
+    /// Remembers what runs at a place. Of former snapshots nothing is kept.
+    pub(crate) fn remember(&self, (snapshot, place): (u64, usize), ready: &Rc<Ready>) {
+        let mut remembered = self.remembered.borrow_mut();
+        if snapshot < remembered.snapshot {
+            return;
+        }
+        if snapshot > remembered.snapshot || remembered.by_place.len() >= REMEMBERED_MAX {
+            remembered.by_place.clear();
+            remembered.snapshot = snapshot;
+        }
+        remembered.by_place.insert(place, ready.clone());
+    }
+
     /// The group of that key, if it was made before.
     pub(crate) fn group(&self, key: &[u64]) -> Option<Rc<Group>> {
         self.groups.borrow().get(key).cloned()

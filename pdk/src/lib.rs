@@ -33,8 +33,8 @@ pub use memory::{LuaMemory, LuaTimers, lua_memory, set_lua_memory};
 pub use page::page;
 pub use phase::{Phase, PhaseSet};
 pub use plugin::{
-    Begun, Behind, Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault, Turns,
-    Wait, WorkerHook,
+    Alone, Begun, Behind, Configuration, Flow, Handler, Keeps, Origin, Phases, Plugin, PluginFault,
+    Turns, Wait, WorkerHook,
 };
 pub use registry::{Registry, RegistryError};
 pub use silverback_model::{Record, SecretRef};

@@ -153,13 +153,22 @@ pub trait Behind {
     /// The one so many places behind, with the number of its instance; none at the end, and where
     /// it is one that never waits.
     fn get(&self, place: usize) -> Option<(u32, &dyn Wait)>;
+
+    /// Two numbers that stand for the one that runs with all of these: whenever they are the same
+    /// on a worker, so are the handlers. The first only grows. None where nobody knows.
+    fn key(&self) -> Option<(u64, usize)>;
 }
 
 /// Nothing stands behind it.
-struct Alone;
+#[derive(Debug, Clone, Copy)]
+pub struct Alone;
 
 impl Behind for Alone {
     fn get(&self, _: usize) -> Option<(u32, &dyn Wait)> {
+        None
+    }
+
+    fn key(&self) -> Option<(u64, usize)> {
         None
     }
 }

@@ -5,7 +5,10 @@ use std::{
     cell::{Cell, RefCell},
     panic::AssertUnwindSafe,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -93,6 +96,8 @@ pub(crate) struct Worker {
 /// A snapshot as one worker sees it.
 pub(crate) struct Live {
     pub(crate) snapshot: Arc<Snapshot>,
+    /// Higher than that of those before.
+    pub(crate) number: u64,
     pub(crate) balancers: Balancers,
     config: Arc<Config>,
     stats: Stats,
@@ -153,7 +158,9 @@ impl Worker {
 impl Live {
     fn of(snapshot: Arc<Snapshot>, config: &Arc<Config>, stats: &Stats) -> Live {
         let balancers = Balancers::of(&snapshot);
-        Live { snapshot, balancers, config: config.clone(), stats: stats.clone() }
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        Live { snapshot, number, balancers, config: config.clone(), stats: stats.clone() }
     }
 }
 

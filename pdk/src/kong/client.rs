@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Function, Outcome,
     Shape::{Any, Bool, Consumer, Credential, Int, List, Map, None as Nothing, Text},
-    Stop, arg, args, headers,
+    Stop, arg, args, headers, ip,
     phases::{ACCESS, ACCESS_AND_LATER, NOT_INIT},
 };
 use crate::{Exchange, Record, Scheme, Value};
@@ -80,11 +80,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
 ];
 
 fn get_ip(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.client.peer.ip().to_string().into())
+    Ok(ip::text(exchange.client.peer.ip()))
 }
 
 fn get_forwarded_ip(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.client.forwarded_ip.to_string().into())
+    Ok(ip::text(exchange.client.forwarded_ip))
 }
 
 fn get_port(exchange: &mut Exchange, _: &[Value]) -> Outcome {

@@ -52,7 +52,7 @@ impl From<Cut> for Box<Answer> {
 /// If a plugin ends the handshake.
 pub(crate) async fn certificate(live: &Live, exchange: &mut Exchange) -> Result<(), Box<Answer>> {
     let list = live.snapshot.chains.certificate(exchange.session.is_some());
-    Ok(run_list(live, exchange, list, Phase::Certificate).await?)
+    Ok(run_list(live, exchange, List::lasting(list), Phase::Certificate).await?)
 }
 
 /// The handlers of the preread phase of a stream. Nobody authenticates there: instances for
@@ -64,7 +64,8 @@ pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     work.ran = Ran::Chain(work.chain);
     let chain = live.snapshot.chain(work.chain);
-    Ok(run_list(&live, &mut work.exchange, &chain.lists.preread, Phase::Preread).await?)
+    let list = List::lasting(&chain.lists.preread);
+    Ok(run_list(&live, &mut work.exchange, list, Phase::Preread).await?)
 }
 
 /// The handlers of the rewrite phase: those for all requests, whatever their route will be.
@@ -74,7 +75,7 @@ pub(crate) async fn preread(work: &mut Work) -> Result<(), Box<Answer>> {
 pub(crate) async fn rewrite(work: &mut Work) -> Result<(), Box<Answer>> {
     let live = work.live.clone();
     let list = &live.snapshot.chains.globals.rewrite;
-    Ok(run_list(&live, &mut work.exchange, list, Phase::Rewrite).await?)
+    Ok(run_list(&live, &mut work.exchange, List::lasting(list), Phase::Rewrite).await?)
 }
 
 /// The handlers of the access phase, and the choice of what runs later.
@@ -94,7 +95,8 @@ pub(crate) async fn access(work: &mut Work) -> Result<(), Box<Answer>> {
         return collect(&live, work, chain).await;
     }
     work.ran = Ran::Chain(work.chain);
-    let outcome = run_list(&live, &mut work.exchange, &chain.access, Phase::Access).await;
+    let list = List::lasting(&chain.access);
+    let outcome = run_list(&live, &mut work.exchange, list, Phase::Access).await;
     if let Err(Cut { why: Why::Send(last), .. }) = outcome {
         let all: Vec<_> = chain.slots.iter().filter_map(|slot| slot.plain).collect();
         let end = all.iter().position(|number| *number == last).map_or(all.len(), |at| at + 1);
@@ -115,7 +117,8 @@ async fn collect(live: &Live, work: &mut Work, chain: &Chain) -> Result<(), Box<
             collected.push(number);
         }
         if outcome.is_ok() {
-            outcome = run_some(live, &mut work.exchange, &[number], Phase::Access).await.1;
+            let list = List { numbers: &[number], lasts: false };
+            outcome = run_some(live, &mut work.exchange, list, Phase::Access).await.1;
         }
         if matches!(outcome, Err(Cut { why: Why::Send(_), .. })) {
             break;
@@ -158,11 +161,11 @@ impl Snapshot {
     }
 
     /// The instances that may have a handler in a later phase.
-    fn later<'a>(&'a self, ran: &'a Ran, phase: Phase) -> &'a [u32] {
+    fn later<'a>(&'a self, ran: &'a Ran, phase: Phase) -> List<'a> {
         match ran {
-            Ran::Globals => self.chains.globals.later(phase),
-            Ran::Chain(chain) => self.chain(*chain).lists.later(phase),
-            Ran::Collected(collected) => collected,
+            Ran::Globals => List::lasting(self.chains.globals.later(phase)),
+            Ran::Chain(chain) => List::lasting(self.chain(*chain).lists.later(phase)),
+            Ran::Collected(collected) => List { numbers: collected, lasts: false },
         }
     }
 }
@@ -180,7 +183,7 @@ impl Live {
             instance.is_some_and(|i| i.phases.get(phase).is_some())
         };
         let list = self.snapshot.later(ran, phase);
-        !list.is_empty() && (!matches!(ran, Ran::Collected(_)) || list.iter().any(has))
+        !list.numbers.is_empty() && (list.lasts || list.numbers.iter().any(has))
     }
 }
 
@@ -200,9 +203,9 @@ pub(crate) async fn header_filter(work: &mut Work) -> bool {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::HeaderFilter;
     let mut list = live.snapshot.later(ran, Phase::HeaderFilter);
-    while !list.is_empty() {
+    while !list.numbers.is_empty() {
         let (turns, outcome) = run_some(live, exchange, list, Phase::HeaderFilter).await;
-        list = list.get(turns..).unwrap_or_default();
+        list = list.after(turns);
         match outcome {
             Ok(()) => {}
             Err(Cut { why: Why::Fail, .. }) => return false,
@@ -225,43 +228,69 @@ pub(crate) async fn log(work: &mut Work) {
     let Work { exchange, live, ran, .. } = work;
     exchange.phase = Phase::Log;
     let mut list = live.snapshot.later(ran, Phase::Log);
-    while !list.is_empty() {
+    while !list.numbers.is_empty() {
         // What happened is in the log already, and there is nobody left to answer.
         let (turns, _) = run_some(live, exchange, list, Phase::Log).await;
-        list = list.get(turns..).unwrap_or_default();
+        list = list.after(turns);
     }
 }
 
 async fn run_list(
     live: &Live,
     exchange: &mut Exchange,
-    mut list: &[u32],
+    mut list: List<'_>,
     phase: Phase,
 ) -> Result<(), Cut> {
     exchange.phase = phase;
-    while !list.is_empty() {
+    while !list.numbers.is_empty() {
         let (turns, outcome) = run_some(live, exchange, list, phase).await;
         outcome?;
-        list = list.get(turns..).unwrap_or_default();
+        list = list.after(turns);
     }
     exchange.running = None;
     Ok(())
 }
 
+/// Instances whose turn comes in their order.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    numbers: &'a [u32],
+    /// Whether it is part of the snapshot, rather than made for one request.
+    lasts: bool,
+}
+
+impl<'a> List<'a> {
+    fn lasting(numbers: &'a [u32]) -> List<'a> {
+        List { numbers, lasts: true }
+    }
+
+    /// What is left of it after so many.
+    fn after(self, turns: usize) -> List<'a> {
+        List { numbers: self.numbers.get(turns..).unwrap_or_default(), ..self }
+    }
+}
+
 /// The handlers behind one that runs.
 struct Next<'a> {
     instances: &'a Slots<Instance>,
-    list: &'a [u32],
+    list: List<'a>,
+    /// The number of what the worker serves by.
+    live: u64,
     phase: Phase,
 }
 
 impl Behind for Next<'_> {
     fn get(&self, place: usize) -> Option<(u32, &dyn Wait)> {
-        let number = *self.list.get(place)?;
+        let number = *self.list.numbers.get(place)?;
         match self.instances.get(number)?.phases.get(self.phase)? {
             Handler::Later(handler) => Some((number, &**handler)),
             Handler::Now(_) => None,
         }
+    }
+
+    fn key(&self) -> Option<(u64, usize)> {
+        // Nothing else is where a list of the snapshot is, as long as that lives.
+        self.list.lasts.then(|| (self.live, self.list.numbers.as_ptr().addr()))
     }
 }
 
@@ -270,18 +299,18 @@ impl Behind for Next<'_> {
 async fn run_some(
     live: &Live,
     exchange: &mut Exchange,
-    list: &[u32],
+    list: List<'_>,
     phase: Phase,
 ) -> (usize, Result<(), Cut>) {
     let instances = &live.snapshot.instances;
-    let Some((&number, behind)) = list.split_first() else { return (0, Ok(())) };
+    let Some(&number) = list.numbers.first() else { return (0, Ok(())) };
     let Some(handler) = instances.get(number).and_then(|first| first.phases.get(phase)) else {
         return (1, Ok(()));
     };
     exchange.running = Some(number);
-    let behind = Next { instances, list: behind, phase };
+    let behind = Next { instances, list: list.after(1), live: live.number, phase };
     let Turns { count, flow } = handler.run_with(exchange, &behind).await;
-    let last = list.get(count.saturating_sub(1)).copied().unwrap_or(number);
+    let last = list.numbers.get(count.saturating_sub(1)).copied().unwrap_or(number);
     (count.max(1), outcome(live, exchange, last, flow, phase))
 }
 
