@@ -161,6 +161,22 @@ mod tests {
         assert!(Algorithm::from_name("none").is_none());
     }
 
+    /// Made by openssl. None of the libraries here has Ed448: nobody passes by it.
+    #[test]
+    fn ed448_is_refused() {
+        let pem = "-----BEGIN PUBLIC KEY-----
+MEMwBQYDK2VxAzoAwYGelE/xCobRpkjHw6WVp67sWWwPaeb05p2xXG/WLaZhwA39
+Y4mN7qyZ4FQLdYzWkN9h31+p7YuA
+-----END PUBLIC KEY-----
+";
+        let signature = "kYZMPnlIU4gOevd99RvQcqOE5Qtj6emA2d++YKPM/5wkw9GielH9v10RRBkCOQG5OXDrlnLG\
+                         HlmAu6M63xQ3Te+mjDu/lHqZkABWVLYK1YG8+E6HuxecAFUzCN2o0UEYyZgeMxvfHeu8lHIA\
+                         IiKOmgMA";
+        let signature = STANDARD.decode(signature).unwrap();
+        let key = public_key(pem).unwrap_or_default();
+        assert!(!Algorithm::from_name("EdDSA").unwrap().verify(&key, MESSAGE, &signature));
+    }
+
     /// Made by openssl.
     #[test]
     fn p521() {
