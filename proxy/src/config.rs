@@ -1,14 +1,17 @@
 //! What the data plane needs to know of the node's configuration. The binary fills it in from
 //! kong.conf; here nothing reads files, arguments or the environment.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use silverback_pdk::{Node, WorkerHook};
 use silverback_router::Flavor;
 use silverback_tls::{Choice, Trust, Versions};
 
-use crate::{dns::DnsSettings, logs::LogFormat};
+use crate::{
+    dns::DnsSettings,
+    logs::{LogFormat, LogTarget},
+};
 
 /// What the data plane needs to know. `Config::new` has Kong's defaults.
 #[derive(Debug, Clone)]
@@ -39,14 +42,14 @@ pub struct Config {
     /// TLS, both ways.
     pub tls: TlsSettings,
     /// Where a line for each request goes (`proxy_access_log`); none writes nothing.
-    pub access_log: Option<PathBuf>,
+    pub access_log: Option<LogTarget>,
     /// What such a line holds; none is Kong's own format.
     pub access_log_format: Option<LogFormat>,
     /// What a line for a stream holds; none is Kong's own format, `basic`.
     pub stream_access_log_format: Option<LogFormat>,
     /// Where a line for each stream goes (`proxy_stream_access_log`), which may be the same file;
     /// none writes nothing.
-    pub stream_access_log: Option<PathBuf>,
+    pub stream_access_log: Option<LogTarget>,
     /// How names are resolved.
     pub dns: DnsSettings,
     /// How long to wait for requests under way when the node stops

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
     sync::Arc,
     thread::JoinHandle,
 };
@@ -17,7 +16,7 @@ use crate::{
     Config, Listener, Snapshot, Stats,
     dns::Facts,
     listener,
-    logs::AccessLog,
+    logs::{AccessLog, LogTarget},
     upkeep::Upkeep,
     worker::{self, Order, Shared},
 };
@@ -49,10 +48,10 @@ pub enum StartError {
         error: io::Error,
     },
     /// The access log can't be written.
-    #[error("can't open the access log {}: {error}", path.display())]
+    #[error("can't open the access log {target}: {error}")]
     AccessLog {
-        /// The file.
-        path: PathBuf,
+        /// Where it goes.
+        target: LogTarget,
         /// The system's reason.
         error: io::Error,
     },
@@ -183,10 +182,10 @@ impl Logs {
         Ok(logs)
     }
 
-    fn open_one(&mut self, path: Option<&PathBuf>) -> Result<Option<AccessLog>, StartError> {
-        let Some(path) = path else { return Ok(None) };
-        let opened = AccessLog::open(path)
-            .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;
+    fn open_one(&mut self, target: Option<&LogTarget>) -> Result<Option<AccessLog>, StartError> {
+        let Some(target) = target else { return Ok(None) };
+        let opened = AccessLog::open(target)
+            .map_err(|error| StartError::AccessLog { target: target.clone(), error })?;
         let log = opened.0.clone();
         self.open.push(opened);
         Ok(Some(log))

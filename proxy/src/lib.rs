@@ -54,7 +54,7 @@ pub use config::{
 pub use dns::{DnsClient, DnsSettings, DnsType};
 pub use handle::{DnsFacts, Handle, StartError, start, start_after};
 pub use listener::open as open_listener;
-pub use logs::{FormatError, LogFormat};
+pub use logs::{FormatError, LogFormat, LogTarget, Syslog, SyslogError, SyslogSender};
 pub use snapshot::{
     CompileError, CompileErrors, Directory, NoDirectory, Parts, Rebase, Snapshot, retire,
 };

@@ -1,11 +1,13 @@
 //! The end of a request: a line in the access log, and the log phase.
 
 mod format;
+mod syslog;
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
@@ -14,13 +16,40 @@ use std::{
 use http::{HeaderName, Version, header};
 use silverback_pdk::{Body, Exchange, LogLevel, Phase, Session};
 
-pub use self::format::{FormatError, LogFormat};
+pub use self::{
+    format::{FormatError, LogFormat},
+    syslog::{Syslog, SyslogError, SyslogSender},
+};
 use crate::lifecycle::Work;
 
 /// Lines that may wait for the disk.
 const WAITING_MAX: usize = 16_384;
 /// How long a line may wait in memory.
 const FLUSH: Duration = Duration::from_secs(1);
+
+/// Where an access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// To a file.
+    File(PathBuf),
+    /// By syslog.
+    Syslog(Syslog),
+}
+
+impl From<PathBuf> for LogTarget {
+    fn from(path: PathBuf) -> LogTarget {
+        LogTarget::File(path)
+    }
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogTarget::File(path) => path.display().fmt(f),
+            LogTarget::Syslog(_) => f.write_str("syslog"),
+        }
+    }
+}
 
 /// The access log: lines go to a thread of its own, so that no worker waits for the disk.
 #[derive(Debug, Clone)]
@@ -38,15 +67,21 @@ enum Order {
 }
 
 impl AccessLog {
-    /// Opens the file, to add to it. The thread ends when the last of the log is dropped, and has
-    /// then written everything.
-    pub(crate) fn open(path: &Path) -> io::Result<(AccessLog, JoinHandle<()>)> {
-        let file = append(path)?;
+    /// Opens the file, to add to it, or gets ready to send. The thread ends when the last of the
+    /// log is dropped, and has then written everything.
+    pub(crate) fn open(target: &LogTarget) -> io::Result<(AccessLog, JoinHandle<()>)> {
         let (orders, waiting) = sync_channel(WAITING_MAX);
-        let path = path.to_owned();
-        let thread = std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write_lines(&path, file, &waiting))?;
+        let write: Box<dyn FnOnce() + Send> = match target {
+            LogTarget::File(path) => {
+                let (path, file) = (path.clone(), append(path)?);
+                Box::new(move || write_lines(&path, file, &waiting))
+            }
+            LogTarget::Syslog(syslog) => {
+                let sender = syslog.open()?;
+                Box::new(move || send_lines(&sender, &waiting))
+            }
+        };
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
         Ok((AccessLog { orders }, thread))
     }
 
@@ -88,6 +123,20 @@ fn write_lines(path: &Path, file: File, orders: &Receiver<Order>) {
             silverback_pdk::log(LogLevel::Err, "", &format!("access log: {error}"));
         }
         failed = written.is_err();
+    }
+}
+
+fn send_lines(sender: &SyslogSender, orders: &Receiver<Order>) {
+    let mut failed = false;
+    for order in orders {
+        let Order::Line(line) = order else { continue };
+        let sent = sender.send(None, &line);
+        if let Err(error) = &sent
+            && !failed
+        {
+            silverback_pdk::log(LogLevel::Err, "", &format!("access log: syslog: {error}"));
+        }
+        failed = sent.is_err();
     }
 }
 
@@ -262,7 +311,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let (path, moved) = (folder.join("access.log"), folder.join("access.log.1"));
         let _ = std::fs::remove_file(&path);
-        let (log, thread) = AccessLog::open(&path).unwrap();
+        let (log, thread) = AccessLog::open(&path.clone().into()).unwrap();
         assert!(log.write("before\n".to_owned()));
         std::fs::rename(&path, &moved).unwrap();
         log.reopen();

@@ -10,9 +10,11 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::Zoned;
 use silverback_pdk::LogLevel;
+use silverback_proxy::{Syslog, SyslogSender};
 
 use crate::{
     conf::{self, LogTarget},
+    node::hostname,
     prefix::append,
 };
 
@@ -23,6 +25,8 @@ enum Sink {
     Nowhere,
     /// A file, opened again on demand so that it can be rotated.
     File(PathBuf, Mutex<File>),
+    /// A syslog server, told the severity of each message.
+    Syslog(SyslogSender),
 }
 
 static SINK: OnceLock<Sink> = OnceLock::new();
@@ -36,7 +40,10 @@ pub(crate) fn start(log: &conf::Log, least: conf::LogLevel) -> Result<()> {
         LogTarget::Off => Sink::Nowhere,
         LogTarget::Stdout => Sink::Stdout,
         LogTarget::Stderr => Sink::Stderr,
-        LogTarget::Syslog(_) => anyhow::bail!("proxy_error_log: syslog is not available yet"),
+        LogTarget::Syslog(text) => {
+            let syslog = Syslog::parse(text, &hostname()).context("proxy_error_log")?;
+            Sink::Syslog(syslog.open().context("proxy_error_log: syslog")?)
+        }
         LogTarget::File(path) => {
             let file = append(path).with_context(|| format!("can't write {}", path.display()))?;
             Sink::File(path.clone(), Mutex::new(file))
@@ -85,6 +92,8 @@ fn write(level: LogLevel, plugin: &str, text: &str) {
         Some(Sink::File(_, file)) => lock(file).write_all(line.as_bytes()),
         Some(Sink::Stdout) => io::stdout().lock().write_all(line.as_bytes()),
         Some(Sink::Stderr) => io::stderr().lock().write_all(line.as_bytes()),
+        // Levels are in syslog's order.
+        Some(Sink::Syslog(sender)) => sender.send(Some(level as u8), &line),
         Some(Sink::Nowhere) | None => Ok(()),
     };
 }

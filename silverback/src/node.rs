@@ -28,8 +28,8 @@ use tokio::{
     task::{JoinHandle, LocalSet},
 };
 
-pub(crate) use self::console::Console;
 use self::{api::Api, entities::Configuration, plugins::Plugins};
+pub(crate) use self::{console::Console, settings::hostname};
 use crate::{
     conf::{Conf, ENV_FILE, LoadArgs, environment},
     logs,

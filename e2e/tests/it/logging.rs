@@ -52,6 +52,37 @@ fn lines_of_json() {
 }
 
 #[test]
+fn lines_by_syslog() {
+    let upstream = Upstream::start();
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let to = format!("syslog:server={}", server.local_addr().unwrap());
+    let gateway = Builder::new()
+        .set("proxy_access_log", &format!("{to},tag=access,facility=local0,nohostname mine"))
+        .set("nginx_http_log_format", "mine '$request_method $uri $status'")
+        .set("proxy_error_log", &format!("{to},tag=error,nohostname"))
+        .declarative(&routes(&upstream, &[("r", "")]))
+        .start();
+    gateway.wait_status("/r", 200);
+    let (mut access, mut error) = (None, None);
+    let mut buffer = [0; 65_536];
+    while access.is_none() || error.is_none() {
+        let size = server.recv(&mut buffer).unwrap();
+        let line = String::from_utf8_lossy(&buffer[..size]).into_owned();
+        // Facility 16 and severity 6; facility 23 and the severity of the message.
+        if line.starts_with("<134>") && line.ends_with(" access: GET /r 200") {
+            access = Some(line);
+        } else if line.starts_with("<189>") && line.contains(" error: 20") {
+            assert!(line.contains(" [notice] "), "{line}");
+            error = Some(line);
+        }
+    }
+    let refused = Builder::new().set("proxy_access_log", "syslog:tag=a").try_start();
+    let text = refused.err().expect("a refusal");
+    assert!(text.contains("proxy_access_log: syslog: it has no server=ADDRESS"), "{text}");
+}
+
+#[test]
 fn a_format_that_is_none_is_refused() {
     let start = |format: &str| {
         let builder = Builder::new().set("proxy_access_log", "logs/access.log mine");

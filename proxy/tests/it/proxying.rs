@@ -277,7 +277,7 @@ fn every_request_has_a_line_in_the_access_log() {
     let mut setup = Setup::new().serve(upstream.port());
     let file = format!("silverback-access-{}.log", std::process::id());
     let file = std::env::temp_dir().join(file);
-    setup.config.access_log = Some(file.clone());
+    setup.config.access_log = Some(file.clone().into());
     let gateway = setup.start();
     let request = Request::get("/bytes/10?a=1").header("User-Agent", "me \"too\"");
     let id = gateway.ask(&request).header("x-kong-request-id").unwrap().to_owned();

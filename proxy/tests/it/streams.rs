@@ -400,7 +400,7 @@ fn a_stream_has_a_line_in_its_log() {
     let echo = Echo::start();
     let path = std::env::temp_dir().join(format!("stream-log-{}", std::process::id()));
     let mut setup = setup(echo.port, json!({}));
-    setup.config.stream_access_log = Some(path.clone());
+    setup.config.stream_access_log = Some(path.clone().into());
     let mut gateway = setup.start();
     ask(&gateway, "hello");
     wait_until("the line", LIMIT, || {

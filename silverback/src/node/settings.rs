@@ -79,14 +79,24 @@ fn dns(conf: &Dns) -> DnsSettings {
     }
 }
 
-fn access_log(key: &str, target: &LogTarget) -> Result<Option<PathBuf>> {
+fn access_log(key: &str, target: &LogTarget) -> Result<Option<silverback_proxy::LogTarget>> {
+    let file = |path: PathBuf| Some(path.into());
     Ok(match target {
         LogTarget::Off => None,
-        LogTarget::File(path) => Some(path.clone()),
-        LogTarget::Stdout => Some("/dev/stdout".into()),
-        LogTarget::Stderr => Some("/dev/stderr".into()),
-        LogTarget::Syslog(_) => bail!("{key}: syslog is not available yet"),
+        LogTarget::File(path) => file(path.clone()),
+        LogTarget::Stdout => file("/dev/stdout".into()),
+        LogTarget::Stderr => file("/dev/stderr".into()),
+        LogTarget::Syslog(text) => {
+            let syslog = silverback_proxy::Syslog::parse(text, &hostname())
+                .with_context(|| key.to_owned())?;
+            Some(silverback_proxy::LogTarget::Syslog(syslog))
+        }
     })
+}
+
+/// This machine's name.
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The settings that may define formats, as `name 'text ...'`.
@@ -126,7 +136,7 @@ pub(super) fn node(conf: &Conf, prefix: &Prefix) -> Result<Node> {
     };
     Ok(Node {
         id: prefix.node_id(conf.node_id.as_deref())?,
-        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        hostname: hostname(),
         prefix: prefix.path().to_owned(),
         body_buffer_max: conf.limits.body.body_buffer,
         body_max: conf.limits.body.max_body.unwrap_or(0),

@@ -28,10 +28,11 @@ pub(super) static GENERAL: &[Key] = &[
     k("log_level", Enum(LOG_LEVELS), "notice", Used,
       "How much is logged: what is of this level or more urgent."),
     k("proxy_access_log", Text, "logs/access.log", Used,
-      "Where proxied requests are logged: a path below the prefix or absolute, or `off`.\n\
-       The name of a log format may follow."),
+      "Where proxied requests are logged: a path below the prefix or absolute, `off`, or\n\
+       `syslog:server=ADDRESS` with nginx's parameters. The name of a log format may follow."),
     k("proxy_error_log", Text, "logs/error.log", Used,
-      "Where errors of the proxy are logged. A level may follow."),
+      "Where errors of the proxy are logged: a path, `off`, or `syslog:server=ADDRESS`. A level\n\
+       may follow."),
     k("proxy_stream_access_log", Text, "logs/access.log basic", Used,
       "Where proxied TCP and UDP sessions are logged, or `off`."),
     k("proxy_stream_error_log", Text, "logs/error.log", ONE_LOG,
