@@ -166,10 +166,18 @@ fn reloads(stage: &Stage<'_>, count: usize, times: usize, figures: &mut Figures)
     let texts =
         ['a', 'b'].map(|letter| services(stage, &routes("traditional_compatible", letter, count)));
     let node = declarative(stage, &file, &texts[0])?;
+    // Idle workers let go of what they served by, and its memory goes back.
     let at_rest = || {
-        // Idle workers let go of what they served by; its memory goes back.
         std::thread::sleep(Duration::from_secs(4));
-        node.resident_mb()
+        let mut memory = node.resident_mb();
+        for _ in 0..30 {
+            std::thread::sleep(Duration::from_secs(1));
+            let before = std::mem::replace(&mut memory, node.resident_mb());
+            if memory > before * 0.99 {
+                break;
+            }
+        }
+        memory
     };
     let loaded = at_rest();
     let what = format!("{count} routes");
