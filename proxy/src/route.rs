@@ -80,7 +80,7 @@ fn aim(work: &mut Work, route: &CompiledRoute, service: Option<&CompiledService>
         let tls = matches!(service.entity.protocol, Protocol::Https | Protocol::Grpcs);
         exchange.upstream.scheme = if tls { Scheme::Https } else { Scheme::Http };
     }
-    if route.entity.preserve_host {
+    if route.preserve_host {
         exchange.upstream.host_header = exchange.request.headers.get(header::HOST).cloned();
     }
     work.forwarded = Some(Forwarded::of(exchange, &work.connection));

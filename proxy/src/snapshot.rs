@@ -56,7 +56,8 @@ pub struct Snapshot {
     pub(crate) directory: Arc<dyn Directory>,
 }
 
-/// A route and what is known of it beforehand.
+/// A route and what is known of it beforehand. Requests that need no more don't look at the entity:
+/// of many routes, none is in a cache.
 #[derive(Clone)]
 pub(crate) struct CompiledRoute {
     pub(crate) entity: Arc<Entity<Route>>,
@@ -70,6 +71,8 @@ pub(crate) struct CompiledRoute {
     pub(crate) https_only: bool,
     /// Whether it is for gRPC.
     pub(crate) grpc: bool,
+    /// Whether the upstream sees the client's Host.
+    pub(crate) preserve_host: bool,
 }
 
 /// A service and what is known of it beforehand.
@@ -253,6 +256,7 @@ impl Snapshot {
             chain: self.chains.own(stream, entity.id, service, &self.instances, known),
             https_only: has(Protocol::Https) && !has(Protocol::Http),
             grpc: has(Protocol::Grpc) || has(Protocol::Grpcs),
+            preserve_host: entity.preserve_host,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where candidates are found: by the host, then by what the path starts with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::hosts::Bucket;
 
@@ -73,14 +73,15 @@ impl Buckets {
 }
 
 /// The candidates of a host: every text that their paths can start with, sorted, each pointing to
-/// the longest other that it starts with.
+/// the longest other that it starts with. The text that sorts next to a path is found by the bytes
+/// in which texts differ, so that few of many are looked at.
 #[derive(Debug, Default)]
 struct PathTree {
     nodes: Box<[Node]>,
-    /// The texts of all nodes, one after the other: those that a search looks at last are
-    /// neighbours.
+    /// The texts of all nodes, one after the other.
     texts: Box<str>,
     ranks: Box<[u32]>,
+    forks: Forks,
 }
 
 #[derive(Debug)]
@@ -101,23 +102,24 @@ impl PathTree {
         // Stable, so that the best of a node come first.
         candidates.sort_by(|a, b| a.0.cmp(b.0));
         let mut nodes: Vec<Node> = Vec::new();
-        let mut texts = String::new();
-        let mut last = None;
+        let mut texts: Vec<&str> = Vec::new();
+        let mut text_end = 0;
         let mut ancestors: Vec<(&str, u32)> = Vec::new();
         for (end, (text, _)) in (1..).zip(&candidates) {
-            if last == Some(*text) {
+            if texts.last() == Some(text) {
                 nodes.iter_mut().next_back().into_iter().for_each(|node| node.end = end);
                 continue;
             }
-            last = Some(*text);
             while ancestors.pop_if(|(above, _)| !text.starts_with(*above)).is_some() {}
             let parent = ancestors.last().map_or(NONE, |(_, node)| *node);
             ancestors.push((text, u32::try_from(nodes.len()).unwrap_or(NONE)));
-            texts.push_str(text);
-            nodes.push(Node { text_end: u32::try_from(texts.len()).unwrap_or(NONE), parent, end });
+            texts.push(text);
+            text_end += text.len();
+            nodes.push(Node { text_end: u32::try_from(text_end).unwrap_or(NONE), parent, end });
         }
-        let ranks = candidates.into_iter().map(|(_, rank)| rank).collect();
-        PathTree { nodes: nodes.into(), texts: texts.into(), ranks }
+        let ranks = candidates.iter().map(|(_, rank)| *rank).collect();
+        let forks = Forks::new(&texts);
+        PathTree { nodes: nodes.into(), texts: texts.concat().into(), ranks, forks }
     }
 
     /// Looks for a better candidate than the best so far.
@@ -142,26 +144,16 @@ impl PathTree {
 
     /// The positions of the nodes whose texts a path starts with, the longest first.
     ///
-    /// They all lie on the way up from the last node that does not sort after the path: what
-    /// sorts between a text and a longer one that starts with it starts with it too.
+    /// They all lie on the way up from the node that the forks lead to: a fork before the end of
+    /// such a text goes the way of the text, and below it all texts start with it.
     fn prefixes_of(&self, path: &str) -> impl Iterator<Item = usize> {
-        let last = self.last_not_after(path);
+        let nearest = (!self.nodes.is_empty()).then(|| self.forks.follow(path.as_bytes()));
         let up = |node: &usize| match self.nodes.get(*node)?.parent {
             NONE => None,
             parent => Some(parent as usize),
         };
-        let common = last.map_or(0, |node| common_length(self.text(node), path));
-        std::iter::successors(last, up).skip_while(move |node| self.text(*node).len() > common)
-    }
-
-    /// The position of the last node whose text does not sort after a path.
-    fn last_not_after(&self, path: &str) -> Option<usize> {
-        let (mut low, mut high) = (0, self.nodes.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.text(middle) <= path { low = middle + 1 } else { high = middle }
-        }
-        low.checked_sub(1)
+        let common = nearest.map_or(0, |node| common_length(self.text(node), path));
+        std::iter::successors(nearest, up).skip_while(move |node| self.text(*node).len() > common)
     }
 
     fn text(&self, node: usize) -> &str {
@@ -181,4 +173,92 @@ impl PathTree {
 /// How many bytes two texts have in common at their start.
 fn common_length(a: &str, b: &str) -> usize {
     a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count()
+}
+
+/// Where sorted texts differ: at each fork by one byte, with a branch for each that it can be. The
+/// bytes that all texts below a fork share are not looked at.
+///
+/// Of a hundred thousand texts a search by halves would look at seventeen, each in two places that
+/// no cache holds. The branches near the root are few and hot, and a branch's byte is a byte.
+#[derive(Debug, Default)]
+struct Forks {
+    forks: Vec<Fork>,
+    /// What each branch of each fork asks for, in order.
+    bytes: Vec<u8>,
+    /// Where it leads.
+    branches: Vec<Branch>,
+}
+
+#[derive(Debug)]
+struct Fork {
+    /// The place of the byte.
+    at: u32,
+    /// Where its branches begin.
+    start: u32,
+    /// How many there are, up to 256.
+    count: u32,
+    /// The first text below, for paths that go no branch's way. It is the one that ends here, if
+    /// there is one.
+    first: u32,
+}
+
+/// Where a branch leads.
+#[derive(Debug, Clone, Copy)]
+enum Branch {
+    Text(u32),
+    Fork(u32),
+}
+
+impl Forks {
+    /// The texts are sorted, and each is another.
+    fn new(texts: &[&str]) -> Forks {
+        let mut forks = Forks::default();
+        // Each text below a branch, and the branch; the first is that to the root.
+        let mut open = VecDeque::from([(0..texts.len(), None)]);
+        while let Some((range, branch)) = open.pop_front() {
+            let below = texts.get(range.clone()).unwrap_or_default();
+            let [first, .., last] = below else { continue };
+            let at = common_length(first, last);
+            let start = forks.bytes.len();
+            let ended = usize::from(first.len() == at);
+            let mut from = range.start + ended;
+            let byte = |text: &&str| text.as_bytes().get(at).copied();
+            for group in below.get(ended..).unwrap_or_default().chunk_by(|a, b| byte(a) == byte(b))
+            {
+                open.push_back((from..from + group.len(), Some(forks.branches.len())));
+                forks.bytes.extend(group.first().and_then(byte));
+                forks.branches.push(Branch::Text(short(from)));
+                from += group.len();
+            }
+            if let Some(branch) = branch.and_then(|branch: usize| forks.branches.get_mut(branch)) {
+                *branch = Branch::Fork(short(forks.forks.len()));
+            }
+            let count = short(forks.bytes.len() - start);
+            let (at, start, first) = (short(at), short(start), short(range.start));
+            forks.forks.push(Fork { at, start, count, first });
+        }
+        forks
+    }
+
+    /// The text that a path leads to. If the path starts with any of the texts, it is the longest
+    /// of them or starts with it.
+    fn follow(&self, path: &[u8]) -> usize {
+        let mut fork = self.forks.first();
+        while let Some(here) = fork {
+            let branches = here.start as usize..(here.start + here.count) as usize;
+            let bytes = self.bytes.get(branches.clone()).unwrap_or_default();
+            let next = path.get(here.at as usize).and_then(|byte| memchr::memchr(*byte, bytes));
+            match next.and_then(|next| self.branches.get(branches.start + next)) {
+                Some(Branch::Fork(next)) => fork = self.forks.get(*next as usize),
+                Some(Branch::Text(text)) => return *text as usize,
+                None => return here.first as usize,
+            }
+        }
+        0
+    }
+}
+
+/// Positions fit: four thousand million routes do not.
+fn short(position: usize) -> u32 {
+    u32::try_from(position).unwrap_or(u32::MAX)
 }

@@ -8,11 +8,11 @@ use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 use silverback_model::entities::{Endpoint, Protocol, Route};
 
-use crate::expressions;
 use crate::hosts::{Bucket, Host, HostPattern, NamePattern};
 use crate::lookup::Lookup;
 use crate::order;
 use crate::router::{Flavor, Problem};
+use crate::schemes::Schemes;
 
 /// What a route demands of a request besides its path. An empty list demands nothing.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Conditions {
     snis: Box<[NamePattern]>,
     sources: Box<[EndpointPattern]>,
     destinations: Box<[EndpointPattern]>,
-    schemes: Box<[Protocol]>,
+    schemes: Schemes,
 }
 
 /// A look-up with what is worked out of it once.
@@ -63,7 +63,7 @@ impl Conditions {
         problems: &mut Vec<Problem>,
     ) -> Arc<Conditions> {
         static NONE: LazyLock<Arc<Conditions>> = LazyLock::new(Arc::default);
-        let schemes = expressions::schemes(route, flavor);
+        let schemes = Schemes::of(route, flavor);
         let others = order::count_conditions(route) - i64::from(!route.paths.is_empty());
         if others == 0 && schemes.is_empty() {
             return Arc::clone(&NONE);
@@ -99,7 +99,7 @@ impl Conditions {
             && self.headers.iter().all(|header| header.holds(lookup.headers))
             && any_endpoint_holds(&self.sources, lookup.source)
             && any_endpoint_holds(&self.destinations, subject.destination())
-            && (self.schemes.is_empty() || self.schemes.contains(&lookup.scheme))
+            && self.schemes.hold(lookup.scheme)
     }
 
     fn method_holds(&self, method: &str) -> bool {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use atc_router::ast::{BinaryOperator, Expression, Lhs, LogicalExpression, Predicate, Value};
+use atc_router::ast::{BinaryOperator, Expression, Predicate, Value};
 use atc_router::context::{Context, Match as Found};
 use atc_router::interpreter::Execute;
 use atc_router::parser::parse;
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::buckets::{Buckets, Key};
 use crate::lookup::{Captures, Lookup};
 use crate::router::{Flavor, Problem};
+use crate::schemes::Schemes;
 use fields::Field;
 use keys::Keys;
 
@@ -63,7 +64,42 @@ pub(crate) struct Rule {
     place: (u64, Uuid),
     /// Whether what matched is cut off.
     strip: bool,
+    schemes: Schemes,
+    /// What it demands, where that is no more than a path and the index has looked at it.
+    path: Option<PathOnly>,
     expression: Arc<Expression>,
+}
+
+/// An expression that is a single condition on the path: `http.path ^= "/text"`, or `==`. The index
+/// finds it by that very text, so that it need not be evaluated.
+#[derive(Debug, Clone, Copy)]
+struct PathOnly {
+    /// The length of the text.
+    length: usize,
+    /// Whether the path has to end with it.
+    whole: bool,
+}
+
+impl PathOnly {
+    fn of(expression: &Expression) -> Option<PathOnly> {
+        let Expression::Predicate(Predicate { lhs, rhs: Value::String(text), op }) = expression
+        else {
+            return None;
+        };
+        let whole = match op {
+            BinaryOperator::Prefix => false,
+            BinaryOperator::Equals => true,
+            _ => return None,
+        };
+        let is_path = lhs.var_name == PATH && lhs.transformations.is_empty();
+        is_path.then_some(PathOnly { length: text.len(), whole })
+    }
+
+    /// What is matched of a path that starts with the text, if anything is.
+    fn find(self, path: &str) -> Option<&str> {
+        let matched = path.get(..self.length)?;
+        (!self.whole || matched.len() == path.len()).then_some(matched)
+    }
 }
 
 impl Rule {
@@ -76,11 +112,12 @@ impl Rule {
     ) -> Result<Rule, Problem> {
         let expression =
             parsed(expression, stream).map_err(|reason| Problem::Expression { reason })?;
-        let expression = with_schemes(expression, &schemes(route, Flavor::Expressions));
         Ok(Rule {
             route: position,
             place: (route.priority, route.id),
             strip: route.strip_path,
+            schemes: Schemes::of(route, Flavor::Expressions),
+            path: PathOnly::of(&expression),
             expression: Arc::new(expression),
         })
     }
@@ -92,7 +129,7 @@ pub(crate) struct Rules {
     /// The best first.
     rules: Vec<Rule>,
     buckets: Buckets,
-    /// The fields that some expression looks at.
+    /// The fields that some expression that has to be evaluated looks at.
     fields: Vec<(String, Field)>,
 }
 
@@ -109,11 +146,11 @@ impl fmt::Debug for Rules {
 }
 
 /// What an expression found.
-pub(crate) struct Hit {
+pub(crate) struct Hit<'a> {
     pub(crate) route: u32,
     pub(crate) strip: bool,
     /// What a condition on the path matched, if there is one.
-    pub(crate) path: Option<String>,
+    pub(crate) path: Option<Cow<'a, str>>,
     pub(crate) captures: Option<Box<Captures>>,
 }
 
@@ -122,7 +159,8 @@ impl Rules {
     pub(crate) fn new(mut rules: Vec<Rule>, stream: bool, known: &[(String, Field)]) -> Rules {
         rules.sort_by_key(|rule| Reverse(rule.place));
         let mut names = HashMap::new();
-        rules.iter().for_each(|rule| rule.expression.add_to_counter(&mut names));
+        let evaluated = rules.iter().filter(|rule| rule.path.is_none());
+        evaluated.for_each(|rule| rule.expression.add_to_counter(&mut names));
         names.retain(|name, _| !known.iter().any(|(other, _)| other == name));
         let fields = names.into_keys().filter_map(|name| {
             let field = Field::parse(&name).ok()?;
@@ -150,58 +188,93 @@ impl Rules {
     }
 
     /// The first route whose expression holds, of those that are `wanted`.
-    fn find(
+    fn find<'a>(
         &self,
-        request: &mut Request<'_>,
+        request: &mut Request<'_, 'a>,
         wanted: impl Fn(u32) -> bool,
-    ) -> Option<(&Rule, Found)> {
-        let Request { host, path, context } = request;
+    ) -> Option<(&Rule, Matched<'a>)> {
+        let (host, path) = (request.host, request.lookup.path);
         let (_, found) = self.buckets.find(host, path, |rank| {
-            let rule = self.rules.get(rank as usize).filter(|rule| wanted(rule.route))?;
-            let mut found = Found::new();
-            rule.expression.execute(context, &mut found).then_some((rule, found))
+            let rule = self.rules.get(rank as usize)?;
+            let may = wanted(rule.route) && rule.schemes.hold(request.lookup.scheme);
+            let matched = match rule.path {
+                _ if !may => None,
+                Some(only) => only.find(path).map(Matched::Path),
+                None => request.evaluate(&rule.expression),
+            };
+            matched.map(|matched| (rule, matched))
         })?;
         Some(found)
     }
 }
 
+/// What was matched.
+enum Matched<'a> {
+    /// The path, or its beginning.
+    Path(&'a str),
+    /// What evaluation brought to light.
+    Found(Found),
+}
+
 /// A request or a connection as expressions see it.
-struct Request<'a> {
+struct Request<'l, 'a> {
+    lookup: &'l Lookup<'a>,
     host: &'a str,
-    path: &'a str,
-    context: Context<'static>,
+    /// The fields that expressions look at.
+    fields: [&'l [(String, Field)]; 2],
+    /// What these hold, once an expression has to be evaluated.
+    context: Option<Context<'static>>,
+}
+
+impl Request<'_, '_> {
+    fn evaluate(&mut self, expression: &Expression) -> Option<Matched<'static>> {
+        let context = self.context.get_or_insert_with(|| {
+            let mut context = Context::new(fields::schema(self.lookup.scheme.is_stream()));
+            for (name, field) in self.fields.into_iter().flatten() {
+                field.values(self.lookup, &mut |value| context.add_value(name, value));
+            }
+            context
+        });
+        let mut found = Found::new();
+        expression.execute(context, &mut found).then_some(Matched::Found(found))
+    }
 }
 
 /// The first route whose expression holds: of `base`, where it is `wanted`, or of `recent`.
-pub(crate) fn find(
+pub(crate) fn find<'a>(
     base: &Rules,
     recent: &Rules,
-    lookup: &Lookup<'_>,
+    lookup: &Lookup<'a>,
     wanted: impl Fn(u32) -> bool,
-) -> Option<Hit> {
+) -> Option<Hit<'a>> {
     if base.is_empty() && recent.is_empty() {
         return None;
     }
     let stream = lookup.scheme.is_stream();
-    let mut context = Context::new(fields::schema(stream));
-    for (name, field) in base.fields.iter().chain(&recent.fields) {
-        field.values(lookup, &mut |value| context.add_value(name, value));
-    }
     let host = if stream { lookup.sni.unwrap_or_default() } else { fields::host(lookup) };
-    let mut request = Request { host, path: lookup.path, context };
+    let fields = [base.fields(), recent.fields()];
+    let mut request = Request { lookup, host, fields, context: None };
     let of_base = base.find(&mut request, wanted);
     let of_recent = recent.find(&mut request, |_| true);
-    let place = |found: &(&Rule, Found)| found.0.place;
+    let place = |found: &(&Rule, Matched<'_>)| found.0.place;
     let newer = of_recent.as_ref().map(place) > of_base.as_ref().map(place);
-    let (rule, found) = if newer { of_recent } else { of_base }?;
+    let (rule, matched) = if newer { of_recent } else { of_base }?;
+    let (path, captures) = match matched {
+        Matched::Path(path) => (Some(path.into()), None),
+        Matched::Found(found) => of_evaluation(found),
+    };
+    Some(Hit { route: rule.route, strip: rule.strip, path, captures })
+}
+
+/// What a condition on the path matched, and the groups of a regex.
+fn of_evaluation(found: Found) -> (Option<Cow<'static, str>>, Option<Box<Captures>>) {
     let Found { mut matches, captures, .. } = found;
     let path = match matches.remove(PATH) {
-        Some(Value::String(matched)) => Some(matched),
+        Some(Value::String(matched)) => Some(matched.into()),
         // Of `!=` and the like nothing is known but that there was a match.
         _ => None,
     };
-    let captures = (captures.len() > 1).then(|| Box::new(in_order(captures)));
-    Some(Hit { route: rule.route, strip: rule.strip, path, captures })
+    (path, (captures.len() > 1).then(|| Box::new(in_order(captures))))
 }
 
 /// Groups by position, and those with a name by it as well.
@@ -235,44 +308,6 @@ fn amended(expression: &str) -> Cow<'_, str> {
     }
 }
 
-/// The schemes that a route demands, none where any will do: in the flavour `expressions`, those of
-/// its protocols. Where TLS is the only one, the answer to a request without it is a redirect or
-/// 426, so that the route has to be found; and the other flavours look at protocols only then.
-pub(crate) fn schemes(route: &Route, flavor: Flavor) -> Box<[Protocol]> {
-    let secure =
-        matches!(*route.protocols, [Protocol::Https | Protocol::Tls | Protocol::TlsPassthrough]);
-    if flavor != Flavor::Expressions || secure {
-        return Box::default();
-    }
-    route.protocols.iter().map(|protocol| scheme(*protocol)).collect()
-}
-
-/// The scheme that requests of a protocol have.
-fn scheme(protocol: Protocol) -> Protocol {
-    match protocol {
-        Protocol::Grpc => Protocol::Http,
-        Protocol::Grpcs => Protocol::Https,
-        Protocol::TlsPassthrough => Protocol::Tcp,
-        other => other,
-    }
-}
-
-/// An expression that also asks for one of the schemes. In Kong they are appended to its text:
-/// since `||` binds tighter than `&&`, that asks for a scheme whatever the expression is.
-fn with_schemes(expression: Expression, schemes: &[Protocol]) -> Expression {
-    let asks = |scheme: &Protocol| {
-        let lhs = Lhs { var_name: "net.protocol".to_owned(), transformations: Vec::new() };
-        let rhs = Value::String(scheme.as_str().to_owned());
-        Expression::Predicate(Predicate { lhs, rhs, op: BinaryOperator::Equals })
-    };
-    let logical = |logical| Expression::Logical(Box::new(logical));
-    let either = |a, b| logical(LogicalExpression::Or(a, b));
-    match schemes.iter().map(asks).reduce(either) {
-        Some(any) => logical(LogicalExpression::And(expression, any)),
-        None => expression,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,21 +332,6 @@ mod tests {
         assert!(validate("http.path = 1", &[Protocol::Http]).is_err());
         assert!(validate(r#"http.path == "/""#, &[Protocol::Tcp]).is_err());
         assert!(validate(r#"tls.sni == "a""#, &[Protocol::Tls]).is_ok());
-    }
-
-    #[test]
-    fn schemes_are_asked_for() {
-        let check = |schemes: &[Protocol], expect: &str| {
-            let own = || parse(r#"http.path == "/" || http.path == "/a""#).expect("an expression");
-            let expect = parse(expect).expect("an expression");
-            assert_eq!(format!("{:?}", with_schemes(own(), schemes)), format!("{expect:?}"));
-        };
-        check(&[], r#"http.path == "/" || http.path == "/a""#);
-        check(
-            &[Protocol::Http, Protocol::Https],
-            r#"http.path == "/" || http.path == "/a"
-                && (net.protocol == "http" || net.protocol == "https")"#,
-        );
     }
 
     #[test]

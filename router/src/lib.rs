@@ -20,6 +20,8 @@ mod buckets;
 
 mod conditions;
 
+mod schemes;
+
 mod hosts;
 
 mod pattern;

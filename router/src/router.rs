@@ -1,6 +1,5 @@
 //! The router: routes in two layers, and finding the one for a request.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -236,11 +235,10 @@ impl Router {
 
 /// The match of a route with an expression. As many characters are cut off as the condition on
 /// the path matched, and always from the front.
-fn of_expression<'a>(hit: Hit) -> Match<'a> {
+fn of_expression(hit: Hit<'_>) -> Match<'_> {
     let Hit { route, strip, path, captures } = hit;
-    let cut = path.as_ref().map_or(1, String::len);
-    let shown = |matched: &String| strip && !matched.is_empty() && matched != "/";
-    let prefix = path.filter(shown).map(Cow::Owned);
+    let cut = path.as_ref().map_or(1, |path| path.len());
+    let prefix = path.filter(|matched| strip && !matched.is_empty() && matched != "/");
     Match { route, prefix, captures, rewrite: Rewrite { strip, cut, verbatim: false } }
 }
 

@@ -2,6 +2,7 @@
 //! pointers, some tens of microseconds with 100,000 items. What stands in a slot keeps its number.
 
 use std::{
+    array,
     borrow::Borrow,
     hash::{BuildHasher, Hash, RandomState},
     sync::Arc,
@@ -18,7 +19,7 @@ const FULL: usize = 32;
 /// Items by number and by id. A copy shares all that is not changed.
 #[derive(Clone)]
 pub(crate) struct Slots<T> {
-    pieces: Arc<Vec<Arc<Vec<Option<T>>>>>,
+    pieces: Arc<Vec<Arc<[Option<T>; PIECE]>>>,
     numbers: SharedMap<Uuid, u32>,
     /// How many numbers there have been.
     end: u32,
@@ -40,7 +41,7 @@ impl<T: Clone> Slots<T> {
         let mut pieces = Vec::with_capacity(items.len().div_ceil(PIECE));
         let mut items = items.into_iter().peekable();
         while items.peek().is_some() {
-            pieces.push(Arc::new(items.by_ref().take(PIECE).map(Some).collect()));
+            pieces.push(Arc::new(array::from_fn(|_| items.next())));
         }
         Slots { pieces: Arc::new(pieces), numbers, end, free: Vec::new() }
     }
@@ -86,17 +87,11 @@ impl<T: Clone> Slots<T> {
         self.numbers.insert(id, number);
         let pieces = Arc::make_mut(&mut self.pieces);
         if pieces.len() <= number as usize / PIECE {
-            pieces.push(Arc::default());
+            pieces.push(Arc::new([const { None }; PIECE]));
         }
-        if let Some(piece) = pieces.get_mut(number as usize / PIECE) {
-            let piece = Arc::make_mut(piece);
-            let place = number as usize % PIECE;
-            if piece.len() <= place {
-                piece.resize(place + 1, None);
-            }
-            if let Some(slot) = piece.get_mut(place) {
-                *slot = Some(item);
-            }
+        let piece = pieces.get_mut(number as usize / PIECE).map(Arc::make_mut);
+        if let Some(slot) = piece.and_then(|piece| piece.get_mut(number as usize % PIECE)) {
+            *slot = Some(item);
         }
         number
     }

@@ -37,7 +37,7 @@ pub(super) fn find(work: &mut Work) -> Result<(), Box<Answer>> {
     if tls.is_some() && !route.entity.protocols.contains(&Protocol::Tls) {
         return Err(refuse(work, "unexpected protocols in matched Route"));
     }
-    let host = name.filter(|_| route.entity.preserve_host).map(|n| forward::value(n.as_bytes()));
+    let host = name.filter(|_| route.preserve_host).map(|n| forward::value(n.as_bytes()));
     let exchange = &mut work.exchange;
     exchange.upstream.host_header = host;
     exchange.matched = Some(Matched { route: number, ..Matched::default() });
