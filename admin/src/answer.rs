@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use silverback_model::errors::Fault;
 use silverback_pdk::{LogLevel, kong};
 
+/// The media type of JSON, as Kong writes it.
+pub(crate) const JSON: &str = "application/json; charset=utf-8";
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -136,7 +139,7 @@ impl Answer {
         let (media_type, bytes) = match body {
             None => return (status, headers, Vec::new()),
             Some(Body::Raw(bytes)) => return (status, headers, bytes.to_vec()),
-            Some(Body::Json(json)) => ("application/json; charset=utf-8", json.to_string().into()),
+            Some(Body::Json(json)) => (JSON, json.to_string().into()),
             Some(Body::Text(media_type, text)) => (media_type, text.into_bytes()),
         };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

@@ -63,8 +63,8 @@ pub trait Health {
 }
 
 /// Loads a declarative configuration: validates, compiles and serves it, or changes nothing.
-/// What comes is the answer's body.
-pub type Load = Box<dyn Fn(Given) -> Result<Value, Box<LoadError>>>;
+/// What comes is the answer's body, JSON: of many entities it is long, so that it is written once.
+pub type Load = Box<dyn Fn(Given) -> Result<String, Box<LoadError>>>;
 
 /// A declarative configuration as it was sent.
 pub enum Given {

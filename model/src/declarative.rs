@@ -13,16 +13,18 @@ mod resolve;
 mod tree;
 mod yaml;
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use md5::{Digest, Md5};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::errors::Errors;
 use crate::schema::Schema;
-use crate::set::{Entities, Kinds};
+use crate::set::{Collection, Entities, Kind, Kinds};
 use crate::{Record, WORKSPACE};
 
 pub use errors::DeclarativeErrors;
@@ -67,26 +69,42 @@ pub struct Loaded {
     untransformed: Vec<(String, String, Record)>,
 }
 
-impl Loaded {
-    /// The answer of `POST /config`: entities by kind and key, secrets as they were sent.
-    pub fn answer(&self) -> Value {
-        let mut answer = Record::new();
-        for (kind, collection) in self.entities.iter() {
-            if kind.schema.name == "workspaces" {
-                continue;
-            }
-            let of_kind: Record = collection
-                .iter()
-                .map(|record| (kind.key(record), Value::Object(crate::shown(record))))
-                .collect();
-            answer.insert(kind.schema.name.clone(), Value::Object(of_kind));
-        }
-        for (kind, key, record) in &self.untransformed {
-            if let Some(Value::Object(of_kind)) = answer.get_mut(kind) {
-                of_kind.insert(key.clone(), Value::Object(crate::shown(record)));
-            }
-        }
-        Value::Object(answer)
+/// The answer of `POST /config`: entities by kind and key, secrets as they were sent.
+impl Serialize for Loaded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kinds = self.entities.iter().filter(|(kind, _)| kind.schema.name != "workspaces");
+        let of_kind = kinds.map(|(kind, collection)| {
+            let sent = self.untransformed.iter().filter(|(name, ..)| *name == kind.schema.name);
+            let sent = sent.map(|(_, key, record)| (key.as_str(), record)).collect();
+            (&kind.schema.name, Shown { kind, collection, sent })
+        });
+        serializer.collect_map(of_kind)
+    }
+}
+
+/// The entities of a kind as they are shown.
+struct Shown<'a> {
+    kind: &'a Kind,
+    collection: &'a Collection,
+    /// What they were before they were transformed.
+    sent: HashMap<&'a str, &'a Record>,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.collection.iter().map(|record| {
+            let key = self.kind.key(record);
+            let shown = ShownRecord(self.sent.get(key.as_str()).unwrap_or(&&**record));
+            (key, shown)
+        }))
+    }
+}
+
+struct ShownRecord<'a>(&'a Record);
+
+impl Serialize for ShownRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(crate::shown_fields(self.0))
     }
 }
 
@@ -339,7 +357,7 @@ mod tests {
             );
             // The stored password is hashed, the answer shows it as it was sent.
             assert_ne!(credential.get("password"), Some(&json!("c")));
-            let answer = loaded.answer();
+            let answer = json!(loaded);
             let shown = answer["basicauth_credentials"].as_object().expect("credentials");
             assert!(shown.values().all(|credential| credential["password"] == "c"));
         }
@@ -392,7 +410,7 @@ mod tests {
         let loaded = load("_format_version: '3.0'\nservices:\n", Format::Yaml, &kinds());
         let loaded = loaded.expect("valid");
         assert_eq!(loaded.hash, EMPTY_HASH);
-        assert_eq!(loaded.answer(), json!({}));
+        assert_eq!(json!(loaded), json!({}));
         let workspace = loaded.entities.of("workspaces").by("name", "default");
         assert_eq!(
             workspace.and_then(|record| record.get("id")),

@@ -6,6 +6,7 @@ extern crate self as silverback_model;
 mod record;
 mod reference;
 
+pub(crate) use record::shown_fields;
 pub use record::{Entity, Record, WORKSPACE, field, shown};
 pub use reference::{SecretRef, is_reference};
 

@@ -32,6 +32,7 @@ use crate::Record;
 use crate::errors::Errors;
 
 pub use check::{Condition, Conditional, ConditionalAtLeastOneOf, CustomCheck, EntityCheck};
+pub(crate) use defaults::Templates;
 pub use field::{Field, Flag, Kind};
 pub use foreign::NamedReference;
 pub use json::SchemaError;

@@ -58,7 +58,7 @@ fn answer(config: Config, kinds: &Arc<Kinds>, flat: bool) -> (u16, Value) {
         }
     };
     match result {
-        Ok(loaded) => (201, loaded.answer()),
+        Ok(loaded) => (201, json!(loaded)),
         Err(errors) if flat => (400, errors.flattened(kinds)),
         Err(errors) => (400, errors.fault().to_json()),
     }

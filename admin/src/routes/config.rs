@@ -6,6 +6,7 @@ use silverback_model::declarative;
 
 use crate::{
     Answer, Given, LoadError, Refusal, Request,
+    answer::JSON,
     call::{Call, Outcome},
 };
 
@@ -37,7 +38,7 @@ pub(super) fn load(call: &Call<'_>) -> Outcome {
         return Ok(Answer::empty(StatusCode::NOT_MODIFIED));
     }
     Ok(match (service.load)(given) {
-        Ok(answer) => Answer::json(StatusCode::CREATED, answer),
+        Ok(answer) => Answer::text(StatusCode::CREATED, JSON, answer),
         Err(error) => {
             let LoadError { fault, flattened } = *error;
             let flat = request.flag("flatten_errors");

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::tree::{List, Node, is_note, kind_of_list};
 use crate::Record;
 use crate::errors::Errors;
-use crate::schema::{Field, Schema};
+use crate::schema::{Field, Schema, Templates};
 use crate::set::Kinds;
 
 const MUST_BE_NULL: &str = "value must be null";
@@ -20,10 +20,12 @@ const MUST_BE_NULL: &str = "value must be null";
 /// Checks a file, and fills in the defaults of its entities.
 pub(crate) fn check(kinds: &Kinds, file: &Record, lists: &mut [List<'_>]) -> Result<(), Errors> {
     let mut plain = check_file(kinds, file);
+    let mut templates = Templates::default();
     check_lists(lists, None, &mut plain, &mut |node, parent| {
         let kind = node.kind;
         let schema = if parent.is_none() { &kind.flat } else { &kind.nested };
-        node.record = schema.defaults(std::mem::take(&mut node.record))?;
+        let sent = std::mem::take(&mut node.record);
+        node.record = schema.defaults_like(sent, &mut templates)?;
         schema.validate(&node.record)
     });
     if plain.is_empty() {

@@ -2,14 +2,11 @@
 //! (`generate_ids` of kong/db/schema/others/declarative_config.lua).
 
 use serde_json::Value;
-use uuid::{Uuid, uuid};
+use uuid::Uuid;
 
 use crate::Record;
 use crate::schema::{Flag, Rule};
 use crate::set::{Kind, Kinds};
-
-/// The name space of the ids that follow from names.
-const NAMESPACE: Uuid = uuid!("fd02801f-0957-4a15-a55a-c8d9606f30b5");
 
 /// Stands for the workspace in keys: files know only one.
 const WORKSPACE: &str = "*";
@@ -197,8 +194,7 @@ fn derive(
         cache_key(kind, record, field, parent)
     };
     let key = key.or_else(|| given_key(kind, record))?;
-    let namespace = Uuid::new_v5(&NAMESPACE, kind.schema.name.as_bytes());
-    Some(Uuid::new_v5(&namespace, key.as_bytes()).to_string())
+    Some(Uuid::new_v5(&kind.namespace, key.as_bytes()).to_string())
 }
 
 /// The key of a credential, which is made up where it is not given. Where it is, ids are by chance

@@ -184,7 +184,7 @@ fn one_way_of_matching(route: &Record) -> Result<(), String> {
     let set = |name: &str| is_nonempty(route.get(name));
     let not_zero = |name: &str| route.get(name).and_then(Value::as_f64).is_some_and(|n| n != 0.0);
     let others = ["snis", "sources", "destinations", "methods", "hosts", "paths", "headers"];
-    let others = others.into_iter().any(set);
+    let others = || others.into_iter().any(set);
     let refuse = |what: &str| Err(format!("Router Expression failed validation: {what}"));
     let list = "'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations'";
     let headers = route.get("headers").and_then(Value::as_object);
@@ -192,13 +192,13 @@ fn one_way_of_matching(route: &Record) -> Result<(), String> {
     if let Some((name, _)) = empty {
         return refuse(&format!("header '{name}' has no values"));
     }
-    if set("expression") && others {
+    if set("expression") && others() {
         return refuse(&format!("cannot set 'expression' with {list} simultaneously"));
     }
     if set("expression") && not_zero("regex_priority") {
         return refuse("cannot set 'regex_priority' with 'expression' simultaneously");
     }
-    if others && not_zero("priority") {
+    if not_zero("priority") && others() {
         return refuse(&format!("cannot set 'priority' with {list} simultaneously"));
     }
     Ok(())

@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::rule::same;
 use super::text::quoted;
 use super::validate::{Overlaid, Words};
-use super::{Field, Flag, Kind, Schema, get_path, is_nonempty};
+use super::{Field, Flag, Kind, Schema, is_nonempty};
 use crate::errors::Errors;
+use crate::record::Fields;
 use crate::{Record, is_reference};
 
 /// A check of several fields; names with dots go into records.
@@ -191,6 +192,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) subschema: Option<&'a Schema>,
     pub(crate) entity: &'a Record,
+    /// What the entity has.
+    pub(crate) fields: &'a Fields<'a>,
     /// Whether the entity is whole, rather than changed in part.
     pub(crate) full: bool,
     pub(crate) words: &'a Words,
@@ -203,7 +206,7 @@ impl Scope<'_> {
     }
 
     fn get(&self, path: &str) -> Option<&Value> {
-        get_path(self.entity, path)
+        self.fields.get_path(path)
     }
 
     fn nonempty(&self, path: &str) -> bool {
@@ -316,7 +319,7 @@ impl EntityCheck {
                     }
                 }
             }
-            all_right &= errors.get(path).is_none();
+            all_right &= errors.is_empty() || errors.get(path).is_none();
         }
         let applies =
             (all_right || plan.with_invalid) && !(all_absent && !(plan.with_missing && scope.full));
@@ -389,16 +392,19 @@ fn distinct(scope: &Scope<'_>, list: &[String]) -> bool {
 
 fn conditional(check: &Conditional, scope: &Scope<'_>, errors: &mut Errors) -> Result<(), String> {
     let Conditional { if_field, if_match, then_field, then_match, then_err } = check;
-    if scope.matches(if_field, if_match, scope.get(if_field)).is_err() {
+    let value = scope.get(then_field).unwrap_or(&Value::Null);
+    let missing = then_match.is(Flag::Required) && value.is_null();
+    // Mostly this holds, and says nothing; a condition that does not would have to say why.
+    let then = scope.matches(then_field, then_match, Some(value));
+    if !missing && then.is_ok() || scope.matches(if_field, if_match, scope.get(if_field)).is_err() {
         return Ok(());
     }
-    let value = scope.get(then_field).unwrap_or(&Value::Null);
     let failed = format!("failed conditional validation given value of field '{if_field}'");
-    if then_match.is(Flag::Required) && value.is_null() {
+    if missing {
         errors.set_path(then_field, "required field missing");
         return Err(failed);
     }
-    scope.matches(then_field, then_match, Some(value)).map_err(|error| {
+    then.map_err(|error| {
         errors.set_path(then_field, error);
         then_err.as_ref().map_or(failed, |text| text.replace("%s", if_field))
     })

@@ -1,5 +1,8 @@
 //! What the gateway fills in: ids, times, defaults (`process_auto_fields`).
 
+use std::collections::HashMap;
+use std::ptr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -8,7 +11,7 @@ use serde_json::{Number, Value};
 use uuid::Uuid;
 
 use super::rule::{Rule, same};
-use super::validate::table;
+use super::validate::{special, table};
 use super::{Field, Flag, Kind, Schema, Shorthand};
 use crate::Record;
 use crate::errors::Errors;
@@ -35,20 +38,50 @@ impl Schema {
     /// schema; unknown ones come last, or not at all out of the store.
     pub(crate) fn auto_fields(&self, mut data: Record, context: Context) -> Result<Record, Errors> {
         self.spread_shorthands(&mut data)?;
-        // One more for what is kept beside the schema's fields, such as the workspace: growing
-        // later would copy all of it.
-        let mut out = Record::with_capacity(self.fields.len() + 1);
         let subschema = self.subschema(&data).cloned();
-        let mut values = data;
-        for (name, own) in &self.fields {
-            let special = subschema.as_ref().and_then(|schema| schema.fields.get(name));
-            let field = special.unwrap_or(own);
-            let value = values.shift_remove(name);
+        self.fill(data, subschema.as_ref(), context, None)
+    }
+
+    /// The same for one of many new entities: what most of them become is made once.
+    pub(crate) fn defaults_like(
+        &self,
+        mut data: Record,
+        templates: &mut Templates,
+    ) -> Result<Record, Errors> {
+        self.spread_shorthands(&mut data)?;
+        let subschema = self.subschema(&data).cloned();
+        let template = templates.of(self, subschema.as_ref());
+        self.fill(data, subschema.as_ref(), Context::Insert, Some(template))
+    }
+
+    fn fill(
+        &self,
+        data: Record,
+        subschema: Option<&Arc<Schema>>,
+        context: Context,
+        template: Option<&Template>,
+    ) -> Result<Record, Errors> {
+        let mut out = match template {
+            Some(template) => template.record.clone(),
+            None => self.empty_record(),
+        };
+        let mut values: Vec<(String, Value)> = data.into_iter().collect();
+        for (at, (name, own)) in self.fields.iter().enumerate() {
+            // Few are sent: to compare their names costs less than to hash each.
+            let place = values.iter().position(|(other, _)| other == name);
+            if place.is_none() && template.is_some_and(|template| template.stays(at)) {
+                continue;
+            }
+            let value = place.map(|place| values.remove(place).1);
+            let field = special(subschema, name).unwrap_or(own);
             let value = field.auto_value(name, value, context);
-            if let Some(value) = field.adjusted(value, context)? {
-                out.insert(name.clone(), value);
+            match field.adjusted(value, context)? {
+                Some(value) => _ = out.insert(name.clone(), value),
+                None if template.is_some() => _ = out.shift_remove(name),
+                None => {}
             }
         }
+        let mut values: Record = values.into_iter().collect();
         if context == Context::Select {
             let shown = |name: &str| {
                 let shorthand = self.shorthand_fields.get(name);
@@ -101,6 +134,12 @@ impl Schema {
         (completed != *entity).then_some(completed)
     }
 
+    /// With room for one field more than the schema has, such as the workspace: growing later would
+    /// copy all of it.
+    fn empty_record(&self) -> Record {
+        Record::with_capacity(self.fields.len() + 1)
+    }
+
     /// Texts that the schema does not allow to be empty are shown as not set.
     fn unset_empty(&self, out: &mut Record) {
         for (name, value) in out.iter_mut().filter(|(_, value)| *value == "") {
@@ -130,6 +169,44 @@ impl Schema {
             }
         }
         errors.into_result()
+    }
+}
+
+/// What new entities become of which nothing is said, by schema and subschema; while these stay
+/// where they are.
+#[derive(Default)]
+pub(crate) struct Templates(HashMap<(usize, usize), Template>);
+
+struct Template {
+    record: Record,
+    /// Of each field of the schema, whether it is the same for all entities that don't have it.
+    stays: Vec<bool>,
+}
+
+impl Templates {
+    fn of(&mut self, schema: &Schema, subschema: Option<&Arc<Schema>>) -> &Template {
+        let subschema_at = subschema.map_or(0, |subschema| Arc::as_ptr(subschema).addr());
+        let key = (ptr::from_ref(schema).addr(), subschema_at);
+        self.0.entry(key).or_insert_with(|| Template::of(schema, subschema))
+    }
+}
+
+impl Template {
+    fn of(schema: &Schema, subschema: Option<&Arc<Schema>>) -> Template {
+        let mut template = Template { record: schema.empty_record(), stays: Vec::new() };
+        for (name, own) in &schema.fields {
+            let field = special(subschema, name).unwrap_or(own);
+            let may_stay = !field.is(Flag::Auto) && !matches!(field.kind, Kind::Record(_));
+            let value = may_stay.then(|| field.adjusted(None, Context::Insert).ok()).flatten();
+            let value = value.flatten();
+            template.stays.push(value.is_some());
+            template.record.insert(name.clone(), value.unwrap_or_default());
+        }
+        template
+    }
+
+    fn stays(&self, at: usize) -> bool {
+        self.stays.get(at) == Some(&true)
     }
 }
 
@@ -342,4 +419,42 @@ fn random_string() -> String {
         c => c,
     };
     STANDARD.encode(bytes).chars().map(replace).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::entities;
+
+    /// What is made by a template is what is made without one, field by field.
+    #[test]
+    fn templates_change_nothing() {
+        let mut templates = Templates::default();
+        let mut check = |schema: &Schema, input: Value| {
+            let Value::Object(input) = input else { unreachable!() };
+            let set = |result: Result<Record, Errors>| -> Vec<(String, Value)> {
+                let fields = result.expect("defaults").into_iter();
+                let auto = |name: &str| schema.field(name).is_some_and(|f| f.is(Flag::Auto));
+                fields.filter(|(name, _)| !auto(name)).collect()
+            };
+            let plain = set(schema.defaults(input.clone()));
+            let like = set(schema.defaults_like(input.clone(), &mut templates));
+            assert_eq!(like, plain, "{}: {input:?}", schema.name);
+        };
+        for schema in entities::schemas().iter() {
+            for input in [
+                json!({}),
+                json!({"name": "a", "unknown": 1, "tags": ["x", "x"], "other": null}),
+                json!({"protocols": ["tcp"], "host": null, "retries": 3.0, "snis": {}}),
+                json!({"protocols": ["grpc"], "healthchecks": {"active": {"timeout": 2}}}),
+                json!({"url": "https://a.test:1/b", "target": "a.test", "username": "u"}),
+            ] {
+                check(schema, input.clone());
+                // The second time the template is there already.
+                check(schema, input);
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::defaults::Context;
 use super::text::quoted;
 use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
+use crate::record::Fields;
 use crate::{Record, is_reference};
 
 const REQUIRED: &str = "required field missing";
@@ -71,7 +72,12 @@ impl<'a> Overlaid<'a> {
         if value.is_null() {
             return self.check_null().map_err(Value::from);
         }
-        if self.rules().any(|rule| matches!(rule, Rule::Eq(Value::Null))) {
+        // Of all rules it is the first.
+        let first = match self.condition {
+            None => self.field.rules().first(),
+            Some(_) => self.rules().next(),
+        };
+        if matches!(first, Some(Rule::Eq(Value::Null))) {
             return Err(self.said_or("value must be null"));
         }
         if self.is(Flag::Abstract) {
@@ -86,16 +92,11 @@ impl<'a> Overlaid<'a> {
         {
             return Ok(());
         }
-        // An empty text is refused unless the schema says otherwise.
-        let length = Rule::LenMin(1);
-        let implied = matches!(kind, Kind::String)
-            && !self.rules().any(|rule| matches!(rule, Rule::LenMin(_)));
-        let before = self.rules().take_while(|rule| rule.rank() < length.rank());
-        let after = self.rules().skip_while(|rule| rule.rank() < length.rank());
-        for rule in before.chain(implied.then_some(&length)).chain(after) {
-            rule.check(value).map_err(|error| self.said_or(&error))?;
-        }
-        Ok(())
+        let checked = match self.condition {
+            None => check_rules(kind, self.field.rules(), value),
+            Some(_) => check_rules(kind, self.rules(), value),
+        };
+        checked.map_err(|error| self.said_or(&error))
     }
 
     fn check_null(self) -> Result<(), String> {
@@ -152,6 +153,27 @@ impl<'a> Overlaid<'a> {
     fn said_or(self, error: &str) -> Value {
         self.err().unwrap_or(error).into()
     }
+}
+
+/// Checks a value by rules, in their order.
+fn check_rules<'r>(
+    kind: &Kind,
+    rules: impl IntoIterator<Item = &'r Rule>,
+    value: &Value,
+) -> Result<(), String> {
+    // An empty text is refused unless the schema says otherwise.
+    let length = Rule::LenMin(1);
+    let mut implied = matches!(kind, Kind::String);
+    for rule in rules {
+        if implied && rule.rank() >= length.rank() {
+            if !matches!(rule, Rule::LenMin(_)) {
+                length.check(value)?;
+            }
+            implied = false;
+        }
+        rule.check(value)?;
+    }
+    if implied { length.check(value) } else { Ok(()) }
 }
 
 fn check_kind(kind: &Kind, elements: Option<&Field>, value: &Value) -> Result<(), Value> {
@@ -284,9 +306,10 @@ impl Schema {
             self.check_subschema(entity)?;
         }
         let mut errors = self.check_fields(entity, subschema);
-        for (name, own) in &self.fields {
+        let fields = Fields::of(entity);
+        for (place, (name, own)) in self.fields.iter().enumerate() {
             if special(subschema, name).unwrap_or(own).is(Flag::Required) {
-                let value = entity.get(name);
+                let value = fields.get_near(place, name);
                 if value.map_or(full, Value::is_null) {
                     errors.set(name, REQUIRED);
                 }
@@ -294,7 +317,7 @@ impl Schema {
         }
         // An update is merged with what was there, but says so in its texts.
         let words = if existing.is_some() { &UPDATING } else { &WHOLE };
-        let scope = Scope { schema: self, subschema: None, entity, full, words };
+        let scope = Scope { schema: self, subschema: None, entity, fields: &fields, full, words };
         self.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
         if let Some(subschema) = subschema {
             let scope = Scope { subschema: Some(subschema), ..scope };
@@ -396,7 +419,7 @@ impl Schema {
 }
 
 /// The field that a subschema has in place of its schema's. Subschemas of entities have few.
-fn special<'a>(subschema: Option<&'a Arc<Schema>>, name: &str) -> Option<&'a Field> {
+pub(crate) fn special<'a>(subschema: Option<&'a Arc<Schema>>, name: &str) -> Option<&'a Field> {
     let mut fields = subschema?.fields.iter();
     fields.find(|(other, _)| *other == name).map(|(_, field)| field)
 }

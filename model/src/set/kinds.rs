@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
+use uuid::{Uuid, uuid};
 
 use super::collection::reference;
 use crate::Record;
@@ -26,11 +27,16 @@ pub struct Kind {
     pub children: Vec<Child>,
     /// The fields that refer to other entities: their names, the others' schemas.
     pub(crate) foreign: Vec<(String, String)>,
+    /// The name space of the ids that follow from names.
+    pub(crate) namespace: Uuid,
     /// The schema at the top of a declarative file, where references are texts.
     pub(crate) flat: Schema,
     /// The schema inside of another entity in a declarative file, which says what it refers to.
     pub(crate) nested: Schema,
 }
+
+/// The name space of the name spaces of kinds (kong/db/schema/others/declarative_config.lua).
+const NAMESPACE: Uuid = uuid!("fd02801f-0957-4a15-a55a-c8d9606f30b5");
 
 /// A kind that refers to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +151,8 @@ impl Kind {
         let foreign = schema.foreign_fields();
         let foreign =
             foreign.map(|(field, other, _)| (field.to_owned(), other.to_owned())).collect();
-        Kind { schema: Arc::clone(schema), children: Vec::new(), foreign, flat, nested }
+        let namespace = Uuid::new_v5(&NAMESPACE, schema.name.as_bytes());
+        Kind { schema: Arc::clone(schema), children: Vec::new(), foreign, namespace, flat, nested }
     }
 
     /// The primary key of an entity; several fields are joined by `:`.

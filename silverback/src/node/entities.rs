@@ -307,8 +307,11 @@ impl Configuration {
     }
 
     /// The same for the Admin API, with its answer.
-    pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<Value, Box<LoadError>> {
-        self.replace(given).map(|loaded| loaded.answer()).map_err(|refusal| {
+    pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<String, Box<LoadError>> {
+        let replaced = self.replace(given).and_then(|loaded| {
+            serde_json::to_string(&loaded).map_err(|error| Refusal::Broken(error.into()))
+        });
+        replaced.map_err(|refusal| {
             Box::new(match refusal {
                 Refusal::Invalid(errors) => LoadError {
                     fault: errors.fault().to_json(),
