@@ -51,10 +51,10 @@ impl<'a> Fields<'a> {
 
     /// The value of a field of nested records, named with dots.
     pub(crate) fn get_path(&self, path: &str) -> Option<&'a Value> {
-        match path.split_once('.') {
-            None => self.get(path),
-            Some((head, tail)) => get_path(self.get(head)?.as_object()?, tail),
-        }
+        self.get(path).or_else(|| {
+            let (head, tail) = path.split_once('.')?;
+            get_path(self.get(head)?.as_object()?, tail)
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use silverback_admin::{Given, LoadError};
 use silverback_model::{
     Record,
@@ -308,10 +308,13 @@ impl Configuration {
 
     /// The same for the Admin API, with its answer.
     pub(crate) fn replace_for_admin(&self, given: &Given) -> Result<String, Box<LoadError>> {
-        let replaced = self.replace(given).and_then(|loaded| {
-            serde_json::to_string(&loaded).map_err(|error| Refusal::Broken(error.into()))
+        let answer = self.replace(given).and_then(|loaded| {
+            // It is long where there are many entities.
+            let text = giving_way(|| serde_json::to_string(&loaded));
+            let text = text.map_err(anyhow::Error::from).and_then(|text| Ok(text?));
+            text.map_err(Refusal::Broken)
         });
-        replaced.map_err(|refusal| {
+        answer.map_err(|refusal| {
             Box::new(match refusal {
                 Refusal::Invalid(errors) => LoadError {
                     fault: errors.fault().to_json(),
