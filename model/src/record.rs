@@ -8,8 +8,6 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::schema::get_path;
-
 /// An entity as it stands in the store: its fields by name, in the order of its schema.
 pub type Record = Map<String, Value>;
 
@@ -25,37 +23,6 @@ pub fn shown(record: &Record) -> Record {
 /// The fields of a record that the Admin API and exports show.
 pub(crate) fn shown_fields(record: &Record) -> impl Iterator<Item = (&String, &Value)> {
     record.iter().filter(|(name, _)| *name != WORKSPACE)
-}
-
-/// A record's fields, to be asked for many of them: to compare a few short names costs less than to
-/// hash one.
-#[derive(Debug)]
-pub(crate) struct Fields<'a>(Vec<(&'a str, &'a Value)>);
-
-impl<'a> Fields<'a> {
-    pub(crate) fn of(record: &'a Record) -> Fields<'a> {
-        Fields(record.iter().map(|(name, value)| (name.as_str(), value)).collect())
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
-        self.0.iter().find(|(own, _)| *own == name).map(|(_, value)| *value)
-    }
-
-    /// The same, where the field most probably stands in this place.
-    pub(crate) fn get_near(&self, place: usize, name: &str) -> Option<&'a Value> {
-        match self.0.get(place) {
-            Some((own, value)) if *own == name => Some(value),
-            _ => self.get(name),
-        }
-    }
-
-    /// The value of a field of nested records, named with dots.
-    pub(crate) fn get_path(&self, path: &str) -> Option<&'a Value> {
-        self.get(path).or_else(|| {
-            let (head, tail) = path.split_once('.')?;
-            get_path(self.get(head)?.as_object()?, tail)
-        })
-    }
 }
 
 /// A field of a record. Records have few: looking at each takes less than hashing the name.

@@ -451,10 +451,10 @@ impl Transformation {
 
 /// The value of a field of nested records, named with dots.
 pub fn get_path<'a>(record: &'a Record, path: &str) -> Option<&'a Value> {
-    match path.split_once('.') {
-        None => record.get(path),
-        Some((head, tail)) => get_path(record.get(head)?.as_object()?, tail),
-    }
+    crate::field(record, path).or_else(|| {
+        let (head, tail) = path.split_once('.')?;
+        get_path(crate::field(record, head)?.as_object()?, tail)
+    })
 }
 
 /// Whether a field has a value: neither null nor an empty text or table.

@@ -9,9 +9,8 @@ use serde_json::Value;
 use super::rule::same;
 use super::text::quoted;
 use super::validate::{Overlaid, Words};
-use super::{Field, Flag, Kind, Schema, is_nonempty};
+use super::{Field, Flag, Kind, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
-use crate::record::Fields;
 use crate::{Record, is_reference};
 
 /// A check of several fields; names with dots go into records.
@@ -192,8 +191,6 @@ pub(crate) struct Scope<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) subschema: Option<&'a Schema>,
     pub(crate) entity: &'a Record,
-    /// What the entity has.
-    pub(crate) fields: &'a Fields<'a>,
     /// Whether the entity is whole, rather than changed in part.
     pub(crate) full: bool,
     pub(crate) words: &'a Words,
@@ -206,7 +203,7 @@ impl Scope<'_> {
     }
 
     fn get(&self, path: &str) -> Option<&Value> {
-        self.fields.get_path(path)
+        get_path(self.entity, path)
     }
 
     fn nonempty(&self, path: &str) -> bool {

@@ -10,8 +10,7 @@ use super::defaults::Context;
 use super::text::quoted;
 use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
-use crate::record::Fields;
-use crate::{Record, is_reference};
+use crate::{Record, field, is_reference};
 
 const REQUIRED: &str = "required field missing";
 
@@ -306,10 +305,9 @@ impl Schema {
             self.check_subschema(entity)?;
         }
         let mut errors = self.check_fields(entity, subschema);
-        let fields = Fields::of(entity);
-        for (place, (name, own)) in self.fields.iter().enumerate() {
+        for (name, own) in &self.fields {
             if special(subschema, name).unwrap_or(own).is(Flag::Required) {
-                let value = fields.get_near(place, name);
+                let value = field(entity, name);
                 if value.map_or(full, Value::is_null) {
                     errors.set(name, REQUIRED);
                 }
@@ -317,7 +315,7 @@ impl Schema {
         }
         // An update is merged with what was there, but says so in its texts.
         let words = if existing.is_some() { &UPDATING } else { &WHOLE };
-        let scope = Scope { schema: self, subschema: None, entity, fields: &fields, full, words };
+        let scope = Scope { schema: self, subschema: None, entity, full, words };
         self.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
         if let Some(subschema) = subschema {
             let scope = Scope { subschema: Some(subschema), ..scope };
