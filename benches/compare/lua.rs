@@ -55,9 +55,9 @@ function Heavy:access()
   local request, client, ctx = kong.request, kong.client, kong.ctx
   local seen = request.get_method() .. request.get_scheme() .. request.get_host()
   local path, raw = request.get_path(), request.get_raw_query()
-  local agent, bench = request.get_header("user-agent"), request.get_header("x-bench")
+  local client_name, bench = request.get_header("user-agent"), request.get_header("x-bench")
   local query, none = request.get_query_arg("none"), request.get_header("x-none")
-  kong.log.debug("asked for ", path, " by ", agent)
+  kong.log.debug("asked for ", path, " by ", client_name)
   ctx.plugin.seen = seen
   ctx.shared.bench = bench or "none"
   local address, port = client.get_ip(), client.get_forwarded_ip()

@@ -126,7 +126,8 @@ const KEEPER: &str = r#"
 local Keeper = { PRIORITY = 1, VERSION = "1" }
 local heard, calls = {}, 0
 function Keeper:init_worker()
-  for _, event in ipairs { "consumers", "consumers:create", "consumers:update", "consumers:delete" } do
+  local events = { "consumers", "consumers:create", "consumers:update", "consumers:delete" }
+  for _, event in ipairs(events) do
     kong.worker_events.register(function(data)
       local line = event .. " " .. data.operation .. " " .. data.entity.username
       if data.old_entity then line = line .. " was " .. data.old_entity.username end
