@@ -42,11 +42,13 @@ mod upkeep;
 mod upstream;
 
 mod answer;
+mod background;
 mod body;
 
 mod logs;
 mod stats;
 
+pub use background::give_way;
 pub use balancer::Balancer;
 pub use config::{
     Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings, UpstreamTls,

@@ -42,7 +42,7 @@ pub fn validate(expression: &str, protocols: &[Protocol]) -> Result<(), String> 
 }
 
 fn parsed(expression: &str, stream: bool) -> Result<Expression, String> {
-    let parsed = parse(&amended(expression)).map_err(|error| error.to_string())?;
+    let parsed = parse(&spaced(&amended(expression))).map_err(|error| error.to_string())?;
     parsed.validate(fields::schema(stream))?;
     named(&parsed).keys().try_for_each(|name| Field::parse(name).map(drop))?;
     Ok(parsed)
@@ -308,6 +308,22 @@ fn amended(expression: &str) -> Cow<'_, str> {
     }
 }
 
+/// `not in` with one space: the grammar takes any white space between the words, and none, where
+/// atc-router 1.7 then panics (`parse_binary_operator`). Texts stay as they are.
+fn spaced(expression: &str) -> Cow<'_, str> {
+    static TEXT_OR_OPERATOR: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r##"(r#"(?s:.*?)"#|"(?:[^"\\]|\\.)*")|([\s)])not\s*in"##).ok());
+    match &*TEXT_OR_OPERATOR {
+        Some(pattern) if expression.contains("not") => {
+            pattern.replace_all(expression, |found: &regex::Captures<'_>| match found.get(1) {
+                Some(text) => text.as_str().to_owned(),
+                None => format!("{}not in", found.get(2).map_or("", |before| before.as_str())),
+            })
+        }
+        _ => expression.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,5 +353,22 @@ mod tests {
     #[test]
     fn the_old_name_of_the_port_is_known() {
         assert_eq!(amended("net.port  == 1 && net.portal"), "net.dst.port  == 1 && net.portal");
+    }
+
+    #[test]
+    fn operators_have_one_space() {
+        let check = |given: &str, expect: &str| assert_eq!(spaced(given), expect, "{given}");
+        check("net.src.ip not  in 10.0.0.0/8", "net.src.ip not in 10.0.0.0/8");
+        check("any(net.src.ip)notin 10.0.0.0/8", "any(net.src.ip)not in 10.0.0.0/8");
+        check("net.src.ip not\n\tin::1/128", "net.src.ip not in::1/128");
+        check(r#"a == "x not  in\" not  in" && b"#, r#"a == "x not  in\" not  in" && b"#);
+        let raw = "a == r#\"\" not  in\"# && b";
+        check(raw, raw);
+        for spelling in ["not in", "not  in", "notin", "not\r\nin"] {
+            let expression = format!("net.src.ip {spelling} 10.0.0.0/8");
+            assert_eq!(validate(&expression, &[Protocol::Http]), Ok(()), "{expression}");
+        }
+        let wrong = "http.path not  in 10.0.0.0/8";
+        assert!(validate(wrong, &[Protocol::Http]).is_err(), "{wrong}");
     }
 }

@@ -117,8 +117,13 @@ fn schema() -> &'static Schema {
     &SCHEMA
 }
 
-/// Kong's engine with the expression; none where it looks at more than [`FIELDS`].
+/// Kong's engine with the expression; none where it looks at more than [`FIELDS`]. None of these is
+/// an address, for which alone there is `not in`: the engine panics where its words are not one
+/// space apart.
 fn engine(text: &str) -> Option<Engine<'static>> {
+    if text.contains("not") {
+        return None;
+    }
     let mut engine = Engine::new(schema());
     engine.add_matcher(0, Uuid::from_u128(1), text).ok()?;
     Some(engine)

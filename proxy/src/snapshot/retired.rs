@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::Snapshot;
+use crate::give_way;
 
 /// How long it waits between looks: at first, and at the most where something is in use for long.
 const GLANCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
@@ -18,7 +19,10 @@ pub fn retire(snapshot: Arc<Snapshot>) {
         let (sender, receiver) = mpsc::channel();
         let thread = thread::Builder::new().name("retired".to_owned());
         // Without a thread they are freed by whoever has them last.
-        let _ = thread.spawn(move || free(&receiver));
+        let _ = thread.spawn(move || {
+            give_way();
+            free(&receiver);
+        });
         sender
     });
     let _ = THREAD.send(snapshot);

@@ -2,11 +2,7 @@
 
 use std::{io, thread};
 
-/// How much the work gives way to what else there is to do.
-const NICE: i32 = 10;
-
-/// Does work on a thread that gives way to the workers, and waits for it: where all have one core,
-/// requests are answered meanwhile as ever.
+/// Does work on a thread that gives way to the workers, and waits for it.
 ///
 /// # Errors
 /// If there can be no thread; nothing was done then.
@@ -14,8 +10,7 @@ pub(crate) fn giving_way<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("loading".to_owned());
         let thread = thread.spawn_scoped(scope, || {
-            // It is as well done at full speed.
-            let _ = rustix::process::nice(NICE);
+            silverback_proxy::give_way();
             work()
         })?;
         Ok(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

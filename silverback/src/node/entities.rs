@@ -287,14 +287,22 @@ impl Configuration {
         entities: &Arc<Entities>,
     ) -> Result<Snapshot, CompileErrors> {
         let directory: Arc<dyn Directory> = self.of_file(entities);
-        let previous = self.snapshot.load();
+        let previous = self.snapshot.load_full();
         let (registry, settings) = (&self.registry, &self.settings);
-        let patched = previous.patched(before, entities, &directory, registry, settings);
+        let patch = || {
+            let patched = previous.patched(before, entities, &directory, registry, settings);
+            patched.map(|(next, errors)| match next.is_patchy() && errors.is_empty() {
+                true => (next.rebased(), errors),
+                false => (next, errors),
+            })
+        };
+        // Plugins are configured on the thread that has loaded them.
+        let patched = match same_plugins(before, entities) {
+            true => giving_way(patch).unwrap_or_else(|_| patch()),
+            false => patch(),
+        };
         match patched {
-            Some((snapshot, errors)) if errors.is_empty() => Ok(match snapshot.is_patchy() {
-                true => snapshot.rebased(),
-                false => snapshot,
-            }),
+            Some((snapshot, errors)) if errors.is_empty() => Ok(snapshot),
             Some((_, errors)) => Err(CompileErrors(errors)),
             None => {
                 self.vaults.mark();
@@ -327,6 +335,13 @@ impl Configuration {
             })
         })
     }
+}
+
+/// Whether no plugin has changed.
+fn same_plugins(before: &Entities, after: &Entities) -> bool {
+    let (before, after) = (before.of("plugins"), after.of("plugins"));
+    let mut pairs = before.iter().zip(after.iter());
+    before.len() == after.len() && pairs.all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
 /// What is served before there are any entities: the listeners' own certificates.
