@@ -5,12 +5,12 @@ mod references;
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
     path::Path,
     rc::Rc,
     sync::{Arc, Weak},
 };
 
+use foldhash::fast::RandomState;
 use mlua::{FromLua, Function, Lua, Table, Value};
 use serde_json::Value as Json;
 use silverback_model::schema::Field;
@@ -41,32 +41,12 @@ impl Class {
 pub(crate) struct Loaded {
     classes: HashMap<String, Rc<Class>>,
     functions: HashMap<Source, Vec<Function>>,
-    confs: HashMap<u64, (Weak<Instance>, Value), BuildHasherDefault<Number>>,
-    expressions: HashMap<u64, (Weak<Code>, Function), BuildHasherDefault<Number>>,
+    confs: HashMap<u64, (Weak<Instance>, Value), RandomState>,
+    expressions: HashMap<u64, (Weak<Code>, Function), RandomState>,
 }
 
 /// An expression: a number that no other has, and its text.
 type Code = (u64, String);
-
-/// Hashes numbers that are counted up: they are their own hash.
-#[derive(Default)]
-struct Number(u64);
-
-impl Hasher for Number {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
 
 impl State {
     /// Requires a module.

@@ -8,11 +8,11 @@
 use std::{
     collections::HashMap,
     fmt::Write,
-    hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::{Arc, Weak},
 };
 
+use foldhash::fast::RandomState;
 use mlua::{Function, Lua, MultiValue, Value};
 
 use crate::{current, host::Instance, raw::Anchor, state::State};
@@ -34,35 +34,14 @@ pub(crate) struct Ready {
 #[derive(Default)]
 pub(crate) struct Remembered {
     snapshot: u64,
-    by_place: HashMap<usize, Rc<Ready>, BuildHasherDefault<Numbers>>,
+    by_place: HashMap<usize, Rc<Ready>, RandomState>,
 }
 
 /// How many places in chains are remembered.
 const REMEMBERED_MAX: usize = 4096;
 
 /// What a state has made, by phase and the ids of the instances.
-pub(crate) type Groups = HashMap<Box<[u64]>, Rc<Group>, BuildHasherDefault<Numbers>>;
-
-/// Hashes numbers that are counted up.
-#[derive(Default)]
-pub(crate) struct Numbers(u64);
-
-impl Hasher for Numbers {
-    fn write(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(8) {
-            let mut number = [0; 8];
-            for (to, from) in number.iter_mut().zip(piece) {
-                *to = *from;
-            }
-            self.0 = (self.0.rotate_left(5) ^ u64::from_ne_bytes(number))
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+pub(crate) type Groups = HashMap<Box<[u64]>, Rc<Group>, RandomState>;
 
 /// One member: the handler, and what it is called with.
 pub(crate) type Member = (Function, Value, Value);

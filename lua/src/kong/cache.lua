@@ -49,15 +49,19 @@ local function entry_of(key)
   return entry
 end
 
-local function keep(key, value, ttl, before)
+local function put(key, entry)
   if count >= MAX then
     entries, count = {}, 0
   end
   if not entries[key] then
     count = count + 1
   end
-  entries[key] = { value = value, ends = ttl == FOREVER and FOREVER or now() + ttl,
-                   generation = before }
+  entries[key] = entry
+end
+
+local function keep(key, value, ttl, before)
+  local ends = ttl == FOREVER and FOREVER or now() + ttl
+  put(key, { value = value, ends = ends, generation = before })
 end
 
 -- What another worker has got for a key, if that is still good; it is kept here too.
@@ -70,13 +74,7 @@ local function of_others(key)
   if entry.generation ~= generation(key) or entry.ends <= now() then
     return nil
   end
-  if count >= MAX then
-    entries, count = {}, 0
-  end
-  if not entries[key] then
-    count = count + 1
-  end
-  entries[key] = entry
+  put(key, entry)
   return entry
 end
 
