@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fs, io,
+    fs,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -115,7 +115,7 @@ impl Configuration {
         let sweep = Configuration::sweep(Arc::clone(&self.store));
         let follow = async move {
             configuration.serve(&changes.newest());
-            let mut rebase: Option<Pin<Box<JoinHandle<io::Result<Rebase>>>>> = None;
+            let mut rebase: Option<Pin<Box<JoinHandle<Rebase>>>> = None;
             loop {
                 tokio::select! {
                     state = changes.next() => match state {
@@ -125,15 +125,15 @@ impl Configuration {
                     done = async { rebase.as_mut()?.await.ok() }, if rebase.is_some() => {
                         rebase = None;
                         let now = configuration.snapshot.load();
-                        if let Some(snapshot) = done.and_then(|rebase| now.on(&rebase.ok()?)) {
+                        if let Some(snapshot) = done.and_then(|rebase| now.on(&rebase)) {
                             configuration.publish(snapshot);
                         }
                     }
                 }
                 let snapshot = configuration.snapshot.load_full();
                 if rebase.is_none() && snapshot.is_patchy() {
-                    rebase = Some(Box::pin(tokio::task::spawn_blocking(|| {
-                        giving_way(|| snapshot.rebase())
+                    rebase = Some(Box::pin(tokio::task::spawn_blocking(move || {
+                        giving_way(|| Arc::clone(&snapshot).rebase())
                     })));
                 }
                 // Whoever waits for an answer goes before the next change.
@@ -270,7 +270,6 @@ impl Configuration {
             Given::Text(text) => declarative::load_after(text, Format::Any, kinds, &before),
             Given::Fields(fields) => declarative::load_value(fields.clone(), kinds, &before),
         });
-        let loaded = loaded.map_err(|error| Refusal::Broken(error.into()))?;
         let loaded = loaded.map_err(Refusal::Invalid)?;
         let snapshot = self.compile_strictly(&before, &loaded.entities);
         let snapshot = snapshot.map_err(|errors| Refusal::Broken(errors.into()))?;
@@ -298,7 +297,7 @@ impl Configuration {
         };
         // Plugins are configured on the thread that has loaded them.
         let patched = match same_plugins(before, entities) {
-            true => giving_way(patch).unwrap_or_else(|_| patch()),
+            true => giving_way(patch),
             false => patch(),
         };
         match patched {
@@ -319,8 +318,7 @@ impl Configuration {
         let answer = self.replace(given).and_then(|loaded| {
             // It is long where there are many entities.
             let text = giving_way(|| serde_json::to_string(&loaded));
-            let text = text.map_err(anyhow::Error::from).and_then(|text| Ok(text?));
-            text.map_err(Refusal::Broken)
+            text.map_err(|error| Refusal::Broken(error.into()))
         });
         answer.map_err(|refusal| {
             Box::new(match refusal {
