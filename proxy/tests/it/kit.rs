@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -18,6 +18,7 @@ use silverback_model::{
 };
 use silverback_pdk::{Node, Origin, Phases, Plugin, Registry};
 use silverback_proxy::{Config, Handle, Listener, Parts, Snapshot, start};
+use socket2::{Domain, Socket, Type};
 use uuid::Uuid;
 
 /// What a gateway is started with.
@@ -243,9 +244,14 @@ pub(crate) fn backend(ip: &str, port: u16) -> u16 {
     address.port()
 }
 
-/// A port that nothing listens on.
+/// A port that nothing listens on, nor ever will: its socket is kept until the process ends, for
+/// a port given back is soon that of another test's server.
 pub(crate) fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    std::mem::forget(socket);
+    port
 }
 
 /// The head of a request; empty where none comes.

@@ -19,7 +19,7 @@ use silverback_pdk::{Answer, Exchange, Flow, Handler, Phase, Phases, Target, kon
 use silverback_proxy::{Listener, Snapshot};
 
 use crate::{
-    kit::{Gateway, Setup},
+    kit::{Gateway, Setup, dead_port},
     tls::{pair, server},
 };
 
@@ -368,9 +368,8 @@ fn upstreams_are_spoken_to_with_tls_where_the_service_says_so() {
 #[test]
 fn the_next_target_is_tried_where_one_can_not_be_reached() {
     let echo = Echo::start();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut setup = setup(1, json!({"host": "pool", "retries": 1}));
-    setup.upstream("pool", &[closed, echo.port]);
+    setup.upstream("pool", &[dead_port(), echo.port]);
     let gateway = setup.start();
     for _ in 0..4 {
         assert_eq!(ask(&gateway, "x"), "x bye");
