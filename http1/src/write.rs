@@ -54,21 +54,26 @@ pub fn headers(
 pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
     let start = out.len();
     out.extend_from_slice(name.as_bytes());
-    let text = out.get_mut(start..).unwrap_or_default();
-    if let Some(first) = text.first_mut() {
-        first.make_ascii_uppercase();
-    }
-    let rest = text.get_mut(1..).unwrap_or_default();
-    let (words, rest) = rest.as_chunks_mut::<WORD>();
+    let (Some([first, text @ ..]), Some((_, letters)), Some((_, before))) =
+        (out.get_mut(start..), name.as_bytes().split_first(), name.as_bytes().split_last())
+    else {
+        return;
+    };
+    first.make_ascii_uppercase();
     // Eight letters at a time.
-    for (letters, before) in words.iter_mut().zip(name.as_bytes().as_chunks::<WORD>().0) {
-        let capitals = capitals(u64::from_ne_bytes(*letters), u64::from_ne_bytes(*before));
-        *letters = capitals.to_ne_bytes();
+    let words = text.as_chunks_mut().0.iter_mut().zip(letters.as_chunks().0);
+    for ((text, letters), before) in words.zip(before.as_chunks().0) {
+        *text = capitals(*letters, *before);
     }
-    let before = name.as_bytes().get(words.len() * WORD..).unwrap_or_default();
-    for (letter, before) in rest.iter_mut().zip(before) {
-        if *before == b'-' {
-            letter.make_ascii_uppercase();
+    // The last eight may have been among those before them.
+    match (text.last_chunk_mut(), letters.last_chunk(), before.last_chunk()) {
+        (Some(text), Some(letters), Some(before)) => *text = capitals(*letters, *before),
+        _ => {
+            for (letter, before) in text.iter_mut().zip(before) {
+                if *before == b'-' {
+                    letter.make_ascii_uppercase();
+                }
+            }
         }
     }
 }
@@ -76,14 +81,15 @@ pub fn name_in_title_case(out: &mut Vec<u8>, name: &str) {
 const WORD: usize = size_of::<u64>();
 
 /// Letters, those in upper case that have a hyphen `before` them.
-fn capitals(letters: u64, before: u64) -> u64 {
+fn capitals(letters: [u8; WORD], before: [u8; WORD]) -> [u8; WORD] {
     const EACH: u64 = u64::from_ne_bytes([1; WORD]);
     const TOP: u64 = EACH * 0x80;
+    let (letters, before) = (u64::from_ne_bytes(letters), u64::from_ne_bytes(before));
     // The top bit of a byte says what holds for it; sums of ASCII don't reach the next byte.
     let no_hyphen = (before ^ (EACH * 0x2d)) + EACH * 0x7f;
     let from_a = letters + EACH * (0x80 - 0x61);
     let behind_z = letters + EACH * (0x80 - 0x7b);
-    letters ^ ((from_a & !behind_z & !no_hyphen & TOP) >> 2)
+    (letters ^ ((from_a & !behind_z & !no_hyphen & TOP) >> 2)).to_ne_bytes()
 }
 
 /// Writes a number in decimal digits.

@@ -29,7 +29,7 @@ pub use self::{
     response::{Answer, Response, Source},
     session::Session,
     upstream::{Target, Timeouts, Try, Upstream},
-    view::{Counted, ErrorTemplates, Found, Node, Statistics, View},
+    view::{Counted, Edition, ErrorTemplates, Found, Node, Statistics, View},
 };
 use crate::{Phase, Value};
 

@@ -13,8 +13,8 @@ use subtle::ConstantTimeEq;
 use crate::{
     fields::base64_decode,
     identity::{
-        Authenticator, Refusal, access, after_scheme, authenticate, consumer_of, find, header,
-        owner, scheme, unauthorized,
+        Authenticator, Identity, Refusal, access, after_scheme, authenticate, consumer_of, find,
+        header, owner, scheme, unauthorized,
     },
     native::native,
 };
@@ -65,7 +65,7 @@ impl Authenticator for BasicAuth {
             None => Err(self.refuse(exchange)),
             Some(credential) => {
                 let consumer = consumer_of(exchange, &credential).await?;
-                authenticate(exchange, consumer, Some(credential), "username");
+                authenticate(exchange, &Identity::of(consumer, Some(credential), "username"));
                 Ok(())
             }
         }

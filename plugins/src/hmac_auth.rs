@@ -18,8 +18,8 @@ use subtle::ConstantTimeEq;
 use crate::{
     fields::base64_decode,
     identity::{
-        Authenticator, Refusal, access, authenticate, call, consumer_of, find, header, scheme,
-        unauthorized,
+        Authenticator, Identity, Refusal, access, authenticate, call, consumer_of, find, header,
+        scheme, unauthorized,
     },
     native::native,
 };
@@ -97,7 +97,7 @@ impl Authenticator for HmacAuth {
             return Err(self.refuse(exchange, NOT_SAME));
         }
         let consumer = consumer_of(exchange, &credential).await?;
-        authenticate(exchange, consumer, Some(credential), "username");
+        authenticate(exchange, &Identity::of(consumer, Some(credential), "username"));
         Ok(())
     }
 }

@@ -42,6 +42,11 @@ pub(crate) trait Authenticator {
 
     /// Finds out who it is and says so with [`authenticate`].
     async fn identify(&self, exchange: &mut Exchange) -> Result<(), Refusal>;
+
+    /// The same for what can be said without waiting. False if it can't, and nothing has changed.
+    fn identify_at_once(&self, _exchange: &mut Exchange) -> bool {
+        false
+    }
 }
 
 /// Why a request is not let through.
@@ -56,6 +61,15 @@ impl From<Answer> for Refusal {
     fn from(answer: Answer) -> Refusal {
         Refusal::Answer(Box::new(answer))
     }
+}
+
+/// What [`access`] comes to without waiting, if it does.
+pub(crate) fn access_at_once<T: Authenticator>(
+    plugin: &T,
+    exchange: &mut Exchange,
+) -> Option<Flow> {
+    let turn = plugin.anonymous().is_none() && plugin.applies(exchange);
+    (turn && plugin.identify_at_once(exchange)).then_some(Flow::Next)
 }
 
 /// The access handler of all authentication plugins.
@@ -101,29 +115,56 @@ fn may_be_claim(name: &str) -> bool {
     matches!(name.as_bytes(), [b'x', b'-', b'a' | b'c', b'n' | b'o' | b'r' | b'u', ..])
 }
 
-/// Says who it is: in the exchange, and to the upstream. Whatever the client said is removed.
-/// `identifier` is the field of the credential that names it.
-pub(crate) fn authenticate(
-    exchange: &mut Exchange,
+/// Who asks, as the exchange and the upstream are told.
+#[derive(Debug)]
+pub(crate) struct Identity {
     consumer: Option<Arc<Record>>,
+    /// None: the anonymous consumer.
     credential: Option<Arc<Record>>,
-    identifier: &str,
-) {
+    /// The values of [`TOLD`].
+    told: [Option<HeaderValue>; 4],
+}
+
+/// What the upstream is told of everyone, as far as it is known.
+const TOLD: [HeaderName; 4] =
+    [CONSUMER_ID, CONSUMER_CUSTOM_ID, CONSUMER_USERNAME, CREDENTIAL_IDENTIFIER];
+
+impl Identity {
+    /// `identifier` is the field of the credential that names it.
+    pub(crate) fn of(
+        consumer: Option<Arc<Record>>,
+        credential: Option<Arc<Record>>,
+        identifier: &str,
+    ) -> Identity {
+        let told = [
+            text(consumer.as_deref(), "id"),
+            text(consumer.as_deref(), "custom_id"),
+            text(consumer.as_deref(), "username"),
+            text(credential.as_deref(), identifier),
+        ];
+        Identity { consumer, credential, told }
+    }
+}
+
+/// Says who it is: in the exchange, and to the upstream. Whatever the client said is removed.
+pub(crate) fn authenticate(exchange: &mut Exchange, identity: &Identity) {
     let known_before = forget_claims(exchange);
     let headers = &mut exchange.request.headers;
-    let mut tell = |name: HeaderName, value: Option<HeaderValue>| match value {
-        Some(value) => _ = headers.insert(name, value),
-        // Without an earlier plugin's claims there is nothing left to remove.
-        None if known_before => _ = headers.remove(name),
-        None => {}
-    };
-    tell(CONSUMER_ID, text(consumer.as_deref(), "id"));
-    tell(CONSUMER_CUSTOM_ID, text(consumer.as_deref(), "custom_id"));
-    tell(CONSUMER_USERNAME, text(consumer.as_deref(), "username"));
-    tell(CREDENTIAL_IDENTIFIER, text(credential.as_deref(), identifier));
-    tell(ANONYMOUS, credential.is_none().then(|| HeaderValue::from_static("true")));
-    exchange.client.consumer = consumer;
-    exchange.client.credential = credential;
+    for (name, value) in TOLD.iter().zip(&identity.told) {
+        match value {
+            Some(value) => _ = headers.insert(name, value.clone()),
+            // Without an earlier plugin's claims there is nothing left to remove.
+            None if known_before => _ = headers.remove(name),
+            None => {}
+        }
+    }
+    if identity.credential.is_none() {
+        headers.insert(ANONYMOUS, HeaderValue::from_static("true"));
+    } else if known_before {
+        headers.remove(ANONYMOUS);
+    }
+    exchange.client.consumer.clone_from(&identity.consumer);
+    exchange.client.credential.clone_from(&identity.credential);
 }
 
 /// A field that can stand in a header.
@@ -141,7 +182,7 @@ async fn authenticate_anonymous(exchange: &mut Exchange, anonymous: &str) -> Flo
     }
     match found {
         Ok(Some(consumer)) => {
-            authenticate(exchange, Some(consumer), None, "id");
+            authenticate(exchange, &Identity::of(Some(consumer), None, "id"));
             Flow::Next
         }
         Ok(None) => {

@@ -19,7 +19,8 @@ use self::{signature::Algorithm, token::Token};
 use crate::{
     fields::{Sought, base64url_decode},
     identity::{
-        Authenticator, Refusal, access, after_scheme, authenticate, call, consumer_of, find, scheme,
+        Authenticator, Identity, Refusal, access, after_scheme, authenticate, call, consumer_of,
+        find, scheme,
     },
     native::native,
 };
@@ -102,7 +103,7 @@ impl Authenticator for Jwt {
             let answer = Answer::json(StatusCode::UNAUTHORIZED, &json!({ "message": text }));
             return Err(answer.into());
         };
-        authenticate(exchange, Some(consumer), Some(credential), "key");
+        authenticate(exchange, &Identity::of(Some(consumer), Some(credential), "key"));
         exchange.shared.insert("authenticated_jwt_token".to_owned(), Value::text(&text));
         Ok(())
     }

@@ -1,23 +1,38 @@
 //! key-auth: who holds one of our keys may pass (`kong/plugins/key-auth/`).
 
+mod holders;
+
+use std::cell::RefCell;
+
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
+use serde_json::Value as Json;
 use silverback_macros::Config;
+use silverback_model::field;
 use silverback_pdk::{Exchange, Plugin, Value};
 
+use self::holders::Holders;
 use crate::{
     fields::Sought,
     identity::{
-        Authenticator, Refusal, access, authenticate, call, call_with, consumer_of, find,
-        unauthorized,
+        Authenticator, Identity, Refusal, access, access_at_once, authenticate, call, call_with,
+        consumer_of, find, unauthorized,
     },
     native::native_made,
 };
 
 pub(crate) fn plugin() -> Plugin {
     native_made(1250, |settings, _| Ok(KeyAuth::new(settings)))
-        .access_later(access::<KeyAuth>)
+        .access_quick_or_later(access_at_once::<KeyAuth>, access::<KeyAuth>)
         .build()
+}
+
+/// The entities that keys are in.
+const KIND: &str = "keyauth_credentials";
+
+thread_local! {
+    /// Whom keys belong to, as far as this worker has met them.
+    static HOLDERS: RefCell<Holders> = RefCell::default();
 }
 
 /// Lets requests pass that carry a key of one of the consumers, in a header, the query or the
@@ -77,13 +92,36 @@ impl Authenticator for KeyAuth {
     /// Finds the key, its credential and its consumer.
     async fn identify(&self, exchange: &mut Exchange) -> Result<(), Refusal> {
         let key = self.take_key(exchange).await?;
-        let credential = match find(exchange, "keyauth_credentials", "key", &key).await? {
+        // Read before them: what changes meanwhile is of another edition.
+        let edition = exchange.view.edition(&[KIND, "consumers"]);
+        let credential = match find(exchange, KIND, "key", &key).await? {
             Some(credential) => credential,
             None => return Err(self.refuse(exchange, "Unauthorized")),
         };
         let consumer = consumer_of(exchange, &credential).await?;
-        authenticate(exchange, consumer, Some(credential), "id");
+        let lasts = field(&credential, "ttl").is_none_or(Json::is_null);
+        let holder = Identity::of(consumer, Some(credential), "id");
+        authenticate(exchange, &holder);
+        if let Some(edition) = edition.filter(|_| lasts) {
+            HOLDERS.with_borrow_mut(|holders| holders.keep(edition, key, holder));
+        }
         Ok(())
+    }
+
+    /// What most requests need: the key is in the first header that it is looked for in, and its
+    /// holder has been found before.
+    fn identify_at_once(&self, exchange: &mut Exchange) -> bool {
+        let Some(sought) = self.headers.first() else { return false };
+        if !self.settings.key_in_header || self.settings.hide_credentials {
+            return false;
+        }
+        let Some(key) = only_text(&exchange.request.headers, sought) else { return false };
+        let Some(edition) = exchange.view.edition(&[KIND, "consumers"]) else { return false };
+        let holder = HOLDERS.with_borrow(|holders| holders.get(edition, key).cloned());
+        if let Some(holder) = &holder {
+            authenticate(exchange, holder);
+        }
+        holder.is_some()
     }
 }
 
@@ -174,6 +212,13 @@ fn in_headers(headers: &HeaderMap, sought: &Sought) -> Place {
         (Some(key), None) => Place::Key(String::from_utf8_lossy(key.as_bytes()).into_owned()),
         (Some(_), Some(_)) => Place::Twice,
     }
+}
+
+/// The value of a header that is there once, if it is a text of its own.
+fn only_text<'a>(headers: &'a HeaderMap, sought: &Sought) -> Option<&'a str> {
+    let mut values = headers.get_all(sought.found(headers)?).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 fn in_values(value: &Value) -> Place {

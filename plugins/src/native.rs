@@ -9,8 +9,8 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use silverback_model::schema::HasSchema;
 use silverback_pdk::{
-    Configuration, Exchange, Flow, Handler, Origin, Phase, PhaseSet, Phases, Plugin, PluginFault,
-    Wait,
+    Begun, Behind, Configuration, Exchange, Flow, Handler, Origin, Phase, PhaseSet, Phases, Plugin,
+    PluginFault, Turns, Wait,
 };
 
 /// The version that bundled plugins show: that of the Kong whose behaviour they have.
@@ -21,10 +21,15 @@ type NowMethod<T> = fn(&T, &mut Exchange) -> Flow;
 /// A method that may wait.
 type LaterMethod<T> = for<'a> fn(&'a T, &'a mut Exchange) -> LocalBoxFuture<'a, Flow>;
 
+/// A method for what needs no waiting; none, and nothing has changed, if it is not so.
+type QuickMethod<T> = fn(&T, &mut Exchange) -> Option<Flow>;
+
 /// A method of either kind.
 enum Method<T> {
     Now(NowMethod<T>),
     Later(LaterMethod<T>),
+    /// The first is tried first, and costs no future.
+    Either(QuickMethod<T>, LaterMethod<T>),
 }
 
 impl<T> Clone for Method<T> {
@@ -73,6 +78,15 @@ where
     /// A handler of the access phase that may wait.
     pub(crate) fn access_later(self, method: LaterMethod<T>) -> Self {
         self.on(Phase::Access, Method::Later(method), |_| true)
+    }
+
+    /// The same, with a method that is tried first and does not wait.
+    pub(crate) fn access_quick_or_later(
+        self,
+        quick: QuickMethod<T>,
+        method: LaterMethod<T>,
+    ) -> Self {
+        self.on(Phase::Access, Method::Either(quick, method), |_| true)
     }
 
     /// The same, for those configurations that need one.
@@ -161,7 +175,8 @@ fn handlers<T: Send + Sync + 'static>(
         let made = Arc::clone(&made);
         let handler = match entry.method {
             Method::Now(method) => Handler::now(move |exchange| method(&made, exchange)),
-            Method::Later(method) => Handler::later(Waiting { made, method }),
+            Method::Later(method) => Handler::later(Waiting { made, method, quick: |_, _| None }),
+            Method::Either(quick, method) => Handler::later(Waiting { made, method, quick }),
         };
         let slot = match entry.phase {
             Phase::Access => &mut phases.access,
@@ -179,11 +194,19 @@ fn handlers<T: Send + Sync + 'static>(
 /// A method that may wait, with what it borrows.
 struct Waiting<T> {
     made: Arc<T>,
+    quick: QuickMethod<T>,
     method: LaterMethod<T>,
 }
 
 impl<T: Send + Sync + 'static> Wait for Waiting<T> {
     fn run<'a>(&'a self, exchange: &'a mut Exchange) -> LocalBoxFuture<'a, Flow> {
         (self.method)(&self.made, exchange)
+    }
+
+    fn begin<'a>(&'a self, exchange: &'a mut Exchange, _: &dyn Behind) -> Begun<'a> {
+        match (self.quick)(&self.made, exchange) {
+            Some(flow) => Begun::Done(Turns { count: 1, flow }),
+            None => Begun::Waits(self.run(exchange)),
+        }
     }
 }

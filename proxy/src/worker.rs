@@ -20,7 +20,7 @@ use silverback_model::{
     counters::{Count, Tally},
     entities::{Route, Service},
 };
-use silverback_pdk::{Counted, Found, Node, SecretRef, Statistics, View};
+use silverback_pdk::{Counted, Edition, Found, Node, SecretRef, Statistics, View};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, LocalOptions},
@@ -48,6 +48,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// How many maps for headers a worker keeps, and for how many headers each at most.
 const SPARE_MAX: usize = 64;
 const SPARE_HEADERS_MAX: usize = 64;
+/// How many headers a map has room for: with more room than headers, few of them get into each
+/// other's way.
+const SPARE_ROOM: usize = 48;
 
 /// What a worker is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +130,8 @@ impl Worker {
 
     /// An empty map for headers.
     pub(crate) fn spare_headers(&self) -> HeaderMap {
-        self.spare_headers.borrow_mut().pop().unwrap_or_default()
+        let spare = self.spare_headers.borrow_mut().pop();
+        spare.unwrap_or_else(|| HeaderMap::with_capacity(SPARE_ROOM))
     }
 
     /// Keeps the memory of a map that is no longer needed.
@@ -191,6 +195,10 @@ impl View for Live {
 
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>> {
         self.snapshot.directory.children(kind, parent, parent_id)
+    }
+
+    fn edition(&self, kinds: &[&str]) -> Option<Edition> {
+        Some(Edition(self.number, self.snapshot.directory.changes(kinds)?))
     }
 
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {

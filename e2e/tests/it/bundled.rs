@@ -1,13 +1,14 @@
 //! The bundled plugins in the gateway: as the Admin API shows them, with several workers, and
 //! against clients that say who they are.
 
-use std::{fs, thread};
+use std::{fs, thread, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use silverback_e2e::gateway::{Builder, Gateway};
 use silverback_e2e::http::Request;
 use silverback_e2e::setup::root;
 use silverback_e2e::upstream::Upstream;
+use silverback_e2e::wait::wait_until;
 
 use crate::uses::{plugin, routes};
 
@@ -111,4 +112,39 @@ fn nobody_says_for_himself_who_he_is() {
     check(preflight("/open"), &anonymous);
     check(Request::get("/closed").header("apikey", "good"), &["X-Consumer-Username: someone"]);
     check(Request::get("/open").header("apikey", "good"), &["X-Consumer-Username: someone"]);
+}
+
+/// Whom a key belongs to is remembered, and a change of the key or its consumer forgotten at once;
+/// a key that ends by itself is not remembered at all.
+#[test]
+fn who_holds_a_key_is_known_as_long_as_nothing_changes() {
+    let upstream = Upstream::start();
+    let gateway = Builder::new().set("database", "sqlite").start();
+    let say = |method: &str, path: &str, body: Value| {
+        let request = Request::new(method, path).header("Content-Type", "application/json");
+        let answer = gateway.ask_admin(&request.body(body.to_string()));
+        assert!(answer.status < 300, "{method} {path}: {}", answer.text());
+    };
+    say("PUT", "/services/s", json!({"url": format!("http://127.0.0.1:{}", upstream.port())}));
+    say("PUT", "/services/s/routes/r", json!({"paths": ["/"]}));
+    say("POST", "/services/s/plugins", json!({"name": "key-auth"}));
+    say("PUT", "/consumers/ann", json!({}));
+    say("POST", "/consumers/ann/key-auth", json!({"key": "lasting"}));
+    say("POST", "/consumers/ann/key-auth", json!({"key": "passing", "ttl": 2}));
+    let ask = |key: &str| gateway.send(&Request::get("/").header("apikey", key)).unwrap().status;
+    let holder = || {
+        let Some(seen) = upstream.take_seen().pop() else { return String::new() };
+        seen.header("x-consumer-username").unwrap_or_default().to_owned()
+    };
+    for _ in 0..3 {
+        assert_eq!((ask("lasting"), holder().as_str()), (200, "ann"));
+    }
+    assert_eq!(ask("passing"), 200);
+    say("PATCH", "/consumers/ann", json!({"username": "eve"}));
+    assert_eq!((ask("lasting"), holder().as_str()), (200, "eve"));
+    assert_eq!((ask("lasting"), holder().as_str()), (200, "eve"));
+    wait_until("the key to end", Duration::from_secs(30), || ask("passing") == 401);
+    assert_eq!(ask("lasting"), 200);
+    let deleted = gateway.ask_admin(&Request::new("DELETE", "/consumers/eve/key-auth/lasting"));
+    assert_eq!((deleted.status, ask("lasting")), (204, 401));
 }

@@ -35,6 +35,12 @@ pub trait View {
     /// The entities of a kind that belong to another ("acls" of a "consumer").
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>>;
 
+    /// Which edition of these kinds look-ups answer from: another one as soon as any entity of them
+    /// may have changed. Read it before them. None where nobody can say without asking.
+    fn edition(&self, _kinds: &[&str]) -> Option<Edition> {
+        None
+    }
+
     /// Counts so much in each window, or in none if one of them has reached its limit, exactly,
     /// whichever node of the cluster counts: what was used before, of each window in turn. None
     /// where nodes share no database.
@@ -97,6 +103,11 @@ pub struct Statistics {
     /// Requests.
     pub requests: u64,
 }
+
+/// An edition of entities: later ones are greater. The first number is that of the configuration
+/// that a worker serves by, the second counts changes since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edition(pub u64, pub u64);
 
 /// What counters of the cluster held before, or why their database can't say.
 pub type Counted = LocalBoxFuture<'static, Result<Vec<u64>, String>>;

@@ -19,6 +19,12 @@ pub trait Directory: Send + Sync {
     /// The entities of a kind that belong to another.
     fn children(&self, kind: &str, parent: &str, parent_id: &str) -> Found<Vec<Arc<Record>>>;
 
+    /// How often entities of these kinds may have changed since it was made. None where only the
+    /// store knows.
+    fn changes(&self, _kinds: &[&str]) -> Option<u64> {
+        None
+    }
+
     /// All entities of a kind.
     fn all(&self, _kind: &str) -> Vec<Arc<Record>> {
         Vec::new()

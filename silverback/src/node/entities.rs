@@ -435,6 +435,11 @@ impl Directory for Memory {
         children(&self.entities, kind, parent, parent_id)
     }
 
+    /// Never: another file has another directory.
+    fn changes(&self, _: &[&str]) -> Option<u64> {
+        Some(0)
+    }
+
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {
         Directory::all(&*self.entities, kind)
     }
@@ -493,6 +498,11 @@ impl Directory for Live {
                 Found::Later(coming.boxed_local())
             }
         }
+    }
+
+    fn changes(&self, kinds: &[&str]) -> Option<u64> {
+        let held = kinds.iter().all(|kind| self.store.holds(kind));
+        held.then(|| kinds.iter().map(|kind| self.store.version_of(kind)).sum())
     }
 
     fn all(&self, kind: &str) -> Vec<Arc<Record>> {
