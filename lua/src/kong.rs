@@ -9,17 +9,21 @@ use std::{
     sync::{self, Arc},
 };
 
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use mlua::{Function, Table};
 use silverback_pdk::{
     Exchange, Flow, Found, LogLevel, Record, SecretRef, Value,
-    kong::{self, Call, Stop},
+    kong::{self, Call, Lent, Stop},
 };
 
 use crate::{
     bind::{self, Begun},
     convert, current,
-    raw::{Anchor, Args, Out, Outcome},
+    raw::{
+        Anchor, Args, Out, Outcome,
+        quick::{self, Quickly},
+    },
     scheduler::Wait,
     state::{Inbox, State},
 };
@@ -59,6 +63,7 @@ pub(crate) fn register(state: &Rc<State>) -> mlua::Result<()> {
         let chunk = state.lua.load(*source).set_name(format!("@silverback/kong/{name}.lua"));
         chunk.call::<()>((&kong, &native))?;
     }
+    state.tell_level_by(native.get("level_changed")?)?;
     // Timers and events are modules of the library.
     state.require::<mlua::Value>("silverback.kong").map(|_| ())
 }
@@ -88,9 +93,18 @@ fn place(state: &State, kong: &Table, name: &str, function: Function) -> mlua::R
 fn bind_function(state: &Rc<State>, function: &'static kong::Function) -> mlua::Result<Function> {
     let inbox = Rc::downgrade(&state.inbox);
     match function.call {
-        Call::Now(_) if function.name.starts_with("kong.router.") => {
+        Call::Quick(work) => {
             let (known, weak) = (Entities::default(), Rc::downgrade(state));
-            bind::fast(state, move |args| known.put(&weak, call(function, args, &inbox)))
+            let shared = function.name.starts_with("kong.router.");
+            quick::function(&state.lua, move |given, scratch| {
+                let called =
+                    |exchange: &mut Exchange| match function.call_quick(work, exchange, given) {
+                        Ok(Lent::Entity(record)) if shared => known.table(&weak, record),
+                        Ok(lent) => scratch.lent(lent),
+                        Err(stop) => Quickly::Other(outcome(Err(stop))),
+                    };
+                current::with(called).unwrap_or_else(no_request)
+            })
         }
         Call::Now(_) => bind::fast(state, move |args| call(function, args, &inbox)),
         Call::Later(_) => bind::fast_waits(state, move |args| {
@@ -103,6 +117,12 @@ fn bind_function(state: &Rc<State>, function: &'static kong::Function) -> mlua::
             }))
         }),
     }
+}
+
+/// A function was called where there is no exchange.
+#[cold]
+fn no_request() -> Quickly {
+    Quickly::Other(Outcome::Raise("no request found".to_owned()))
 }
 
 fn call(function: &'static kong::Function, args: &Args<'_>, inbox: &Weak<Inbox>) -> Outcome {
@@ -129,40 +149,40 @@ pub(crate) fn end(inbox: &Weak<Inbox>, flow: Flow) -> Outcome {
 
 /// The tables of entities that belong to the configuration: one for all requests, as in Kong.
 #[derive(Default)]
-struct Entities(RefCell<HashMap<*const Record, Tabled>>);
+struct Entities(RefCell<HashMap<*const Record, Tabled, RandomState>>);
 
 /// An entity, as long as it is part of the configuration, and its table.
-type Tabled = (sync::Weak<Record>, Rc<Anchor>);
+type Tabled = (sync::Weak<Record>, Anchor);
 
 /// How many tables of entities are kept for each function.
 const ENTITIES_MAX: usize = 1000;
 
 impl Entities {
-    /// The outcome with a table that was made before in the place of an entity.
-    fn put(&self, state: &Weak<State>, outcome: Outcome) -> Outcome {
-        let Outcome::One(Out::Value(Value::Entity(record))) = &outcome else { return outcome };
+    /// The table that was made of an entity when it was first asked for.
+    fn table(&self, state: &Weak<State>, record: &Arc<Record>) -> Quickly {
         let key = Arc::as_ptr(record);
         // Its memory can't be another's as long as there is a weak reference.
         if let Some((_, anchor)) = self.0.borrow().get(&key) {
-            return Outcome::One(Out::Anchored(anchor.clone()));
+            return Quickly::Anchored(anchor.place());
         }
         let Some(anchor) = state.upgrade().and_then(|state| anchored(&state, record)) else {
-            return outcome;
+            return Quickly::Other(Outcome::One(Value::Entity(record.clone()).into()));
         };
+        let place = anchor.place();
         let mut known = self.0.borrow_mut();
         if known.len() >= ENTITIES_MAX {
             known.clear();
         }
-        known.insert(key, (Arc::downgrade(record), anchor.clone()));
-        Outcome::One(Out::Anchored(anchor))
+        known.insert(key, (Arc::downgrade(record), anchor));
+        Quickly::Anchored(place)
     }
 }
 
 /// An entity as a table; none if there is no memory for it.
-fn anchored(state: &State, record: &Arc<Record>) -> Option<Rc<Anchor>> {
+fn anchored(state: &State, record: &Arc<Record>) -> Option<Anchor> {
     let json = Value::Entity(Arc::clone(record)).to_json();
     let table = convert::to_lua(&state.lua, &json).ok()?;
-    Anchor::new(&state.lua, table).ok().map(Rc::new)
+    Anchor::new(&state.lua, table).ok()
 }
 
 /// What a call has given, as Lua sees it.
@@ -182,7 +202,8 @@ fn native(state: &Rc<State>) -> mlua::Result<Table> {
     tables::bind(state, &native)?;
     native.set("running_name", bind::fast(state, |_| Outcome::One(running_name()))?)?;
     native.set("phase", bind::fast(state, |_| Outcome::One(phase()))?)?;
-    native.set("logs", bind::fast(state, |args| Outcome::One(logs(args).into()))?)?;
+    let levels = LogLevel::ALL.iter().zip(0..).map(|(level, place)| (level.name(), place));
+    native.set("levels", state.lua.create_table_from(levels)?)?;
     native.set("log", bind::fast(state, write)?)?;
     native.set("find", bind::fast_waits(state, find)?)?;
     native.set("children", bind::fast_waits(state, children)?)?;
@@ -303,11 +324,6 @@ fn phase() -> Out {
 
 fn level(args: &Args<'_>) -> Option<LogLevel> {
     LogLevel::from_name(args.text(1)?)
-}
-
-/// Whether lines of a level are written.
-fn logs(args: &Args<'_>) -> bool {
-    level(args).is_some_and(silverback_pdk::logs)
 }
 
 /// Writes a line: level, plugin, text.

@@ -9,14 +9,17 @@
 //! - A coroutine is entered through [`Coroutine`] alone, which knows what may be done with it next.
 #![expect(unsafe_code, reason = "see above; everything else of this crate goes through this file")]
 
+pub(crate) mod quick;
+
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     ffi::{c_int, c_void},
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     ptr,
     rc::Rc,
-    slice,
+    slice, thread,
 };
 
 use bytes::Bytes;
@@ -41,8 +44,6 @@ pub(crate) enum Outcome {
     One(Out),
     /// Two: often nil and what went wrong.
     Two(Out, Out),
-    /// Three.
-    Three(Out, Out, Out),
     /// As many as there are.
     Many(Vec<Out>),
     /// A Lua error with this text, behind the place of the caller.
@@ -67,8 +68,6 @@ pub(crate) enum Out {
     Static(&'static str),
     /// Any value of the PDK.
     Value(Value),
-    /// A table that lives on in the state.
-    Anchored(Rc<Anchor>),
 }
 
 impl From<Value> for Out {
@@ -152,6 +151,12 @@ pub(crate) struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
+    /// Those of the function that runs.
+    unsafe fn of(state: *mut ffi::lua_State) -> Args<'a> {
+        // SAFETY: the caller's state runs a function of ours, for as long as these live.
+        Args { state, count: unsafe { ffi::lua_gettop(state) }, call: PhantomData }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.count).unwrap_or(0)
@@ -242,13 +247,16 @@ unsafe fn kind(state: *mut ffi::lua_State, index: c_int) -> Kind {
 unsafe fn bytes<'a>(state: *mut ffi::lua_State, index: c_int) -> Option<&'a [u8]> {
     // SAFETY: of a string, lua_tolstring makes nothing new: it can't raise, and the bytes stay
     // where they are as long as the stack refers to the string.
+    unsafe { (ffi::lua_type(state, index) == ffi::LUA_TSTRING).then(|| text(state, index)) }
+}
+
+/// The bytes of what is a string.
+unsafe fn text<'a>(state: *mut ffi::lua_State, index: c_int) -> &'a [u8] {
+    // SAFETY: as in `bytes`.
     unsafe {
-        if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
-            return None;
-        }
         let mut length = 0;
         let start = ffi::lua_tolstring(state, index, &raw mut length);
-        Some(slice::from_raw_parts(start.cast(), length))
+        slice::from_raw_parts(start.cast(), length)
     }
 }
 
@@ -453,9 +461,6 @@ unsafe fn push_out(state: *mut ffi::lua_State, out: &Out) {
             Out::Owned(text) => push_bytes(state, text),
             Out::Static(text) => push_bytes(state, text.as_bytes()),
             Out::Value(value) => push_value(state, value),
-            Out::Anchored(anchor) => {
-                ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, anchor.index.into());
-            }
         }
     }
 }
@@ -480,10 +485,6 @@ unsafe fn push_outcome(state: *mut ffi::lua_State, outcome: &Outcome) -> Next {
                 push_out(state, first);
                 push_out(state, second);
                 Next::Return(2)
-            }
-            Outcome::Three(first, second, third) => {
-                [first, second, third].into_iter().for_each(|out| push_out(state, out));
-                Next::Return(3)
             }
             Outcome::Many(all) => {
                 let count = c_int::try_from(all.len()).unwrap_or(0);
@@ -566,27 +567,22 @@ impl Anchor {
 }
 
 impl Anchor {
-    /// What stands under a number in a table.
+    /// The value and everything in it.
     ///
     /// # Errors
     /// As [`Args::value`].
-    pub(crate) fn read_member(&self, lua: &Lua, place: i64) -> Result<Value, String> {
+    pub(crate) fn read(&self, lua: &Lua) -> Result<Value, String> {
         lua.exec_raw_lua(|raw| {
             let state = raw.state();
-            // SAFETY: there is room for two values more, which are taken off again. Reading the
-            // registry and a table without its metatable raises nothing.
+            // SAFETY: there is room for one value more, which is taken off again. Reading the
+            // registry raises nothing.
             unsafe {
-                if ffi::lua_checkstack(state, 3) == 0 {
+                if ffi::lua_checkstack(state, 2) == 0 {
                     return Err("no room on the stack".to_owned());
                 }
                 ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, self.index.into());
-                if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
-                    ffi::lua_settop(state, -2);
-                    return Ok(Value::Nil);
-                }
-                ffi::lua_rawgeti(state, -1, place);
                 let value = value(state, -1, 0);
-                ffi::lua_settop(state, -3);
+                ffi::lua_settop(state, -2);
                 value
             }
         })
@@ -608,8 +604,17 @@ type Body = Box<dyn Fn(&Args<'_>) -> Outcome>;
 
 /// What functions are made of; a state's data, so that they live as long as it does.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "Lua holds their addresses, which must not move")]
-struct Bodies(RefCell<Vec<Box<Body>>>);
+struct Bodies(RefCell<Vec<Box<dyn Any>>>);
+
+/// Has a state own what a function of it is made of.
+fn keep(lua: &Lua, body: Box<dyn Any>) {
+    if lua.app_data_ref::<Bodies>().is_none() {
+        lua.set_app_data(Bodies::default());
+    }
+    if let Some(bodies) = lua.app_data_ref::<Bodies>() {
+        bodies.0.borrow_mut().push(body);
+    }
+}
 
 /// Makes a function for Lua. It must not keep the Lua state alive: no handle of mlua's in it.
 ///
@@ -621,12 +626,7 @@ pub(crate) fn function(
 ) -> mlua::Result<Function> {
     let body: Box<Body> = Box::new(Box::new(body));
     let address: *const Body = &raw const *body;
-    if lua.app_data_ref::<Bodies>().is_none() {
-        lua.set_app_data(Bodies::default());
-    }
-    if let Some(bodies) = lua.app_data_ref::<Bodies>() {
-        bodies.0.borrow_mut().push(body);
-    }
+    keep(lua, body);
     // SAFETY: runs protected; the address is that of a box that the state owns, which is dropped
     // after the last function that could be called.
     unsafe {
@@ -681,10 +681,18 @@ unsafe extern "C-unwind" fn enter_keeping(state: *mut ffi::lua_State) -> c_int {
 /// Where Lua enters a function.
 unsafe extern "C-unwind" fn enter(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: the upvalue is the address that `function` has put there.
-    let next = unsafe {
+    unsafe {
         let body: *const Body = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
-        let args = Args { state, count: ffi::lua_gettop(state), call: PhantomData };
-        let outcome = catch_unwind(AssertUnwindSafe(|| (*body)(&args)))
+        let args = Args::of(state);
+        leave(state, catch_unwind(AssertUnwindSafe(|| (*body)(&args))))
+    }
+}
+
+/// Gives Lua what has come of a function, or its panic.
+unsafe fn leave(state: *mut ffi::lua_State, outcome: thread::Result<Outcome>) -> c_int {
+    // SAFETY: the caller's state is the one that has called.
+    let next = unsafe {
+        let outcome = outcome
             .unwrap_or_else(|_| Outcome::Raise("a function of the gateway panicked".to_owned()));
         push_outcome(state, &outcome)
     };

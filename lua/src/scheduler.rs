@@ -333,6 +333,7 @@ impl State {
 
     /// Lets Lua run with an exchange to work on.
     fn enter(&self, exchange: &mut Exchange, run: impl FnOnce() -> Step) -> Step {
+        self.follow_level();
         let (step, stopped) = self.pulse.turn(|| current::enter(exchange, run));
         if stopped {
             self.inbox.wait.take();

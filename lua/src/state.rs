@@ -54,6 +54,9 @@ pub(crate) struct State {
     /// The timers that its code has set.
     pub(crate) timers: Rc<ngx::Timers>,
     glue: OnceCell<Glue>,
+    /// The level of lines that are written, as its code was told last, and how that is done.
+    level: Cell<Option<LogLevel>>,
+    level_changed: OnceCell<Function>,
     spare: RefCell<Vec<Coroutine>>,
     nothing: Function,
     last_id: Cell<u64>,
@@ -114,6 +117,8 @@ impl State {
             inbox: Rc::default(),
             timers: Rc::default(),
             glue: OnceCell::new(),
+            level: Cell::new(None),
+            level_changed: OnceCell::new(),
             spare: RefCell::default(),
             nothing,
             last_id: Cell::new(0),
@@ -178,6 +183,34 @@ impl State {
         }
     }
 
+    /// Has its code told by a function up to which level lines are written, now and later.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub(crate) fn tell_level_by(&self, function: Function) -> mlua::Result<()> {
+        // A state has one.
+        let _ = self.level_changed.set(function);
+        self.tell_level()
+    }
+
+    /// Tells its code if the level has changed; asked before code runs.
+    pub(crate) fn follow_level(&self) {
+        if silverback_pdk::written_level() != self.level.get()
+            && let Err(error) = self.tell_level()
+        {
+            silverback_pdk::log(LogLevel::Err, "", &raw::plain(&error));
+        }
+    }
+
+    #[cold]
+    fn tell_level(&self) -> mlua::Result<()> {
+        let level = silverback_pdk::written_level();
+        self.level.set(level);
+        let place = level.and_then(|level| LogLevel::ALL.iter().position(|one| *one == level));
+        let place = place.and_then(|place| i32::try_from(place).ok()).unwrap_or(-1);
+        self.level_changed.get().map_or(Ok(()), |tell| tell.call(place))
+    }
+
     /// A number that nothing else on this worker has.
     pub(crate) fn next_id(&self) -> u64 {
         self.last_id.set(self.last_id.get() + 1);
@@ -216,6 +249,7 @@ impl State {
     /// Those of the code, and if it does not end.
     pub(crate) fn watched<R>(&self, run: impl FnOnce() -> mlua::Result<R>) -> mlua::Result<R> {
         self.make_room();
+        self.follow_level();
         let (result, stopped) = self.pulse.turn(run);
         if stopped {
             return Err(mlua::Error::runtime(self.pulse.message()));

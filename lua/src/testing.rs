@@ -99,7 +99,15 @@ pub(crate) fn state() -> Rc<State> {
 
 /// A fresh state with a way to entities.
 pub(crate) fn state_with(database: &Arc<Database>) -> Rc<State> {
-    State::new(&Arc::new(Config::default()), database).expect("a state")
+    state_of(Config::default(), database)
+}
+
+/// A fresh state that does not look for modules among those that are installed on the machine.
+pub(crate) fn state_of(config: Config, database: &Arc<Database>) -> Rc<State> {
+    let state = State::new(&Arc::new(config), database).expect("a state");
+    let source = "package.path = package.path:gsub('/usr/[^;]*;?', '')";
+    state.lua.load(source).exec().expect("a path");
+    state
 }
 
 /// Runs a chunk of Lua as a handler in a state: what it returned, or how else it ended.

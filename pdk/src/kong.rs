@@ -31,6 +31,7 @@ mod client_certificate;
 mod headers;
 pub mod nginx_vars;
 mod phases;
+mod quick;
 mod serialize;
 mod uri;
 
@@ -40,6 +41,7 @@ use futures_util::future::LocalBoxFuture;
 
 pub use self::{
     answers::{complete_answer, default_message, default_page, error_answer, refusal},
+    quick::{Address, Given, Lending, Lent, Quick},
     request::{arguments, decode_arguments, encode_arguments, normalized_path},
     serialize::{Latencies, latencies, serialize, serialize_text},
     table::{all, find},
@@ -72,6 +74,17 @@ impl Function {
         call: fn(&mut Exchange, &[Value]) -> Outcome,
     ) -> Function {
         Function { name, phases, args, result, doc: "", call: Call::Now(call) }
+    }
+
+    /// A function that answers at once and copies nothing.
+    const fn quick(
+        name: &'static str,
+        phases: PhaseSet,
+        args: &'static [Arg],
+        result: Shape,
+        call: Quick,
+    ) -> Function {
+        Function { name, phases, args, result, doc: "", call: Call::Quick(call) }
     }
 
     /// A function that may have to wait.
@@ -145,6 +158,8 @@ pub enum Shape {
 pub enum Call {
     /// It answers at once.
     Now(fn(&mut Exchange, &[Value]) -> Outcome),
+    /// It answers at once, and takes and gives what it can without a copy.
+    Quick(Quick),
     /// It may have to wait: for a body, for the store.
     Later(for<'a> fn(&'a mut Exchange, &'a [Value]) -> LocalBoxFuture<'a, Outcome>),
 }
@@ -186,6 +201,7 @@ impl Function {
         self.check(exchange)?;
         match self.call {
             Call::Now(call) => call(exchange, args),
+            Call::Quick(call) => quick::call(call, exchange, args),
             Call::Later(call) => call(exchange, args).await,
         }
     }
@@ -193,13 +209,31 @@ impl Function {
     /// Calls it in the exchange's phase if it is one that never waits; none if it may, and has
     /// to be [called](Function::call) by those who can.
     pub fn call_now(&self, exchange: &mut Exchange, args: &[Value]) -> Option<Outcome> {
-        match self.call {
-            Call::Now(call) => Some(match self.check(exchange) {
-                Ok(()) => call(exchange, args),
-                Err(stop) => Err(stop),
-            }),
-            Call::Later(_) => None,
+        let checked = |exchange: &Exchange| self.check(exchange);
+        Some(match self.call {
+            Call::Now(call) => checked(exchange).and_then(|()| call(exchange, args)),
+            Call::Quick(quick) => {
+                checked(exchange).and_then(|()| quick::call(quick, exchange, args))
+            }
+            Call::Later(_) => return None,
+        })
+    }
+
+    /// Calls a quick one in the exchange's phase, with arguments where they are.
+    ///
+    /// # Errors
+    /// Those of the function, and if it may not be called in this phase.
+    #[inline]
+    pub fn call_quick<'e>(
+        &self,
+        quick: Quick,
+        exchange: &'e mut Exchange,
+        given: &[Given<'_>],
+    ) -> Lending<'e> {
+        if exchange.session.is_some() || !self.phases.contains(exchange.phase) {
+            self.check(exchange)?;
         }
+        quick(exchange, given)
     }
 
     /// Whether it may be called now: in this phase, and if the exchange is a stream, for that.

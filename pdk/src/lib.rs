@@ -27,7 +27,7 @@ pub use exchange::{
 pub use expression::{CompileExpression, Expression, compile_expression, set_expressions};
 pub use logging::{
     LogLevel, LogOverride, LogSink, log, log_level, logs, override_log_level, set_log_level,
-    set_log_sink,
+    set_log_sink, written_level,
 };
 pub use memory::{LuaMemory, LuaTimers, lua_memory, set_lua_memory};
 pub use page::page;

@@ -153,6 +153,11 @@ impl LogOverride {
     }
 }
 
+/// The last level that is written: [`log_level`], or none as long as lines go nowhere.
+pub fn written_level() -> Option<LogLevel> {
+    SINK.get().map(|_| log_level())
+}
+
 /// Whether lines of this level are written: ask before making a text that costs something.
 pub fn logs(level: LogLevel) -> bool {
     level <= log_level() && SINK.get().is_some()

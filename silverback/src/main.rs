@@ -1,5 +1,7 @@
 //! The `silverback` binary.
 
+mod allocator;
+
 mod conf;
 
 mod cli;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 /// A request makes some forty small allocations: with the system's allocator they would cost a
 /// sixth of its time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     cli::run(std::env::args_os())

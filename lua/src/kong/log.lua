@@ -1,6 +1,11 @@
 -- kong.log: lines in the log (kong/pdk/log.lua).
 local kong, native = ...
-local logs, write, running_name = native.logs, native.log, native.running_name
+local write, running_name = native.log, native.running_name
+local places = native.levels
+
+-- The place of the last level that is written; the gateway says when that changes.
+local last = -1
+function native.level_changed(place) last = place end
 
 local LEVELS = { "debug", "info", "notice", "warn", "err", "crit", "alert", "emerg" }
 local DEFAULT_FORMAT = "%file_src:%line_src %message"
@@ -46,8 +51,9 @@ local function new(namespace, format)
   local log = { _format = format or DEFAULT_FORMAT }
 
   local function level_function(level)
+    local place = places[level]
     return function(...)
-      if not logs(level) then
+      if place > last then
         return
       end
       local message = formatted(log._format, namespace, 2, text_of(...))
@@ -102,7 +108,7 @@ local function new(namespace, format)
     off = function() on = false end,
   }, {
     __call = function(_, ...)
-      if not on or not logs("debug") then
+      if not on or places.debug > last then
         return
       end
       local parts = {}

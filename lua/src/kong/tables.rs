@@ -6,21 +6,25 @@
 
 use std::rc::{Rc, Weak};
 
-use mlua::{Lua, Table};
+use mlua::{Function, Lua, Table};
 use silverback_pdk::{Exchange, Value};
 
 use crate::{
-    bind, convert, current,
-    raw::{self, Anchor, Out, Outcome},
+    convert, current,
+    raw::{
+        self, Anchor, Outcome,
+        quick::{self, Place, Quickly},
+    },
     state::State,
 };
 
-/// Where the table of shared values stands among those of an exchange (`ctx.lua`).
-const SHARED: i64 = 1;
-
-/// What is attached to an exchange that Lua has worked on.
-pub(crate) struct Tables {
-    anchor: Rc<Anchor>,
+/// What is attached to an exchange that Lua has worked on: each table as soon as it is asked for.
+#[derive(Default)]
+struct Tables {
+    shared: Option<Anchor>,
+    core: Option<Anchor>,
+    /// Those of plugins, by the number of the instance.
+    plugins: Vec<(u32, Anchor)>,
     /// Whether the shared values may differ from the table.
     in_use: bool,
 }
@@ -29,56 +33,88 @@ fn tables(exchange: &mut Exchange) -> Option<&mut Tables> {
     exchange.attached.as_mut()?.downcast_mut()
 }
 
+/// The same, made if there are none yet.
+fn tables_made(exchange: &mut Exchange) -> Option<&mut Tables> {
+    if tables(exchange).is_none() {
+        exchange.attached = Some(Box::<Tables>::default());
+    }
+    tables(exchange)
+}
+
 /// What `ctx.lua` is made of:
-/// - `here()`: the tables of the exchange (nil if there are none yet), the number of the instance
-///   that runs (nil if there is no exchange), whether the shared values are in line;
-/// - `keep(tables)`: makes this its tables;
-/// - `share()`: brings the shared values in line.
+/// - `index(make)`: the `__index` that finds the table of a name, the shared values in line, and
+///   calls `make` with the name where there is none yet;
+/// - `keep_plugin(table)`, `keep_shared(table)`, `keep_core(table)`: makes this that table.
 ///
 /// # Errors
 /// If there is no memory.
 pub(super) fn bind(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
-    let here = |exchange: &mut Exchange| {
-        let instance = f64::from(exchange.running.unwrap_or_default()).into();
-        match tables(exchange) {
-            Some(Tables { anchor, in_use }) => {
-                let tables = Out::Anchored(anchor.clone());
-                Outcome::Three(tables, instance, (*in_use).into())
-            }
-            None => Outcome::Two(Out::Nil, instance),
-        }
-    };
-    let here = bind::fast(state, move |_| current::with(here).unwrap_or(Outcome::Nothing))?;
-    native.set("here", here)?;
-    let keep = |anchor: Anchor| {
-        let tables = Tables { anchor: Rc::new(anchor), in_use: false };
-        current::with(|exchange| exchange.attached = Some(Box::new(tables)));
-    };
-    native.set("keep", raw::keeping(&state.lua, keep)?)?;
     let weak = Rc::downgrade(state);
-    let share =
-        bind::fast(state, move |_| match current::with(|exchange| share(&weak, exchange)) {
-            Some(Err(text)) => Outcome::Raise(text),
-            Some(Ok(())) | None => Outcome::Nothing,
-        })?;
-    native.set("share", share)
+    let index = move |lua: &Lua, make: Function| {
+        let weak = weak.clone();
+        let find = move |name: &[u8]| {
+            let found = current::with(|exchange| find(&weak, exchange, name));
+            found.unwrap_or(Quickly::Bool(false))
+        };
+        quick::index(lua, find, &make)
+    };
+    native.set("index", state.lua.create_function(index)?)?;
+    let keep = |keep: fn(&mut Tables, u32, Anchor)| {
+        raw::keeping(&state.lua, move |anchor| {
+            current::with(|exchange| {
+                let instance = exchange.running.unwrap_or_default();
+                if let Some(tables) = tables_made(exchange) {
+                    keep(tables, instance, anchor);
+                }
+            });
+        })
+    };
+    native
+        .set("keep_plugin", keep(|tables, plugin, table| tables.plugins.push((plugin, table)))?)?;
+    native.set("keep_shared", keep(|tables, _, table| tables.shared = Some(table))?)?;
+    native.set("keep_core", keep(|tables, _, table| tables.core = Some(table))?)
 }
 
-fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<(), String> {
-    let Some(tables) = tables(exchange).filter(|tables| !tables.in_use) else { return Ok(()) };
-    tables.in_use = true;
-    let anchor = tables.anchor.clone();
-    if exchange.shared.is_empty() {
-        return Ok(());
+/// A table of the exchange; nil if there is none yet, false if there never is one of that name.
+fn find(state: &Weak<State>, exchange: &mut Exchange, name: &[u8]) -> Quickly {
+    let instance = exchange.running.unwrap_or_default();
+    let tables = tables(exchange);
+    let found = match name {
+        b"plugin" => tables.and_then(|tables| {
+            let of_plugin = tables.plugins.iter().find(|(plugin, _)| *plugin == instance);
+            of_plugin.map(|(_, anchor)| anchor.place())
+        }),
+        b"shared" => match share(state, exchange) {
+            Ok(found) => found,
+            Err(text) => return Quickly::Other(Outcome::Raise(text)),
+        },
+        b"core" => tables.and_then(|tables| tables.core.as_ref().map(Anchor::place)),
+        _ => return Quickly::Bool(false),
+    };
+    found.map_or(Quickly::Nil, Quickly::Anchored)
+}
+
+/// The table of shared values, which are in line with it from now on.
+fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<Option<Place>, String> {
+    let nothing_shared = exchange.shared.is_empty();
+    let Some(tables) = tables(exchange) else { return Ok(None) };
+    let Some(anchor) = &tables.shared else { return Ok(None) };
+    let place = anchor.place();
+    if tables.in_use {
+        return Ok(Some(place));
     }
-    let state = state.upgrade().ok_or("the Lua state has ended")?;
-    refresh(&state.lua, exchange, &anchor).map_err(|error| error.to_string())
+    tables.in_use = true;
+    if !nothing_shared {
+        let state = state.upgrade().ok_or("the Lua state has ended")?;
+        let table = anchor.table(&state.lua).map_err(|error| error.to_string())?;
+        refresh(&state.lua, exchange, &table).map_err(|error| error.to_string())?;
+    }
+    Ok(Some(place))
 }
 
 /// Takes over what others have left in the shared values. Tables stay what they are, since others
 /// can't change their inside.
-fn refresh(lua: &Lua, exchange: &Exchange, anchor: &Anchor) -> mlua::Result<()> {
-    let shared: Table = anchor.table(lua)?.raw_get(SHARED)?;
+fn refresh(lua: &Lua, exchange: &Exchange, shared: &Table) -> mlua::Result<()> {
     for (key, value) in &exchange.shared {
         let is_table = matches!(value, Value::Array(_) | Value::Map(_) | Value::Entity(_));
         if is_table && shared.contains_key(key.as_str())? {
@@ -93,8 +129,8 @@ fn refresh(lua: &Lua, exchange: &Exchange, anchor: &Anchor) -> mlua::Result<()> 
 pub(crate) fn settle(lua: &Lua, exchange: &mut Exchange) {
     let Some(tables) = tables(exchange).filter(|tables| tables.in_use) else { return };
     tables.in_use = false;
-    let values = tables.anchor.read_member(lua, SHARED);
-    let Ok(values) = values else { return };
+    let values = tables.shared.as_ref().map(|anchor| anchor.read(lua));
+    let Some(Ok(values)) = values else { return };
     exchange.shared.clear();
     let Value::Map(pairs) = values else { return };
     for (key, value) in pairs {

@@ -46,6 +46,10 @@ impl Contexts {
     const fn and(self, context: Context) -> Contexts {
         Contexts(self.0 | 1 << context as u16)
     }
+
+    fn contains(self, context: Context) -> bool {
+        self.0 & (1 << context as u16) != 0
+    }
 }
 
 /// While a request is on its way to the upstream.
@@ -125,7 +129,7 @@ pub(super) fn now() -> Context {
 /// OpenResty's text if it may not.
 pub(super) fn check(allowed: Contexts) -> Result<(), String> {
     let context = now();
-    if allowed.0 & (1 << context as u16) != 0 {
+    if allowed.contains(context) {
         return Ok(());
     }
     Err(format!("API disabled in the context of {}", context.title()))
@@ -139,8 +143,13 @@ pub(super) fn with<R>(
     allowed: Contexts,
     work: impl FnOnce(&mut Exchange) -> R,
 ) -> Result<R, String> {
+    let worked =
+        current::with(|exchange| allowed.contains(Context::of(exchange)).then(|| work(exchange)));
+    if let Some(Some(result)) = worked {
+        return Ok(result);
+    }
     check(allowed)?;
-    current::with(work).ok_or_else(|| "no request found".to_owned())
+    Err("no request found".to_owned())
 }
 
 thread_local! {

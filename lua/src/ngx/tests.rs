@@ -14,7 +14,7 @@ use crate::{
     Config,
     scheduler::Ending,
     state::State,
-    testing::{exchange, run, texts},
+    testing::{exchange, run, state_of, texts},
 };
 
 /// A state with shared dictionaries of its own.
@@ -23,7 +23,7 @@ fn state() -> Rc<State> {
     let number = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let shared_dicts = vec![(format!("test{number}"), 1 << 20), ("kong_locks".to_owned(), 1 << 20)];
     let config = Config { shared_dicts, ..Config::default() };
-    let state = State::new(&Arc::new(config), &Arc::default()).expect("a state");
+    let state = state_of(config, &Arc::default());
     let alias = format!("ngx.shared.test = ngx.shared.test{number}");
     state.lua.load(alias).exec().expect("it runs");
     state

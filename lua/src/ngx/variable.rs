@@ -4,17 +4,19 @@ use http::HeaderValue;
 use mlua::Table;
 use silverback_pdk::{
     Exchange, Scheme, Value,
-    kong::{self, nginx_vars},
+    kong::{Given, Lent, nginx_vars},
 };
 
 use super::{
     codec::own_text,
     context::{self, CONNECTION},
-    request::raised,
 };
 use crate::{
     bind,
-    raw::{Args, Kind, Out, Outcome},
+    raw::{
+        Args, Kind, Outcome,
+        quick::{self, Quickly, Scratch},
+    },
     state::State,
 };
 
@@ -23,32 +25,33 @@ use crate::{
 /// # Errors
 /// If there is no memory.
 pub(super) fn register(state: &State, native: &Table) -> mlua::Result<()> {
-    let get_var = kong::find("kong.nginx.get_var");
     // What Kong has processes for are threads here: `ngx.worker.pid` says the same.
     let pid = state.pulse.thread().to_string();
-    let get = move |args: &Args<'_>| match own_text(args, 1) {
-        name if name == b"pid" => Outcome::One(Value::from(pid.as_str()).into()),
-        name => get(&name, get_var),
+    let get = move |given: &[Given<'_>], scratch: &mut Scratch| match given.first() {
+        Some(Given::Text(b"pid")) => scratch.text(pid.as_bytes()),
+        Some(Given::Text(name)) => get(name, scratch),
+        // No variable is called so.
+        _ => get(b"", scratch),
     };
-    native.set("var", bind::fast(state, get)?)?;
+    native.set("var", quick::function(&state.lua, get)?)?;
     native.set("set_var", bind::fast(state, set)?)
 }
 
-fn get(name: &[u8], get_var: Option<&'static kong::Function>) -> Outcome {
+fn get(name: &[u8], scratch: &mut Scratch) -> Quickly {
     let work = |exchange: &mut Exchange| {
         if name == b"uri" {
             let kept = context::kept(exchange);
             if let Some(uri) = kept.uri.borrow().as_ref() {
-                return Outcome::One(uri.clone().into());
+                return scratch.text(uri.as_bytes());
             }
         }
-        let value = get_var.and_then(|function| function.call_now(exchange, &[Value::text(name)]));
-        match value {
-            Some(Ok(value)) => Outcome::One(Out::Value(value)),
-            _ => Outcome::One(Out::Nil),
+        let name = String::from_utf8_lossy(name);
+        match nginx_vars::get(exchange, &name) {
+            Value::Text(text) => scratch.text(&text),
+            other => scratch.lent(Lent::Value(other)),
         }
     };
-    raised(context::with(CONNECTION, work))
+    context::with(CONNECTION, work).unwrap_or_else(|text| Quickly::Other(Outcome::Raise(text)))
 }
 
 /// (name, text or nil)

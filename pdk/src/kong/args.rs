@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Outcome, Stop};
+use super::{Outcome, Stop, quick::Given};
 use crate::Value;
 
 static NIL: Value = Value::Nil;
@@ -65,8 +65,9 @@ pub(super) fn maximum(value: &Value, name: &str) -> Result<usize, Stop> {
 }
 
 /// A status code between two limits.
-pub(super) fn status(value: &Value, least: u16) -> Result<http::StatusCode, Stop> {
-    let number = value.as_number().ok_or_else(|| raise("code must be a number"))?;
+pub(super) fn status(value: Given<'_>, least: u16) -> Result<http::StatusCode, Stop> {
+    let number = value.to_value().as_number();
+    let number = number.ok_or_else(|| raise("code must be a number"))?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

@@ -11,20 +11,27 @@ use super::{
     Shape::{Any, Bool, Consumer, Credential, Int, List, Map, None as Nothing, Text},
     Stop, arg, args, headers, ip,
     phases::{ACCESS, ACCESS_AND_LATER, NOT_INIT},
+    quick::{self, Given, Lending, Lent},
 };
 use crate::{Exchange, Record, Scheme, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.client.get_ip", NOT_INIT, &[], Text, get_ip)
+    Function::quick("kong.client.get_ip", NOT_INIT, &[], Text, get_ip)
         .doc("The address of the connection's other end."),
-    Function::now("kong.client.get_forwarded_ip", NOT_INIT, &[], Text, get_forwarded_ip)
+    Function::quick("kong.client.get_forwarded_ip", NOT_INIT, &[], Text, get_forwarded_ip)
         .doc("The address of the client, behind trusted proxies if there are any."),
-    Function::now("kong.client.get_port", NOT_INIT, &[], Int, get_port)
+    Function::quick("kong.client.get_port", NOT_INIT, &[], Int, get_port)
         .doc("The port of the connection's other end."),
-    Function::now("kong.client.get_forwarded_port", NOT_INIT, &[], Int, get_forwarded_port)
+    Function::quick("kong.client.get_forwarded_port", NOT_INIT, &[], Int, get_forwarded_port)
         .doc("The port of the client, behind trusted proxies if there are any."),
-    Function::now("kong.client.get_credential", ACCESS_AND_LATER, &[], Credential, get_credential)
-        .doc("The credential that the client was authenticated with, or nil."),
+    Function::quick(
+        "kong.client.get_credential",
+        ACCESS_AND_LATER,
+        &[],
+        Credential,
+        get_credential,
+    )
+    .doc("The credential that the client was authenticated with, or nil."),
     Function::later(
         "kong.client.load_consumer",
         ACCESS_AND_LATER,
@@ -36,7 +43,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "The consumer of that id, or with `search_by_username` of that id or name; nil if there \
           is none.",
     ),
-    Function::now("kong.client.get_consumer", ACCESS_AND_LATER, &[], Consumer, get_consumer)
+    Function::quick("kong.client.get_consumer", ACCESS_AND_LATER, &[], Consumer, get_consumer)
         .doc("The consumer that was authenticated, or nil."),
     Function::now(
         "kong.client.authenticate",
@@ -46,7 +53,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         authenticate,
     )
     .doc("Says who the client is: a consumer, a credential, or both."),
-    Function::now(
+    Function::quick(
         "kong.client.get_protocol",
         ACCESS_AND_LATER,
         &[arg("allow_terminated", Bool)],
@@ -79,24 +86,24 @@ pub(super) static FUNCTIONS: &[Function] = &[
     .doc("Sets the consumer groups that later plugins see; nil for none."),
 ];
 
-fn get_ip(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(ip::text(exchange.client.peer.ip()))
+fn get_ip<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(Lent::Address(ip::text(exchange.client.peer.ip())))
 }
 
-fn get_forwarded_ip(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(ip::text(exchange.client.forwarded_ip))
+fn get_forwarded_ip<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(Lent::Address(ip::text(exchange.client.forwarded_ip)))
 }
 
-fn get_port(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_port<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.client.peer.port().into())
 }
 
-fn get_forwarded_port(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_forwarded_port<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.client.forwarded_port.into())
 }
 
-fn get_credential(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.client.credential.clone().map_or(Value::Nil, Value::Entity))
+fn get_credential<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.client.credential.as_ref().into())
 }
 
 fn load_consumer<'a>(exchange: &'a mut Exchange, args: &'a [Value]) -> LocalBoxFuture<'a, Outcome> {
@@ -119,8 +126,8 @@ fn load_consumer<'a>(exchange: &'a mut Exchange, args: &'a [Value]) -> LocalBoxF
     })
 }
 
-fn get_consumer(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.client.consumer.clone().map_or(Value::Nil, Value::Entity))
+fn get_consumer<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.client.consumer.as_ref().into())
 }
 
 /// A table as an entity; none for nil.
@@ -148,7 +155,7 @@ fn authenticate(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     args::done()
 }
 
-fn get_protocol(exchange: &mut Exchange, args: &[Value]) -> Outcome {
+fn get_protocol<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     let Some(route) = exchange.route() else {
         return Err(Stop::Nil("No active route found".to_owned()));
     };
@@ -159,18 +166,18 @@ fn get_protocol(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     }
     if exchange.session.is_some() {
         let tls = exchange.upstream.scheme == Scheme::Https;
-        return Ok(Value::constant(if tls { "tls" } else { "tcp" }));
+        return Ok(Lent::from(if tls { "tls" } else { "tcp" }));
     }
-    let terminated = !matches!(args::get(args, 0), Value::Nil | Value::Bool(false));
+    let terminated = quick::truthy(args, 0);
     if exchange.request.scheme == Scheme::Http && terminated && exchange.client.trusted {
         let proto = headers::text(&exchange.request.headers, "x-forwarded-proto");
         if proto.is_some_and(|proto| proto.contains(',')) {
             return Err(Stop::Nil("Only one X-Forwarded-Proto header allowed".to_owned()));
         }
         let https = proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
-        return Ok(Value::constant(if https { "https" } else { "http" }));
+        return Ok(Lent::from(if https { "https" } else { "http" }));
     }
-    Ok(Value::constant(exchange.request.scheme.as_str()))
+    Ok(exchange.request.scheme.as_str().into())
 }
 
 fn get_group(exchange: &mut Exchange, _: &[Value]) -> Outcome {

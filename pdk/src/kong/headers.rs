@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{Stop, args};
+use super::{
+    Stop, args,
+    quick::{Given, Lent},
+    uri,
+};
 use crate::Value;
 
 /// The value of the first header of that name. Case does not count, and `_` finds `-` as it does
@@ -27,6 +31,11 @@ fn find_alike<'a>(
     })
 }
 
+/// The first value of a header as it is, or nil.
+pub(super) fn lend<'e>(headers: &'e HeaderMap, name: &[u8]) -> Lent<'e> {
+    find(headers, name).map_or(Lent::Nil, |value| Lent::Text(value.as_bytes()))
+}
+
 /// The first value of a header, or nil.
 pub(super) fn get(headers: &HeaderMap, name: &[u8]) -> Value {
     find(headers, name).map_or(Value::Nil, |value| Value::text(value.as_bytes()))
@@ -39,29 +48,40 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// All headers, at most `most` lines: names in lower case, several lines of a name as a list.
 pub(super) fn to_map(headers: &HeaderMap, most: usize) -> Value {
-    let mut left = most;
-    let mut pairs = Vec::with_capacity(headers.keys_len());
-    for name in headers.keys() {
-        let lines = headers.get_all(name).iter().take(left);
-        let mut lines: Vec<Value> = lines.map(|line| Value::text(line.as_bytes())).collect();
-        left -= lines.len();
-        let value = if lines.len() == 1 { lines.pop() } else { Some(Value::Array(lines)) };
-        if let Some(value) = value {
-            pairs.push((Value::text(name.as_str()), value));
+    // One block of memory holds all of them.
+    let size = headers.iter().map(|(name, line)| name.as_str().len() + line.len()).sum();
+    let mut texts = Vec::with_capacity(size);
+    for (name, line) in headers.iter().take(most) {
+        texts.extend_from_slice(name.as_str().as_bytes());
+        texts.extend_from_slice(line.as_bytes());
+    }
+    let mut texts = Bytes::from(texts);
+    let mut pairs: Vec<(Value, Value)> = Vec::with_capacity(headers.keys_len());
+    let mut last: Option<&HeaderName> = None;
+    // The lines of a name stand together.
+    for (name, line) in headers.iter().take(most) {
+        let name_text = texts.split_to(name.as_str().len());
+        let line = Value::Text(texts.split_to(line.len()));
+        match pairs.last_mut() {
+            Some((_, before)) if last == Some(name) => uri::join(before, line),
+            _ => pairs.push((Value::Text(name_text), line)),
         }
-        if left == 0 {
-            break;
-        }
+        last = Some(name);
     }
     Value::Map(pairs)
 }
 
-/// A header that passed the checks: its name and its lines.
+/// What a header is checked with that is to be removed.
+pub(super) static NO_LINES: Value = Value::Array(Vec::new());
+
+/// A header that passed the checks: its name and its lines, of which most have one.
 pub(super) struct Header {
     /// Its name.
     pub(super) name: HeaderName,
-    /// Its values, a line each.
-    pub(super) lines: Vec<HeaderValue>,
+    /// The value of its first line.
+    pub(super) first: Option<HeaderValue>,
+    /// Those of the others.
+    more: Vec<HeaderValue>,
 }
 
 impl Header {
@@ -69,48 +89,55 @@ impl Header {
     ///
     /// # Errors
     /// Kong's texts; and one of our own for a name that can't stand in a header.
-    pub(super) fn check(name: &Value, value: &Value) -> Result<Header, Stop> {
+    pub(super) fn check(name: Given<'_>, value: Given<'_>) -> Result<Header, Stop> {
         let one = "array of string, string, number or boolean";
         Header::check_as(name, value, one)
     }
 
-    fn check_as(name: &Value, value: &Value, expected: &str) -> Result<Header, Stop> {
+    fn check_as(name: Given<'_>, value: Given<'_>, expected: &str) -> Result<Header, Stop> {
         let Some(text) = name.as_bytes() else {
-            let shown = String::from_utf8_lossy(&args::to_text(name)).into_owned();
+            let shown = String::from_utf8_lossy(&args::to_text(&name.to_value())).into_owned();
             let kind = name.type_name();
             let refusal = format!("invalid header name \"{shown}\": got {kind}, expected string");
             return Err(args::raise(refusal));
         };
-        let shown = String::from_utf8_lossy(text);
-        let lines = match value {
-            Value::Array(items) => {
+        let shown = || String::from_utf8_lossy(text);
+        let mut more = Vec::new();
+        let first = match value {
+            Given::Other(Value::Array(items)) => {
                 let wrong = items.iter().find(|item| item.as_bytes().is_none());
                 if let Some(item) = wrong {
                     let kind = item.type_name();
                     return Err(args::raise(format!(
-                        "invalid header value in array \"{shown}\": got {kind}, expected string"
+                        "invalid header value in array \"{}\": got {kind}, expected string",
+                        shown()
                     )));
                 }
-                items.iter().filter_map(Value::as_bytes).map(|line| to_value(line)).collect()
+                let mut lines = items.iter().filter_map(Value::as_bytes).map(|line| to_value(line));
+                let first = lines.next();
+                more.extend(lines);
+                first
             }
             // An empty table of a language that has but one kind.
-            Value::Map(pairs) if pairs.is_empty() => Vec::new(),
-            Value::Nil | Value::Map(_) | Value::Entity(_) | Value::Foreign(_) => {
+            Given::Other(Value::Map(pairs)) if pairs.is_empty() => None,
+            Given::Nil | Given::Other(_) => {
                 let kind = value.type_name();
                 return Err(args::raise(format!(
-                    "invalid header value for \"{shown}\": got {kind}, expected {expected}"
+                    "invalid header value for \"{}\": got {kind}, expected {expected}",
+                    shown()
                 )));
             }
-            Value::Text(text) => vec![to_value(text)],
-            single => vec![to_value(&args::to_text(single))],
+            Given::Text(text) => Some(to_value(text)),
+            single => Some(to_value(&args::to_text(&single.to_value()))),
         };
         let name = HeaderName::from_bytes(text).map_err(|_| {
             args::raise(format!(
-                "invalid header name \"{shown}\": it holds a character that \
-                                 must not stand in one"
+                "invalid header name \"{}\": it holds a character that \
+                                 must not stand in one",
+                shown()
             ))
         })?;
-        Ok(Header { name, lines })
+        Ok(Header { name, first, more })
     }
 
     /// Whether it is about the framing of the message, which is the gateway's own.
@@ -129,27 +156,36 @@ impl Header {
     }
 
     /// Puts it in the place of those of its name; without a line it removes them.
-    pub(super) fn set(mut self, headers: &mut HeaderMap) {
-        if self.lines.len() == 1 {
-            if let Some(line) = self.lines.pop() {
-                // A map that is full stays as it is.
-                let _ = headers.try_insert(self.name, line);
-            }
+    pub(super) fn set(self, headers: &mut HeaderMap) {
+        let Some(first) = self.first else {
+            headers.remove(&self.name);
             return;
+        };
+        if self.more.is_empty() {
+            // A map that is full stays as it is.
+            let _ = headers.try_insert(self.name, first);
+        } else if headers.try_insert(self.name.clone(), first).is_ok() {
+            append(headers, &self.name, self.more);
         }
-        headers.remove(&self.name);
-        self.add(headers);
     }
 
     /// Adds its lines. A map that is full (32,768 names) stays as it is.
-    pub(super) fn add(mut self, headers: &mut HeaderMap) {
-        let Some(last) = self.lines.pop() else { return };
-        for line in self.lines {
-            if headers.try_append(self.name.clone(), line).is_err() {
-                return;
-            }
+    pub(super) fn add(self, headers: &mut HeaderMap) {
+        let Some(first) = self.first else { return };
+        if self.more.is_empty() {
+            let _ = headers.try_append(self.name, first);
+        } else if headers.try_append(self.name.clone(), first).is_ok() {
+            append(headers, &self.name, self.more);
         }
-        let _ = headers.try_append(self.name, last);
+    }
+}
+
+/// Adds lines of a name. A map that is full stays as it is.
+fn append(headers: &mut HeaderMap, name: &HeaderName, lines: Vec<HeaderValue>) {
+    for line in lines {
+        if headers.try_append(name.clone(), line).is_err() {
+            return;
+        }
     }
 }
 
@@ -162,7 +198,7 @@ pub(super) fn check_all(table: &Value) -> Result<Vec<Header>, Stop> {
     let many = "string, number, boolean or array of strings";
     // A nil member is no member.
     let pairs = pairs.iter().filter(|(_, value)| !value.is_nil());
-    pairs.map(|(name, value)| Header::check_as(name, value, many)).collect()
+    pairs.map(|(name, value)| Header::check_as(name.into(), value.into(), many)).collect()
 }
 
 /// A header's value; control characters, which would end it, are escaped as nginx does.
@@ -190,9 +226,13 @@ mod tests {
     use super::*;
 
     fn check(name: serde_json::Value, value: serde_json::Value, expect: &str) {
-        let got = Header::check(&Value::from(&name), &Value::from(&value));
+        let (name_given, value_given) = (Value::from(&name), Value::from(&value));
+        let got = Header::check((&name_given).into(), (&value_given).into());
         let got = match got {
-            Ok(header) => format!("{}: {:?}", header.name, header.lines),
+            Ok(header) => {
+                let lines: Vec<HeaderValue> = header.first.into_iter().chain(header.more).collect();
+                format!("{}: {lines:?}", header.name)
+            }
             Err(stop) => stop.to_string(),
         };
         assert_eq!(got, expect, "{name} {value}");

@@ -6,11 +6,12 @@ use super::{
     Shape::{Any, Map, None as Nothing, Number, Text},
     arg, args, ctx, nginx_vars,
     phases::ANY,
+    quick::{self, Given, Lending, Lent},
 };
 use crate::{Exchange, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.nginx.get_var", ANY, &[arg("name", Text)], Text, get_var).doc(
+    Function::quick("kong.nginx.get_var", ANY, &[arg("name", Text)], Text, get_var).doc(
         "The web server's variable of that name (`request_uri`, `arg_x`, `http_x`...), as \
               text; nil if there is none.",
     ),
@@ -26,17 +27,17 @@ pub(super) static FUNCTIONS: &[Function] = &[
     .doc("Leaves a value in the request's `ngx.ctx`; nil removes it."),
     Function::now("kong.nginx.get_ctx", ANY, &[arg("key", Text)], Any, get_ctx)
         .doc("A value out of the request's `ngx.ctx`, or nil."),
-    Function::now("kong.nginx.req_start_time", ANY, &[], Number, req_start_time)
+    Function::quick("kong.nginx.req_start_time", ANY, &[], Number, req_start_time)
         .doc("When the request came, in seconds since 1970, with milliseconds."),
-    Function::now("kong.nginx.get_subsystem", ANY, &[], Text, get_subsystem)
+    Function::quick("kong.nginx.get_subsystem", ANY, &[], Text, get_subsystem)
         .doc("\"http\", or \"stream\" for TCP, TLS and UDP."),
     Function::now("kong.nginx.get_statistics", ANY, &[], Map, get_statistics)
         .doc("Connections and requests since the start of the node."),
 ];
 
-fn get_var(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::string(args, 0, "bad variable name")?;
-    Ok(nginx_vars::get(exchange, &name))
+fn get_var<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "bad variable name")?;
+    Ok(Lent::Value(nginx_vars::get(exchange, &String::from_utf8_lossy(name))))
 }
 
 fn get_tls1_version_str(exchange: &mut Exchange, _: &[Value]) -> Outcome {
@@ -56,13 +57,13 @@ fn get_ctx(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     Ok(ctx::key(args).and_then(|key| exchange.nginx_ctx.get(&key).cloned()).unwrap_or_default())
 }
 
-fn req_start_time(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn req_start_time<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double")]
-    Ok(Value::Number(exchange.timing.began_ms() as f64 / 1000.0))
+    Ok(Lent::Number(exchange.timing.began_ms() as f64 / 1000.0))
 }
 
-fn get_subsystem(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::constant(if exchange.session.is_some() { "stream" } else { "http" }))
+fn get_subsystem<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(Lent::from(if exchange.session.is_some() { "stream" } else { "http" }))
 }
 
 fn get_statistics(exchange: &mut Exchange, _: &[Value]) -> Outcome {

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 
-use super::{client_certificate, headers, request, serialize, uri};
+use super::{client_certificate, headers, ip, quick::Lent, request, serialize, uri};
 use crate::{Exchange, Phase, Scheme, Session, Target, Value};
 
 /// The beginnings of names that hold the name of something else.
@@ -274,13 +274,13 @@ fn of_connection(exchange: &Exchange, name: &str) -> Option<Value> {
     let client = &exchange.client;
     let tls = client.tls.as_deref();
     Some(match name {
-        "remote_addr" => client.forwarded_ip.to_string().into(),
+        "remote_addr" => Lent::Address(ip::text(client.forwarded_ip)).into(),
         "remote_port" => client.forwarded_port.to_string().into(),
         "binary_remote_addr" => match client.forwarded_ip {
             IpAddr::V4(ip) => Value::text(ip.octets()),
             IpAddr::V6(ip) => Value::text(ip.octets()),
         },
-        "realip_remote_addr" => client.peer.ip().to_string().into(),
+        "realip_remote_addr" => Lent::Address(ip::text(client.peer.ip())).into(),
         "realip_remote_port" => client.peer.port().to_string().into(),
         "server_addr" => client.local.ip().to_string().into(),
         "server_port" => client.local.port().to_string().into(),

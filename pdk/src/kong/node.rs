@@ -5,11 +5,12 @@ use super::{
     Shape::{Int, MemoryStats, Text},
     arg, args,
     phases::ANY,
+    quick::{Given, Lending},
 };
 use crate::{Exchange, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.node.get_id", ANY, &[], Text, get_id).doc("This node's id, a UUID."),
+    Function::quick("kong.node.get_id", ANY, &[], Text, get_id).doc("This node's id, a UUID."),
     Function::now(
         "kong.node.get_memory_stats",
         ANY,
@@ -21,11 +22,11 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "What the workers' interpreters and the shared dictionaries occupy; empty on a node \
           without Lua.",
     ),
-    Function::now("kong.node.get_hostname", ANY, &[], Text, get_hostname)
+    Function::quick("kong.node.get_hostname", ANY, &[], Text, get_hostname)
         .doc("The machine's name."),
 ];
 
-fn get_id(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_id<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.view.node().id.as_str().into())
 }
 
@@ -38,6 +39,6 @@ fn get_memory_stats(_: &mut Exchange, args: &[Value]) -> Outcome {
     crate::lua_memory().shown(unit, scale).map_err(args::raise)
 }
 
-fn get_hostname(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_hostname<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.view.node().hostname.as_str().into())
 }

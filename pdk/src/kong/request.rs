@@ -9,59 +9,66 @@ use super::{
     Shape::{Any, Binary, Captures, Int, MultiMap, Number, Text},
     Stop, arg, args, body, headers,
     phases::{NOT_INIT, REQUEST, REQUEST_BODY},
+    quick::{self, Given, Lending, Lent},
     uri,
 };
 use crate::{Exchange, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.request.get_scheme", REQUEST, &[], Text, get_scheme)
+    Function::quick("kong.request.get_scheme", REQUEST, &[], Text, get_scheme)
         .doc("The scheme of the connection: \"http\" or \"https\"."),
-    Function::now("kong.request.get_host", REQUEST, &[], Text, get_host)
+    Function::quick("kong.request.get_host", REQUEST, &[], Text, get_host)
         .doc("The name in the Host header, in lower case, without a port."),
-    Function::now("kong.request.get_port", NOT_INIT, &[], Int, get_port)
+    Function::quick("kong.request.get_port", NOT_INIT, &[], Int, get_port)
         .doc("The port that the request came in at."),
-    Function::now("kong.request.get_forwarded_scheme", REQUEST, &[], Text, get_forwarded_scheme)
+    Function::quick("kong.request.get_forwarded_scheme", REQUEST, &[], Text, get_forwarded_scheme)
         .doc(
             "The scheme that the client used: X-Forwarded-Proto from a trusted peer, else \
               the connection's.",
         ),
-    Function::now("kong.request.get_forwarded_host", REQUEST, &[], Text, get_forwarded_host).doc(
+    Function::quick("kong.request.get_forwarded_host", REQUEST, &[], Text, get_forwarded_host).doc(
         "The host that the client asked: X-Forwarded-Host from a trusted peer, else \
               the request's.",
     ),
-    Function::now("kong.request.get_forwarded_port", REQUEST, &[], Int, get_forwarded_port).doc(
+    Function::quick("kong.request.get_forwarded_port", REQUEST, &[], Int, get_forwarded_port).doc(
         "The port that the client asked: X-Forwarded-Port, or the port in \
               X-Forwarded-Host, from a trusted peer; else the connection's.",
     ),
-    Function::now("kong.request.get_forwarded_path", REQUEST, &[], Text, get_forwarded_path).doc(
+    Function::quick("kong.request.get_forwarded_path", REQUEST, &[], Text, get_forwarded_path).doc(
         "The path that the client asked for: X-Forwarded-Path from a trusted peer, else \
               the normalized path.",
     ),
-    Function::now("kong.request.get_forwarded_prefix", REQUEST, &[], Text, get_forwarded_prefix)
+    Function::quick("kong.request.get_forwarded_prefix", REQUEST, &[], Text, get_forwarded_prefix)
         .doc(
             "What was cut off the path: X-Forwarded-Prefix from a trusted peer, else the \
               part that the route matched; nil if that is nothing.",
         ),
-    Function::now("kong.request.get_http_version", REQUEST, &[], Number, get_http_version)
+    Function::quick("kong.request.get_http_version", REQUEST, &[], Number, get_http_version)
         .doc("The version of HTTP that the client spoke: 1, 1.1 or 2."),
-    Function::now("kong.request.get_method", REQUEST, &[], Text, get_method)
+    Function::quick("kong.request.get_method", REQUEST, &[], Text, get_method)
         .doc("The method, in upper case."),
-    Function::now("kong.request.get_path", REQUEST, &[], Text, get_path)
+    Function::quick("kong.request.get_path", REQUEST, &[], Text, get_path)
         .doc("The path, normalized, without the query."),
-    Function::now("kong.request.get_raw_path", REQUEST, &[], Text, get_raw_path)
+    Function::quick("kong.request.get_raw_path", REQUEST, &[], Text, get_raw_path)
         .doc("The path as it came, without the query."),
-    Function::now("kong.request.get_path_with_query", REQUEST, &[], Text, get_path_with_query)
+    Function::quick("kong.request.get_path_with_query", REQUEST, &[], Text, get_path_with_query)
         .doc("The path and query as they came."),
-    Function::now("kong.request.get_raw_query", REQUEST, &[], Text, get_raw_query)
+    Function::quick("kong.request.get_raw_query", REQUEST, &[], Text, get_raw_query)
         .doc("The query, without the question mark; empty if there is none."),
-    Function::now("kong.request.get_query_arg", REQUEST, &[arg("name", Text)], Any, get_query_arg)
-        .doc(
-            "The first value of a query argument, decoded; true if it has none; nil if there is no \
+    Function::quick(
+        "kong.request.get_query_arg",
+        REQUEST,
+        &[arg("name", Text)],
+        Any,
+        get_query_arg,
+    )
+    .doc(
+        "The first value of a query argument, decoded; true if it has none; nil if there is no \
           such argument.",
-        ),
+    ),
     Function::now("kong.request.get_query", REQUEST, &[arg("max_args", Int)], MultiMap, get_query)
         .doc("All query arguments, decoded, at most 100 or `max_args` (1 to 1000)."),
-    Function::now("kong.request.get_header", REQUEST, &[arg("name", Text)], Text, get_header)
+    Function::quick("kong.request.get_header", REQUEST, &[arg("name", Text)], Text, get_header)
         .doc("The first value of a header; nil if there is no such header."),
     Function::now(
         "kong.request.get_headers",
@@ -93,7 +100,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "The body, decoded as its content type or `mimetype` says: a form, multipart or not, \
           or JSON.",
     ),
-    Function::now("kong.request.get_start_time", REQUEST, &[], Int, get_start_time)
+    Function::quick("kong.request.get_start_time", REQUEST, &[], Int, get_start_time)
         .doc("When the request came, in milliseconds since 1970."),
     Function::now("kong.request.get_uri_captures", REQUEST, &[], Captures, get_uri_captures).doc(
         "What the groups of the route's regular expression caught: `unnamed` by position, \
@@ -101,15 +108,15 @@ pub(super) static FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn get_scheme(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::constant(exchange.request.scheme.as_str()))
+fn get_scheme<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.request.scheme.as_str().into())
 }
 
-fn get_host(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::text(&exchange.request.host))
+fn get_host<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.request.host.as_str().into())
 }
 
-fn get_port(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_port<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.client.local.port().into())
 }
 
@@ -118,11 +125,15 @@ fn forwarded<'a>(exchange: &'a Exchange, name: &str) -> Option<&'a str> {
     if exchange.client.trusted { headers::text(&exchange.request.headers, name) } else { None }
 }
 
-fn get_forwarded_scheme(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    match forwarded(exchange, "x-forwarded-proto") {
-        Some(scheme) => Ok(scheme.to_lowercase().into()),
-        None => get_scheme(exchange, args),
-    }
+fn get_forwarded_scheme<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    let scheme = forwarded(exchange, "x-forwarded-proto");
+    Ok(scheme.map_or_else(|| exchange.request.scheme.as_str().into(), lower))
+}
+
+/// A text in lower case.
+fn lower(text: &str) -> Lent<'_> {
+    let upper = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    if text.bytes().any(upper) { Lent::Value(text.to_lowercase().into()) } else { text.into() }
 }
 
 /// X-Forwarded-Host without a user name before it.
@@ -131,32 +142,25 @@ fn forwarded_host(exchange: &Exchange) -> Option<&str> {
     Some(host.split_once('@').map_or(host, |(_, host)| host))
 }
 
-fn get_forwarded_host(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    match forwarded_host(exchange) {
-        Some(host) => {
-            let name = host.split_once(':').map_or(host, |(name, _)| name);
-            Ok(name.to_lowercase().into())
-        }
-        None => get_host(exchange, args),
-    }
+fn get_forwarded_host<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    let host = forwarded_host(exchange);
+    let name = host.map(|host| host.split_once(':').map_or(host, |(name, _)| name));
+    Ok(name.map_or_else(|| exchange.request.host.as_str().into(), lower))
 }
 
-fn get_forwarded_port(exchange: &mut Exchange, args: &[Value]) -> Outcome {
+fn get_forwarded_port<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
     let given = forwarded(exchange, "x-forwarded-port")
         .and_then(port)
         .or_else(|| port(forwarded_host(exchange)?.split_once(':')?.1));
-    given.map_or_else(|| get_port(exchange, args), |port| Ok(port.into()))
+    Ok(given.unwrap_or_else(|| exchange.client.local.port()).into())
 }
 
-fn get_forwarded_path(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    match forwarded(exchange, "x-forwarded-path") {
-        Some(path) => Ok(path.into()),
-        None => get_path(exchange, args),
-    }
+fn get_forwarded_path<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(forwarded(exchange, "x-forwarded-path").map_or_else(|| path(exchange), Lent::from))
 }
 
-fn get_forwarded_prefix(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_forwarded_prefix<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     if let Some(prefix) = forwarded(exchange, "x-forwarded-prefix") {
         return Ok(prefix.into());
     }
@@ -164,22 +168,33 @@ fn get_forwarded_prefix(exchange: &mut Exchange, _: &[Value]) -> Outcome {
     Ok(matched.filter(|prefix| !matches!(*prefix, "" | "/")).into())
 }
 
-fn get_http_version(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_http_version<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(match exchange.request.version {
-        Version::HTTP_09 => Value::Number(0.9),
-        Version::HTTP_10 => Value::Int(1),
-        Version::HTTP_2 => Value::Int(2),
-        Version::HTTP_3 => Value::Int(3),
-        _ => Value::Number(1.1),
+        Version::HTTP_09 => Lent::Number(0.9),
+        Version::HTTP_10 => Lent::Int(1),
+        Version::HTTP_2 => Lent::Int(2),
+        Version::HTTP_3 => Lent::Int(3),
+        _ => Lent::Number(1.1),
     })
 }
 
-fn get_method(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_method<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.request.method.as_str().into())
 }
 
-fn get_path(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::Text(uri::normalize(exchange.request.raw_path().as_bytes()).into()))
+fn get_path<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(path(exchange))
+}
+
+/// The path, normalized.
+fn path(exchange: &Exchange) -> Lent<'_> {
+    match uri::normal_path(exchange.request.target.as_bytes()) {
+        Some(path) => Lent::Text(path),
+        None => {
+            let path = uri::normalize(exchange.request.raw_path().as_bytes());
+            Lent::Value(Value::Text(path.into()))
+        }
+    }
 }
 
 /// The query's arguments: `kong.request.get_query`.
@@ -203,11 +218,11 @@ pub fn normalized_path(exchange: &Exchange) -> String {
     String::from_utf8_lossy(&path).into_owned()
 }
 
-fn get_raw_path(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_raw_path<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.request.raw_path().into())
 }
 
-fn get_path_with_query(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_path_with_query<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.request.target.as_str().into())
 }
 
@@ -216,12 +231,12 @@ pub(super) fn query(exchange: &Exchange) -> &str {
     exchange.request.query.as_deref().unwrap_or_default()
 }
 
-fn get_raw_query(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_raw_query<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(query(exchange).into())
 }
 
-fn get_query_arg(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::text(args, 0, "query argument name must be a string")?;
+fn get_query_arg<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "query argument name must be a string")?;
     Ok(uri::find_arg(query(exchange).as_bytes(), name))
 }
 
@@ -230,9 +245,9 @@ fn get_query(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     Ok(uri::decode_args(query(exchange).as_bytes(), most))
 }
 
-fn get_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::text(args, 0, "header name must be a string")?;
-    Ok(headers::get(&exchange.request.headers, name))
+fn get_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "header name must be a string")?;
+    Ok(headers::lend(&exchange.request.headers, name))
 }
 
 fn get_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
@@ -290,8 +305,8 @@ fn get_body<'a>(exchange: &'a mut Exchange, args: &'a [Value]) -> LocalBoxFuture
     })
 }
 
-fn get_start_time(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::Int(i64::try_from(exchange.timing.began_ms()).unwrap_or(i64::MAX)))
+fn get_start_time<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(Lent::Int(i64::try_from(exchange.timing.began_ms()).unwrap_or(i64::MAX)))
 }
 
 fn get_uri_captures(exchange: &mut Exchange, _: &[Value]) -> Outcome {

@@ -9,13 +9,14 @@ use super::{
     Stop, answers, arg, args,
     headers::{self, Header},
     phases::{ANSWER, BEFORE_ANSWER, BODY_FILTER},
+    quick::{self, Given, Lending},
 };
 use crate::{Answer, Exchange, LogLevel, Phase, Source, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.response.get_status", ANSWER, &[], Int, get_status)
+    Function::quick("kong.response.get_status", ANSWER, &[], Int, get_status)
         .doc("The status that the client will get, as it is now."),
-    Function::now("kong.response.get_header", ANSWER, &[arg("name", Text)], Text, get_header)
+    Function::quick("kong.response.get_header", ANSWER, &[arg("name", Text)], Text, get_header)
         .doc("The first value of a header of the answer, as it is now; nil if there is none."),
     Function::now(
         "kong.response.get_headers",
@@ -25,9 +26,9 @@ pub(super) static FUNCTIONS: &[Function] = &[
         get_headers,
     )
     .doc("All headers of the answer, as they are now, at most 100 or `max_headers` (1 to 1000)."),
-    Function::now("kong.response.get_source", ANSWER, &[], Text, get_source)
+    Function::quick("kong.response.get_source", ANSWER, &[], Text, get_source)
         .doc("Who made the answer: \"service\", \"exit\" (a plugin) or \"error\" (the gateway)."),
-    Function::now(
+    Function::quick(
         "kong.response.set_status",
         BEFORE_ANSWER,
         &[arg("status", Int)],
@@ -35,7 +36,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_status,
     )
     .doc("Sets the status, 100 to 599."),
-    Function::now(
+    Function::quick(
         "kong.response.set_header",
         BEFORE_ANSWER,
         &[arg("name", Text), arg("value", Any)],
@@ -43,7 +44,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_header,
     )
     .doc("Sets a header, in the place of those of its name; a list makes several lines."),
-    Function::now(
+    Function::quick(
         "kong.response.add_header",
         BEFORE_ANSWER,
         &[arg("name", Text), arg("value", Any)],
@@ -51,7 +52,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         add_header,
     )
     .doc("Adds a header, beside those of its name."),
-    Function::now(
+    Function::quick(
         "kong.response.clear_header",
         BEFORE_ANSWER,
         &[arg("name", Text)],
@@ -105,13 +106,13 @@ pub(super) static FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn get_status(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_status<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.response.status.as_u16().into())
 }
 
-fn get_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::text(args, 0, "header name must be a string")?;
-    Ok(headers::get(&exchange.response.headers, name))
+fn get_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "header name must be a string")?;
+    Ok(headers::lend(&exchange.response.headers, name))
 }
 
 fn get_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
@@ -119,13 +120,13 @@ fn get_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     Ok(headers::to_map(&exchange.response.headers, most))
 }
 
-fn get_source(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(Value::constant(exchange.response.source.unwrap_or(Source::Error).as_str()))
+fn get_source<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.response.source.unwrap_or(Source::Error).as_str().into())
 }
 
-fn set_status(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    exchange.response.status = args::status(args::get(args, 0), 100)?;
-    args::done()
+fn set_status<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    exchange.response.status = args::status(quick::get(args, 0), 100)?;
+    quick::done()
 }
 
 /// Whether a header is one that plugins may not set; says so in the log if it is.
@@ -137,28 +138,27 @@ fn refused(exchange: &Exchange, header: &Header) -> bool {
     header.is_framing()
 }
 
-fn set_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let header = Header::check(args::get(args, 0), args::get(args, 1))?;
+fn set_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     if !refused(exchange, &header) {
         header.of_answer().set(&mut exchange.response.headers);
     }
-    args::done()
+    quick::done()
 }
 
-fn add_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let header = Header::check(args::get(args, 0), args::get(args, 1))?;
+fn add_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     if !refused(exchange, &header) {
         header.of_answer().add(&mut exchange.response.headers);
     }
-    args::done()
+    quick::done()
 }
 
-fn clear_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    args::text(args, 0, "header name must be a string")?;
-    let empty = Value::Array(Vec::new());
-    let header = Header::check(args::get(args, 0), &empty)?;
+fn clear_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    quick::text(args, 0, "header name must be a string")?;
+    let header = Header::check(quick::get(args, 0), Given::Other(&headers::NO_LINES))?;
     header.of_answer().set(&mut exchange.response.headers);
-    args::done()
+    quick::done()
 }
 
 fn set_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
@@ -214,7 +214,7 @@ fn exit(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     if exchange.session.is_some() {
         return stream_exit(args);
     }
-    let status = args::status(args::get(args, 0), 100)?;
+    let status = args::status(args::get(args, 0).into(), 100)?;
     let body = args::get(args, 1);
     if !matches!(body.type_name(), "nil" | "string" | "table") {
         return Err(args::raise("body must be a nil, string or table"));
@@ -321,7 +321,7 @@ fn cut_to_length(exchange: &Exchange, answer: &mut Answer) {
 }
 
 fn error(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let status = args::status(args::get(args, 0), 400)?;
+    let status = args::status(args::get(args, 0).into(), 400)?;
     let message = match args::get(args, 1) {
         Value::Nil => None,
         Value::Text(text) | Value::Binary(text) => Some(String::from_utf8_lossy(text).into_owned()),

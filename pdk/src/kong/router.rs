@@ -1,23 +1,26 @@
 //! `kong.router`: what the request matched (`kong/pdk/router.lua`).
 
 use super::{
-    Function, Outcome,
+    Function,
     Shape::{Route, Service},
     phases::ACCESS_AND_LATER,
+    quick::{Given, Lending},
 };
-use crate::{Exchange, Value};
+use silverback_model::Entity;
+
+use crate::Exchange;
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.router.get_route", ACCESS_AND_LATER, &[], Route, get_route)
+    Function::quick("kong.router.get_route", ACCESS_AND_LATER, &[], Route, get_route)
         .doc("The route that the request matched, or nil."),
-    Function::now("kong.router.get_service", ACCESS_AND_LATER, &[], Service, get_service)
+    Function::quick("kong.router.get_service", ACCESS_AND_LATER, &[], Service, get_service)
         .doc("The service of the route that the request matched, or nil."),
 ];
 
-fn get_route(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.route().map_or(Value::Nil, |route| Value::Entity(route.record().clone())))
+fn get_route<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.route().map(Entity::record).into())
 }
 
-fn get_service(exchange: &mut Exchange, _: &[Value]) -> Outcome {
-    Ok(exchange.service().map_or(Value::Nil, |service| Value::Entity(service.record().clone())))
+fn get_service<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
+    Ok(exchange.service().map(Entity::record).into())
 }

@@ -1,5 +1,7 @@
 //! `kong.service.request`: what the upstream will be asked (`kong/pdk/service/request.lua`).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{
     HeaderValue, Method,
@@ -13,12 +15,13 @@ use super::{
     body::Kind,
     headers::{self, Header},
     phases::{BEFORE_SERVICE, PREREAD_BALANCER, REWRITE_ACCESS},
+    quick::{self, Given, Lending},
     request, uri,
 };
 use crate::{Body, Exchange, Scheme, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now(
+    Function::quick(
         "kong.service.request.enable_buffering",
         BEFORE_SERVICE,
         &[],
@@ -26,7 +29,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         enable_buffering,
     )
     .doc("Has the upstream's answer read whole before the response phases begin."),
-    Function::now(
+    Function::quick(
         "kong.service.request.set_scheme",
         BEFORE_SERVICE,
         &[arg("scheme", Text)],
@@ -34,7 +37,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_scheme,
     )
     .doc("Sets the scheme: \"http\" or \"https\"."),
-    Function::now(
+    Function::quick(
         "kong.service.request.set_path",
         BEFORE_SERVICE,
         &[arg("path", Text)],
@@ -42,7 +45,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_path,
     )
     .doc("Sets the path, which starts with a slash. What may not stand in one is escaped."),
-    Function::now(
+    Function::quick(
         "kong.service.request.set_raw_query",
         REWRITE_ACCESS,
         &[arg("query", Text)],
@@ -50,7 +53,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_raw_query,
     )
     .doc("Sets the query, without its question mark, as it is."),
-    Function::now(
+    Function::quick(
         "kong.service.request.set_method",
         REWRITE_ACCESS,
         &[arg("method", Text)],
@@ -66,7 +69,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_query,
     )
     .doc("Sets the query from a table; names are sorted, true makes an argument without a value."),
-    Function::now(
+    Function::quick(
         "kong.service.request.clear_query_arg",
         REWRITE_ACCESS,
         &[arg("name", Text)],
@@ -74,7 +77,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         clear_query_arg,
     )
     .doc("Removes all query arguments of that name."),
-    Function::now(
+    Function::quick(
         "kong.service.request.set_header",
         BEFORE_SERVICE,
         &[arg("header", Text), arg("value", Any)],
@@ -82,7 +85,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         set_header,
     )
     .doc("Sets a header, in the place of those of its name; a list makes several lines."),
-    Function::now(
+    Function::quick(
         "kong.service.request.add_header",
         REWRITE_ACCESS,
         &[arg("header", Text), arg("value", Any)],
@@ -90,7 +93,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         add_header,
     )
     .doc("Adds a header, beside those of its name."),
-    Function::now(
+    Function::quick(
         "kong.service.request.clear_header",
         REWRITE_ACCESS,
         &[arg("header", Text)],
@@ -125,50 +128,61 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "Sets the body from a table, encoded as `mimetype` or the request's content type says: \
           a form, multipart or not, or JSON.",
     ),
-    Function::now("kong.service.request.disable_tls", PREREAD_BALANCER, &[], Nothing, disable_tls)
-        .doc("Speaks in clear with the upstream."),
-    Function::now("kong.service.request.enable_tls", PREREAD_BALANCER, &[], Nothing, enable_tls)
+    Function::quick(
+        "kong.service.request.disable_tls",
+        PREREAD_BALANCER,
+        &[],
+        Nothing,
+        disable_tls,
+    )
+    .doc("Speaks in clear with the upstream."),
+    Function::quick("kong.service.request.enable_tls", PREREAD_BALANCER, &[], Nothing, enable_tls)
         .doc("Speaks TLS with the upstream."),
 ];
 
-fn enable_buffering(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn enable_buffering<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     exchange.upstream.buffered = true;
-    args::done()
+    quick::done()
 }
 
-fn set_scheme(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let scheme = args::string(args, 0, "scheme must be a string")?;
-    exchange.upstream.scheme = match scheme.as_str() {
-        "http" => Scheme::Http,
-        "https" => Scheme::Https,
-        _ => return Err(args::raise(format!("invalid scheme: {scheme}"))),
+/// A text in a message.
+fn shown(text: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+fn set_scheme<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let scheme = quick::text(args, 0, "scheme must be a string")?;
+    exchange.upstream.scheme = match scheme {
+        b"http" => Scheme::Http,
+        b"https" => Scheme::Https,
+        _ => return Err(args::raise(format!("invalid scheme: {}", shown(scheme)))),
     };
-    args::done()
+    quick::done()
 }
 
-fn set_path(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let path = args::text(args, 0, "path must be a string")?;
+fn set_path<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let path = quick::text(args, 0, "path must be a string")?;
     if path.first() != Some(&b'/') {
         return Err(args::raise("path must start with /"));
     }
     exchange.upstream.path = uri::escape_path(path);
-    args::done()
+    quick::done()
 }
 
 /// An empty query is none: no question mark is sent.
-fn put_query(exchange: &mut Exchange, query: String) -> Outcome {
+fn put_query(exchange: &mut Exchange, query: String) {
     exchange.request.query = (!query.is_empty()).then_some(query);
-    args::done()
 }
 
-fn set_raw_query(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let query = args::text(args, 0, "query must be a string")?;
+fn set_raw_query<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let query = quick::text(args, 0, "query must be a string")?;
     // What would end the request line or is no ASCII is escaped.
     let escaped = |byte: &u8| match byte {
         b'!'..=b'~' if *byte != b'#' => char::from(*byte).to_string(),
         other => format!("%{other:02X}"),
     };
-    put_query(exchange, query.iter().map(escaped).collect())
+    put_query(exchange, query.iter().map(escaped).collect());
+    quick::done()
 }
 
 /// The methods that the web server knows.
@@ -190,13 +204,13 @@ const METHODS: [&str; 15] = [
     "TRACE",
 ];
 
-fn set_method(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let method = args::string(args, 0, "method must be a string")?;
-    match Method::from_bytes(method.as_bytes()) {
-        Ok(known) if METHODS.contains(&method.as_str()) => exchange.request.method = known,
-        _ => return Err(args::raise(format!("invalid method: {method}"))),
+fn set_method<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let method = quick::text(args, 0, "method must be a string")?;
+    match Method::from_bytes(method) {
+        Ok(known) if METHODS.contains(&known.as_str()) => exchange.request.method = known,
+        _ => return Err(args::raise(format!("invalid method: {}", shown(method)))),
     }
-    args::done()
+    quick::done()
 }
 
 fn set_query(exchange: &mut Exchange, args: &[Value]) -> Outcome {
@@ -205,59 +219,61 @@ fn set_query(exchange: &mut Exchange, args: &[Value]) -> Outcome {
         return Err(args::raise("args must be a table"));
     }
     let query = uri::encode_args(table)?;
-    put_query(exchange, query)
+    put_query(exchange, query);
+    args::done()
 }
 
-fn clear_query_arg(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::text(args, 0, "query argument name must be a string")?;
+fn clear_query_arg<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "query argument name must be a string")?;
     let query = uri::remove_arg(request::query(exchange), name);
-    put_query(exchange, query)
+    put_query(exchange, query);
+    quick::done()
 }
 
 /// The Host header is what the upstream will be asked for, too.
 fn note_host(exchange: &mut Exchange, header: &Header) {
     if header.name == HOST
-        && let Some(host) = header.lines.first()
+        && let Some(host) = &header.first
     {
         exchange.upstream.host_header = Some(host.clone());
     }
 }
 
-fn set_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let (name, value) = (args::get(args, 0), args::get(args, 1));
-    if name.as_str().is_some_and(|name| name.eq_ignore_ascii_case(":authority")) {
+fn set_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let (name, value) = (quick::get(args, 0), quick::get(args, 1));
+    if name.as_bytes().is_some_and(|name| name.eq_ignore_ascii_case(b":authority")) {
         return set_authority(exchange, value);
     }
     let header = Header::check(name, value)?;
     note_host(exchange, &header);
     header.set(&mut exchange.request.headers);
-    args::done()
+    quick::done()
 }
 
 /// `:authority` is for gRPC services alone.
-fn set_authority(exchange: &mut Exchange, value: &Value) -> Outcome {
+fn set_authority<'e>(exchange: &'e mut Exchange, value: Given<'_>) -> Lending<'e> {
     let protocol = exchange.service().map(|service| service.record().get("protocol").cloned());
     let protocol = protocol.flatten().unwrap_or_default();
     if !matches!(protocol.as_str(), Some("grpc" | "grpcs")) {
         let text = "cannot set :authority pseudo-header on non-grpc requests";
         return Err(Stop::Nil(text.to_owned()));
     }
-    exchange.upstream.host_header = Some(headers::to_value(&args::to_text(value)));
-    args::done()
+    exchange.upstream.host_header = Some(headers::to_value(&args::to_text(&value.to_value())));
+    quick::done()
 }
 
-fn add_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let header = Header::check(args::get(args, 0), args::get(args, 1))?;
+fn add_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     note_host(exchange, &header);
     header.add(&mut exchange.request.headers);
-    args::done()
+    quick::done()
 }
 
-fn clear_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    args::text(args, 0, "header must be a string")?;
-    let header = Header::check(args::get(args, 0), &Value::Array(Vec::new()))?;
+fn clear_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    quick::text(args, 0, "header must be a string")?;
+    let header = Header::check(quick::get(args, 0), Given::Other(&headers::NO_LINES))?;
     header.set(&mut exchange.request.headers);
-    args::done()
+    quick::done()
 }
 
 fn set_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
@@ -307,12 +323,12 @@ fn set_body(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     Ok(Value::Bool(true))
 }
 
-fn disable_tls(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn disable_tls<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     exchange.upstream.scheme = Scheme::Http;
-    args::done()
+    quick::done()
 }
 
-fn enable_tls(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn enable_tls<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     exchange.upstream.scheme = Scheme::Https;
-    args::done()
+    quick::done()
 }

@@ -12,11 +12,12 @@ use super::{
     body::Kind,
     headers,
     phases::SERVICE_ANSWER,
+    quick::{self, Given, Lending},
 };
 use crate::{Exchange, Value};
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    Function::now("kong.service.response.get_status", SERVICE_ANSWER, &[], Int, get_status)
+    Function::quick("kong.service.response.get_status", SERVICE_ANSWER, &[], Int, get_status)
         .doc("The status that the service answered; nil if it did not."),
     Function::now(
         "kong.service.response.get_headers",
@@ -26,7 +27,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         get_headers,
     )
     .doc("The headers that the service answered, at most 100 or `max_headers` (1 to 1000)."),
-    Function::now(
+    Function::quick(
         "kong.service.response.get_header",
         SERVICE_ANSWER,
         &[arg("name", Text)],
@@ -49,7 +50,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     ),
 ];
 
-fn get_status(exchange: &mut Exchange, _: &[Value]) -> Outcome {
+fn get_status<'e>(exchange: &'e mut Exchange, _: &[Given<'_>]) -> Lending<'e> {
     Ok(exchange.response.upstream_status.map(|status| status.as_u16()).into())
 }
 
@@ -61,12 +62,12 @@ fn get_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     Ok(headers::to_map(&exchange.response.headers, most))
 }
 
-fn get_header(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    let name = args::text(args, 0, "name must be a string")?;
+fn get_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
+    let name = quick::text(args, 0, "name must be a string")?;
     if exchange.response.upstream_status.is_none() {
-        return args::done();
+        return quick::done();
     }
-    Ok(headers::get(&exchange.response.headers, name))
+    Ok(headers::lend(&exchange.response.headers, name))
 }
 
 /// The upstream's body, where it was buffered.

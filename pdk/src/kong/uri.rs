@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 
-use super::{Stop, args};
+use super::{Stop, args, quick::Lent};
 use crate::Value;
 
 /// The characters that stay escaped when a path is normalized (RFC 3986, reserved).
@@ -14,6 +14,22 @@ const RESERVED: &[u8] = b"!*'();:@&=+$,/?%#[]";
 /// segments resolved and slashes merged (`kong/tools/uri.lua`).
 pub(super) fn normalize(path: &[u8]) -> Vec<u8> {
     resolve(decode_unreserved(path))
+}
+
+/// The path of a target, path and query, if it stays as it is when it is normalized. Where that
+/// takes a closer look, there is none.
+pub(super) fn normal_path(target: &[u8]) -> Option<&[u8]> {
+    for (at, &byte) in target.iter().enumerate() {
+        match byte {
+            // Letters.
+            b'@'.. => {}
+            b'?' => return target.get(..at),
+            b'%' => return None,
+            b'/' if matches!(target.get(at + 1), Some(b'/' | b'.')) => return None,
+            _ => {}
+        }
+    }
+    Some(target)
 }
 
 /// A path with dot segments resolved and slashes merged.
@@ -98,9 +114,14 @@ fn escape(text: &[u8], plain: &[u8]) -> String {
     out
 }
 
+/// Whether a name or a value of a query string is another when it is decoded.
+fn is_escaped(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'%' | b'+'))
+}
+
 /// A name or a value of a query string, decoded: `+` is a space, broken escapes stay.
 pub(super) fn unescape_component(text: &[u8]) -> Bytes {
-    if !text.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+    if !is_escaped(text) {
         return Bytes::copy_from_slice(text);
     }
     let mut out = Vec::with_capacity(text.len());
@@ -155,17 +176,22 @@ pub(super) fn join(there: &mut Value, value: Value) {
 }
 
 /// The first value of an argument in a query string: text, or true where it has none.
-pub(super) fn find_arg(query: &[u8], name: &[u8]) -> Value {
+pub(super) fn find_arg<'q>(query: &'q [u8], name: &[u8]) -> Lent<'q> {
     for argument in query.split(|&byte| byte == b'&').filter(|a| !a.is_empty()).take(100) {
         let at = argument.iter().position(|&byte| byte == b'=');
         let key = &argument[..at.unwrap_or(argument.len())];
-        if !key.is_empty() && (key == name || unescape_component(key) == name) {
-            return at.map_or(Value::Bool(true), |at| {
-                Value::Text(unescape_component(&argument[at + 1..]))
-            });
+        if !key.is_empty() && (key == name || (is_escaped(key) && unescape_component(key) == name))
+        {
+            return match at.map(|at| &argument[at + 1..]) {
+                None => Lent::Bool(true),
+                Some(value) if is_escaped(value) => {
+                    Lent::Value(Value::Text(unescape_component(value)))
+                }
+                Some(value) => Lent::Text(value),
+            };
         }
     }
-    Value::Nil
+    Lent::Nil
 }
 
 /// A table as a query string, arguments sorted. True is an argument without a value, false none
@@ -225,6 +251,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn paths_that_are_normal_stay_as_they_are() {
+        for target in ["/", "/a/b?x=1", "/a.b/c-d", "*", "/a/", "/a?b?../%", "a/b", "", "/?", "?"] {
+            let path = target.split('?').next().unwrap_or_default().as_bytes();
+            assert_eq!(normal_path(target.as_bytes()), Some(path), "{target}");
+            assert_eq!(normalize(path), path, "{target}");
+        }
+        for target in ["/a//b", "/a/./b", "/..", "/%41", "/a/.b", "//"] {
+            assert_eq!(normal_path(target.as_bytes()), None, "{target}");
+        }
+    }
+
+    #[test]
     fn paths_are_normalized() {
         for (path, expect) in [
             ("/r/a%2Fb/../c//d/%7Euser", "/r/c/d/~user"),
@@ -274,7 +312,7 @@ mod tests {
             ("none", json!(null)),
             ("sp ace", json!("ü")),
         ] {
-            assert_eq!(find_arg(query, name.as_bytes()).to_json(), expect, "{name}");
+            assert_eq!(Value::from(find_arg(query, name.as_bytes())).to_json(), expect, "{name}");
         }
     }
 

@@ -84,7 +84,7 @@ fn waiting_has_an_end() {
     check_at(
         address,
         &format!(
-            "{CONNECTED} s:settimeout(30) s:send('x') \
+            "{CONNECTED} s:settimeout(1000) s:send('x') \
         local d, e, partial = s:receive() return d, e, partial, s:send('y')"
         ),
         "nil timeout part 1",
