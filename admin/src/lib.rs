@@ -11,6 +11,7 @@ mod request;
 
 mod added;
 mod collection;
+pub mod log_level;
 mod openapi;
 mod paths;
 mod routes;

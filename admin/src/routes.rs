@@ -79,8 +79,11 @@ pub(crate) const ALL: &[Own] = &[
     own("/clustering/data-planes", &[(Method::GET, Now(clustering::no_control_plane))]),
     own("/clustering/status", &[(Method::GET, Now(clustering::no_control_plane))]),
     own("/config", &[(Method::GET, Now(config::show_file)), (Method::POST, Now(config::load))]),
-    own("/debug/cluster/log-level/{log_level}", &[(Method::PUT, Now(debug::set_log_level))]),
-    own("/debug/node/log-level", &[(Method::GET, Now(debug::log_level))]),
+    own(
+        "/debug/cluster/log-level/{log_level}",
+        &[(Method::PUT, Later(|call| Box::pin(debug::set_cluster_log_level(call))))],
+    ),
+    own("/debug/node/log-level", &[(Method::GET, Now(debug::show_log_level))]),
     own("/debug/node/log-level/{log_level}", &[(Method::PUT, Now(debug::set_log_level))]),
     own("/metrics", &[(Method::GET, Now(metrics::metrics))]),
     own("/openapi.json", &[(Method::GET, Now(openapi::show))]),

@@ -23,6 +23,9 @@ pub const PROXY_CACHE_PURGE: &str = "proxy-cache:purge";
 /// The channel for keys of `kong.cache` that are stale (kong/global.lua).
 pub const CACHE_INVALIDATIONS: &str = "invalidations";
 
+/// The channel for log levels that hold for a time (kong/runloop/log_level.lua).
+pub const LOG_LEVEL: &str = "log_level";
+
 /// What nodes of a cluster tell each other.
 impl Store {
     /// Tells the other nodes that drop what proxy-cache keeps; nobody where nodes share no

@@ -28,7 +28,7 @@ use silverback_model::declarative::DEFAULT_WORKSPACE_ID;
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::{Entities, Kind, Kinds, Page, PageQuery, TagFilter};
 
-pub use cluster::{CACHE_INVALIDATIONS, PROXY_CACHE_PURGE, Told};
+pub use cluster::{CACHE_INVALIDATIONS, LOG_LEVEL, PROXY_CACHE_PURGE, Told};
 pub use dao::{Key, Options};
 pub use feed::{Changes, State};
 pub use query::Queried;

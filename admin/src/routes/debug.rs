@@ -1,23 +1,20 @@
-//! `/debug/node/log-level` (`kong/api/routes/debug.lua`).
-
-use std::time::Duration;
+//! `/debug/node/log-level` and `/debug/cluster/log-level` (`kong/api/routes/debug.lua`).
 
 use http::StatusCode;
-use silverback_pdk::{LogLevel, log_level as current, override_log_level};
+use silverback_pdk::{LogLevel, log_level as current};
+use silverback_store::LOG_LEVEL;
 
 use crate::{
-    Answer, arguments,
+    Answer, Refusal, arguments,
     call::{Call, Outcome},
+    log_level,
 };
 
 /// For how many seconds a level holds, unless the request says otherwise.
 const HOLDS_S: f64 = 60.0;
 
-/// The longest time that a level holds: a year.
-const HOLDS_MAX_S: f64 = 31_536_000.0;
-
 /// What is logged now.
-pub(super) fn log_level(_: &Call<'_>) -> Outcome {
+pub(super) fn show_log_level(_: &Call<'_>) -> Outcome {
     Ok(Answer::message(StatusCode::OK, &format!("log level: {}", shown(current()))))
 }
 
@@ -29,6 +26,36 @@ pub(super) fn shown(level: LogLevel) -> &'static str {
 /// Changes what is logged, for a time; then it is again what the configuration says. Without a
 /// database it is refused, as by Kong.
 pub(super) fn set_log_level(call: &Call<'_>) -> Outcome {
+    match change(call)? {
+        Change::None(answer) => Ok(answer),
+        Change::To(..) => Ok(changed()),
+    }
+}
+
+/// The same on all nodes that share the database.
+pub(super) async fn set_cluster_log_level(call: &Call<'_>) -> Outcome {
+    let (level, seconds) = match change(call)? {
+        Change::None(answer) => return Ok(answer),
+        Change::To(level, seconds) => (level, seconds),
+    };
+    let told = log_level::told(level, seconds);
+    call.service.store.broadcast(LOG_LEVEL, &told).await?;
+    Ok(changed())
+}
+
+/// What a request has changed on this node.
+enum Change {
+    /// The level is what it should be.
+    None(Answer),
+    /// The level, and for how many seconds.
+    To(LogLevel, f64),
+}
+
+fn changed() -> Answer {
+    Answer::message(StatusCode::OK, "log level changed")
+}
+
+fn change(call: &Call<'_>) -> Result<Change, Refusal> {
     if !call.service.store.is_writable() {
         let text = "cannot change log level when not using a database";
         return Err(Answer::message(StatusCode::METHOD_NOT_ALLOWED, text).into());
@@ -44,12 +71,8 @@ pub(super) fn set_log_level(call: &Call<'_>) -> Outcome {
     }
     if current() == level {
         let text = format!("log level is already {name}");
-        return Ok(Answer::message(StatusCode::OK, &text));
+        return Ok(Change::None(Answer::message(StatusCode::OK, &text)));
     }
-    let change = override_log_level(level);
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(Duration::from_secs_f64(seconds.min(HOLDS_MAX_S))).await;
-        change.end();
-    });
-    Ok(Answer::message(StatusCode::OK, "log level changed"))
+    log_level::hold(level, seconds);
+    Ok(Change::To(level, seconds))
 }

@@ -8,7 +8,7 @@ use silverback_external::{Config as ServerConfig, Servers};
 use silverback_model::set::Entities;
 use silverback_pdk::{Plugin, Registry};
 use silverback_store::postgres::migrations::Own;
-use silverback_store::{PROXY_CACHE_PURGE, Store};
+use silverback_store::{LOG_LEVEL, PROXY_CACHE_PURGE, Store};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::settings;
@@ -55,7 +55,7 @@ impl Plugins {
     }
 }
 
-/// Drops what other nodes say is to be dropped of what plugins keep, as long as there is a store.
+/// Does as other nodes say, as long as there is a store: drops what plugins keep, sets log levels.
 pub(crate) fn follow_others(store: &Arc<Store>) {
     let Some(mut told) = store.told() else { return };
     let store = Arc::downgrade(store);
@@ -71,10 +71,12 @@ pub(crate) fn follow_others(store: &Arc<Store>) {
                 Err(RecvError::Closed) => return,
             };
             let Some(store) = store.upgrade() else { return };
-            if let Some((plugin, key)) = told.data.split_once(':')
-                && told.channel == PROXY_CACHE_PURGE
-            {
-                drop_cached(&store.entities(), plugin, key);
+            match (told.channel.as_str(), told.data.split_once(':')) {
+                (PROXY_CACHE_PURGE, Some((plugin, key))) => {
+                    drop_cached(&store.entities(), plugin, key);
+                }
+                (LOG_LEVEL, _) => silverback_admin::log_level::heard(&told.data),
+                _ => {}
             }
         }
     });

@@ -121,6 +121,39 @@ fn plugins_tell_each_other() {
     wait_until("both to hear a Kong", PATIENCE, || heard(&two) == "2" && heard(&one) == "1");
 }
 
+/// A log level that is set for all nodes is that of the others, too, and ends on each.
+#[test]
+fn log_levels_are_set_for_all() {
+    let database = bootstrapped(&Postgres::shared());
+    let node = || {
+        let builder = database.gateway().set("log_level", "notice");
+        builder.set("db_update_frequency", "1").start()
+    };
+    let (one, two) = (node(), node());
+    let is = |node: &Gateway, level: &str| {
+        let answer = node.ask_admin(&Request::get("/debug/node/log-level")).json();
+        answer["message"] == format!("log level: {level}")
+    };
+    let set = |of: &str| {
+        let answer = one.ask_admin(&Request::new("PUT", &format!("/debug/{of}/log-level/crit")));
+        answer.json()["message"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(is(&one, "notice") && is(&two, "notice"));
+    assert_eq!(set("cluster"), "log level changed");
+    assert!(is(&one, "crit"));
+    wait_until("the other node to hear", PATIENCE, || is(&two, "crit"));
+    assert_eq!(set("cluster"), "log level is already crit");
+    // As Kong's nodes say it.
+    database.sql(
+        "INSERT INTO cluster_events (id, node_id, at, expire_at, channel, data) VALUES \
+         (gen_random_uuid(), gen_random_uuid(), now(), now() + interval '1 hour', 'log_level', \
+          '{\"timeout\":1,\"log_level\":7}')",
+    );
+    for node in [&one, &two] {
+        wait_until("the configured level", PATIENCE, || is(node, "notice"));
+    }
+}
+
 fn count(database: &Database, table: &str) -> usize {
     database.value(&format!("SELECT count(*) FROM {table}")).parse().unwrap()
 }
