@@ -1,6 +1,9 @@
 //! Which certificate a client is shown, by the server name that it asks for.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
 
 use rustls::{
     DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
@@ -41,13 +44,14 @@ struct Maker {
     provider: Arc<CryptoProvider>,
     versions: Versions,
     prefers: bool,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
 }
 
-/// How sessions are resumed. It is kept from snapshot to snapshot: clients resume theirs across a
-/// change.
-#[derive(Clone)]
+/// How sessions are resumed. It is kept from snapshot to snapshot, and from one run of workers to
+/// the next: clients resume theirs across a change or a reload.
 struct Sessions {
+    /// The settings that it follows: tickets, timeout, cache.
+    terms: (bool, Duration, usize),
     tickets: Option<Arc<dyn ProducesTickets>>,
     kept: Arc<dyn StoresServerSessions>,
 }
@@ -58,7 +62,7 @@ pub(crate) struct Shown {
     provider: Arc<CryptoProvider>,
     versions: Versions,
     prefers: bool,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     /// What was made for each of the terms, when it was first needed.
     configs: [OnceLock<Option<Arc<ServerConfig>>>; 4],
 }
@@ -188,13 +192,25 @@ pub(crate) fn read_entity(entity: &Certificate) -> Result<Vec<Arc<CertifiedKey>>
 }
 
 impl Sessions {
-    fn of(settings: &TlsSettings) -> Sessions {
-        let TlsSettings { session_timeout, session_cache, .. } = *settings;
-        let tickets = || Arc::new(Tickets::new(session_timeout)) as Arc<dyn ProducesTickets>;
-        Sessions {
-            tickets: settings.session_tickets.then(tickets),
-            kept: Arc::new(Kept::new(session_timeout, session_cache)),
+    /// Those of this process with the same settings, as long as anyone uses them.
+    fn of(settings: &TlsSettings) -> Arc<Sessions> {
+        static USED: Mutex<Vec<Weak<Sessions>>> = Mutex::new(Vec::new());
+        let TlsSettings { session_tickets, session_timeout, session_cache, .. } = *settings;
+        let terms = (session_tickets, session_timeout, session_cache);
+        let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|sessions| sessions.strong_count() > 0);
+        let mut live = used.iter().filter_map(Weak::upgrade);
+        if let Some(sessions) = live.find(|sessions| sessions.terms == terms) {
+            return sessions;
         }
+        let tickets = || Arc::new(Tickets::new(session_timeout)) as Arc<dyn ProducesTickets>;
+        let sessions = Arc::new(Sessions {
+            terms,
+            tickets: session_tickets.then(tickets),
+            kept: Arc::new(Kept::new(session_timeout, session_cache)),
+        });
+        used.push(Arc::downgrade(&sessions));
+        sessions
     }
 }
 

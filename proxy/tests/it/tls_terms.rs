@@ -143,6 +143,21 @@ fn of_two_kinds_of_keys_clients_get_the_one_they_can_verify() {
     check(&gateway);
 }
 
+/// A reload that changes settings begins anew with all else.
+#[test]
+fn sessions_outlive_a_reload_but_not_their_own_settings() {
+    let settle = |tls: &mut TlsSettings| tls.session_timeout = Duration::from_secs(1234);
+    for versions in [TLS12, TLS13] {
+        let client = Arc::new(client(versions, None));
+        let (_upstream, before) = start(settle);
+        assert_eq!(meet(&before, &client).unwrap().kind, HandshakeKind::Full);
+        let (_upstream, after) = start(settle);
+        assert_eq!(meet(&after, &client).unwrap().kind, HandshakeKind::Resumed, "{versions:?}");
+        let (_upstream, gateway) = start(|tls| tls.session_timeout = Duration::from_secs(1235));
+        assert_eq!(meet(&gateway, &client).unwrap().kind, HandshakeKind::Full, "{versions:?}");
+    }
+}
+
 #[test]
 fn sessions_are_resumed_as_the_settings_allow() {
     let check = |versions: Versions, by_ticket: bool, settle: fn(&mut TlsSettings), expect| {
