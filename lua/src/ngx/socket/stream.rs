@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, ErrorKind},
+    mem::MaybeUninit,
     path::PathBuf,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -10,11 +11,13 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
+use tokio_rustls::client::TlsStream;
 
 /// How much is read at once, bytes.
 const PIECE: usize = 16 << 10;
@@ -22,10 +25,30 @@ const PIECE: usize = 16 << 10;
 const GATHERED_MAX: usize = 256 << 20;
 
 /// Any connection.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// The socket beneath it.
+    fn socket(&self) -> SockRef<'_>;
+}
 
-type Any = Box<dyn Stream>;
+impl Stream for TcpStream {
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+}
+
+impl Stream for UnixStream {
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self)
+    }
+}
+
+impl Stream for TlsStream<Any> {
+    fn socket(&self) -> SockRef<'_> {
+        self.get_ref().0.socket()
+    }
+}
+
+pub(super) type Any = Box<dyn Stream>;
 
 /// Where to.
 pub(super) enum Peer {
@@ -78,6 +101,14 @@ impl Fault {
         self.partial = partial;
         self
     }
+}
+
+/// Whether the other side has neither closed a connection nor said anything that nobody has read.
+/// The system is asked: what has come since the worker last looked at its sockets counts.
+pub(super) fn is_quiet(stream: &Any) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = stream.socket().peek(&mut byte);
+    peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// The reading half.
@@ -313,8 +344,14 @@ mod tests {
     const SOON: Duration = Duration::from_secs(5);
 
     fn reader(text: &'static [u8]) -> Reader {
-        let (near, mut far) = tokio::io::duplex(4);
-        tokio::spawn(async move { far.write_all(text).await });
+        let (near, mut far) = UnixStream::pair().expect("a pair");
+        // A few bytes at a time.
+        tokio::spawn(async move {
+            for piece in text.chunks(4) {
+                let _ = far.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
+        });
         split(Box::new(near)).0
     }
 

@@ -9,7 +9,7 @@ use silverback_tls::Versions;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::stream::{Fault, Reader, Stream, Writer, split};
+use super::stream::{Any, Fault, Reader, Writer, split};
 
 /// Whom to trust, settled once for each worker: connections resume one another's sessions.
 pub(super) struct Trust {
@@ -64,7 +64,7 @@ impl Trust {
 /// "timeout", or why the other side is refused or refuses.
 pub(super) async fn connect(
     trust: &Trust,
-    plain: Box<dyn Stream>,
+    plain: Any,
     name: &str,
     verify: bool,
     client: Option<Client>,
