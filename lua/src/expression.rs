@@ -73,7 +73,7 @@ impl Expression for Compiled {
             let mut run = pin!(scheduler::run(&state, exchange, &function, &[], true));
             run.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         };
-        tables::settle(&state.lua, exchange);
+        tables::settle(&state, exchange);
         match ending {
             Poll::Pending => Err("an expression can't wait for anything".to_owned()),
             Poll::Ready(Ending::Done(results)) => match results.front() {

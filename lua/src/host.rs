@@ -1,5 +1,6 @@
 //! The plugins written in Lua: finding them, and making handlers of their configurations.
 
+mod replaced;
 mod turn;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     future::Future,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Waker},
@@ -18,8 +19,8 @@ use std::{
 use mlua::{Table, Value};
 use silverback_model::schema::Schema;
 use silverback_pdk::{
-    Configuration, Handler, Keeps, LogLevel, LuaMemory, Origin, Phase, PhaseSet, Phases, Plugin,
-    Record, View, WorkerHook, log, set_lua_memory,
+    Configuration, Exchange, Handler, Keeps, LogLevel, LuaMemory, Origin, Phase, PhaseSet, Phases,
+    Plugin, Record, View, WorkerHook, log, set_lua_memory,
 };
 use silverback_store::Store;
 use thiserror::Error;
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) database: Arc<Database>,
     /// The configured plugins by the ids of their entities, the newest of each.
     instances: Mutex<HashMap<String, Weak<Instance>>>,
+    /// The plugins in the order in which they run.
+    names: OnceLock<Vec<String>>,
 }
 
 thread_local! {
@@ -93,7 +96,8 @@ impl Shared {
     pub(crate) fn new(config: Config) -> Arc<Shared> {
         let id = LAST_HOST.fetch_add(1, Ordering::Relaxed);
         let (config, database) = (Arc::new(config), Arc::default());
-        Arc::new(Shared { id, config, database, instances: Mutex::default() })
+        let (instances, names) = (Mutex::default(), OnceLock::new());
+        Arc::new(Shared { id, config, database, instances, names })
     }
 
     /// Notes a configured plugin.
@@ -145,6 +149,21 @@ impl Shared {
             states.push((self.id, state.clone()));
         });
         Ok(state)
+    }
+
+    /// The state for a request or a stream: that of this thread, or the one before it if the
+    /// exchange has begun there. One that is full makes way for a new one.
+    ///
+    /// # Errors
+    /// If there is none and it can't be made.
+    pub(crate) fn state_for(self: &Arc<Shared>, exchange: &Exchange) -> Result<Rc<State>, String> {
+        let state = self.state()?;
+        if state.is_full() {
+            replaced::replace(self, &state, exchange);
+        } else if !replaced::any() {
+            return Ok(state);
+        }
+        Ok(replaced::before(&state, exchange).unwrap_or(state))
     }
 }
 
@@ -202,8 +221,9 @@ pub fn load(config: Config, names: &[&str]) -> Result<Host, Vec<LoadError>> {
     let mut order: Vec<(i32, String)> =
         plugins.iter().map(|plugin| (plugin.priority, plugin.name.clone())).collect();
     order.sort_by(|a, b| b.cmp(a));
-    let names = order.into_iter().map(|(_, name)| name).collect();
-    let hook = Arc::new(Hook { shared: shared.clone(), names });
+    // A host is new: nothing else has set them.
+    let _ = shared.names.set(order.into_iter().map(|(_, name)| name).collect());
+    let hook = Arc::new(Hook { shared: shared.clone() });
     Ok(Host { plugins, hook, shared, names: loaded })
 }
 
@@ -235,13 +255,11 @@ fn kinds(
 /// init_worker and configure: what plugins do on a worker beside handling requests.
 struct Hook {
     shared: Arc<Shared>,
-    /// The plugins in the order in which they run.
-    names: Vec<String>,
 }
 
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hook").field("names", &self.names).finish_non_exhaustive()
+        f.debug_struct("Hook").field("names", &self.shared.names).finish_non_exhaustive()
     }
 }
 
@@ -251,31 +269,38 @@ impl WorkerHook for Hook {
             Ok(state) => state,
             Err(error) => return log(LogLevel::Crit, "", &format!("can't start Lua: {error}")),
         };
-        state.pulse.belongs_to_worker();
-        let (shared, view, names) = (self.shared.clone(), view.clone(), self.names.clone());
-        let mut work = Box::pin(async move {
-            if first {
-                for name in &names {
-                    hook_phase(&state, &view, name, Phase::InitWorker, None).await;
-                }
-            } else {
-                kong::forget(&state);
-            }
-            for name in &names {
-                let confs = shared.confs(&state, &*view, name);
-                hook_phase(&state, &view, name, Phase::Configure, confs.ok().flatten()).await;
-            }
-        });
-        // Requests that follow find it done, unless a handler waits for something.
-        if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            tokio::task::spawn_local(work);
-        }
+        begin_work(&self.shared, state, view.clone(), first);
     }
 
     fn ends(&self) {
         if let Ok(state) = self.shared.state() {
             state.timers.stop();
         }
+    }
+}
+
+/// Has the plugins do in a worker's state what they do there beside requests, the first time or
+/// because the configuration is another.
+fn begin_work(shared: &Arc<Shared>, state: Rc<State>, view: Rc<dyn View>, first: bool) {
+    state.pulse.belongs_to_worker();
+    let shared = shared.clone();
+    let mut work = Box::pin(async move {
+        let names = shared.names.get().map(Vec::as_slice).unwrap_or_default();
+        if first {
+            for name in names {
+                hook_phase(&state, &view, name, Phase::InitWorker, None).await;
+            }
+        } else {
+            kong::forget(&state);
+        }
+        for name in names {
+            let confs = shared.confs(&state, &*view, name);
+            hook_phase(&state, &view, name, Phase::Configure, confs.ok().flatten()).await;
+        }
+    });
+    // Requests that follow find it done, unless a handler waits for something.
+    if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        tokio::task::spawn_local(work);
     }
 }
 

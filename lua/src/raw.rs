@@ -36,6 +36,11 @@ pub(crate) const ARRAY_MARK: i64 = -91;
 /// What is said of code for which there is none.
 const NO_MEMORY: &str = "not enough memory: see lua_max_memory in kong.conf";
 
+/// Whether an error says that there was none.
+pub(crate) fn is_of_memory(text: &str) -> bool {
+    text.starts_with("not enough memory")
+}
+
 /// What a function gives back.
 pub(crate) enum Outcome {
     /// Nothing.

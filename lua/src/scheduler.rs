@@ -22,7 +22,7 @@ use crate::{
     current,
     current::Place,
     ngx,
-    raw::{Anchor, Coroutine, Outcome, Step},
+    raw::{self, Anchor, Coroutine, Outcome, Step},
     state::State,
 };
 
@@ -338,6 +338,11 @@ impl State {
         if stopped {
             self.inbox.wait.take();
             return Step::Stopped(self.pulse.message());
+        }
+        if let Step::Failed(text) = &step
+            && raw::is_of_memory(text)
+        {
+            self.refused();
         }
         step
     }

@@ -62,6 +62,10 @@ pub(crate) struct State {
     last_id: Cell<u64>,
     /// With that many bytes in use, garbage is collected before the next turn.
     collect_at: Cell<u64>,
+    /// Whether code has failed for want of memory since.
+    refused: Cell<bool>,
+    /// How often in a row collecting has not helped.
+    full: Cell<u32>,
     /// The plugins that are loaded here.
     pub(crate) loaded: RefCell<Loaded>,
     /// Handlers that are ready to be called.
@@ -126,6 +130,8 @@ impl State {
                 0 => u64::MAX,
                 max => max / 2,
             }),
+            refused: Cell::new(false),
+            full: Cell::new(0),
             loaded: RefCell::default(),
             groups: RefCell::default(),
             remembered: RefCell::default(),
@@ -220,9 +226,22 @@ impl State {
     /// Makes room before more is run. (Not after: a coroutine that has failed still holds what it
     /// had.)
     fn make_room(&self) {
-        if self.pulse.memory() >= self.collect_at.get() {
+        if self.pulse.memory() >= self.collect_at.get() || self.refused.get() {
             self.collect();
         }
+    }
+
+    /// Notes that code has failed for want of memory. What a state of few bytes was refused was
+    /// too much by itself.
+    #[cold]
+    pub(crate) fn refused(&self) {
+        let max = self.config.memory_max as u64;
+        self.refused.set(self.pulse.memory() > max / 4);
+    }
+
+    /// Whether it is full for good: collecting has not helped twice in a row.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.get() >= 2
     }
 
     /// Collects what code has left that has used up the memory: LuaJIT itself fails rather than
@@ -239,6 +258,9 @@ impl State {
             silverback_pdk::log(LogLevel::Err, "", &format!("collecting: {}", raw::plain(&error)));
         }
         let (max, left) = (self.config.memory_max as u64, self.pulse.memory());
+        // A table of a quarter can't grow: it needs twice as much beside it.
+        let full = (self.refused.take() && left > max / 4) || left > max / 16 * 15;
+        self.full.set(if full { self.full.get() + 1 } else { 0 });
         // What is in use for good is not worth looking through after every turn.
         self.collect_at.set(left + max.saturating_sub(left) / 2);
     }

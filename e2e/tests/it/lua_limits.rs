@@ -20,6 +20,7 @@ local kept = {}
 local actions = {
   loop = function() while true do pcall(function() while true do end end) end end,
   allocate = function() local t = {} while true do t[#t + 1] = tostring(#t) end end,
+  fill = function() for _ = 1, 1e5 do kept[#kept + 1] = ("x"):rep(1000) .. #kept end end,
   rep = function() return ("x"):rep(2 ^ 31 - 64) end,
   error = function() error("as asked") end,
   exit = function() return kong.response.exit(204) end,
@@ -48,6 +49,7 @@ local actions = {
 }
 
 local handler = { PRIORITY = 1000, VERSION = "1.0" }
+function handler:init_worker() kong.log.notice("the plugin begins in a state") end
 for _, phase in ipairs { "access", "header_filter", "log" } do
   handler[phase] = function(_, conf)
     if (kong.request.get_header("phase") or "access") ~= phase then return end
@@ -150,6 +152,31 @@ fn code_that_needs_too_much_memory_fails() {
     let metrics = gateway.ask_admin(&Request::get("/metrics")).text();
     let pid = states[0]["pid"].as_u64().unwrap_or_default();
     assert!(metrics.contains(&format!("pid=\"{pid}\",kong_subsystem=\"http\"}}")), "{metrics}");
+}
+
+/// What a plugin keeps for ever fills a state; a new one takes its place.
+#[test]
+fn a_state_that_is_full_makes_way() {
+    let upstream = Upstream::start();
+    let gateway = start(&upstream, &[("lua_max_memory", "48m"), ("log_level", "notice")]);
+    let begins = || gateway.log().matches("the plugin begins in a state").count();
+    assert_eq!(begins(), 1);
+    let mut failed = 0;
+    wait_until("a new state", PATIENCE, || {
+        let answer = gateway.send(&asking("fill", "access", &upstream)).unwrap();
+        assert!(matches!(answer.status, 200 | 500), "{}", answer.status);
+        failed += usize::from(answer.status == 500);
+        gateway.log().contains("a worker's Lua state is full")
+    });
+    assert!((1..10).contains(&failed), "{failed} requests failed");
+    // What follows runs in the new one, in which the plugin has begun anew.
+    for _ in 0..3 {
+        assert_eq!(gateway.get("/").status, 200);
+        let count = gateway.send(&asking("count", "access", &upstream)).unwrap().json();
+        assert!(count["bytes"].as_f64().unwrap() < 30e6, "{count}");
+    }
+    assert_eq!(begins(), 2);
+    assert_eq!(gateway.log().matches("a worker's Lua state is full").count(), 1);
 }
 
 /// Requests of the soak, in all; a million take some minutes: `LUA_SOAK_REQUESTS=1000000`.

@@ -36,7 +36,7 @@ impl Wait for Turn {
 
     fn begin<'a>(&'a self, exchange: &'a mut Exchange, behind: &dyn Behind) -> Begun<'a> {
         let over = |text| Begun::Done(Turns { count: 1, flow: Flow::Fail(text) });
-        let state = match self.instance.known.shared.state() {
+        let state = match self.instance.known.shared.state_for(exchange) {
             Ok(state) => state,
             Err(text) => return over(text),
         };
@@ -168,7 +168,7 @@ impl Turn {
 
 /// What follows from how handlers have ended.
 fn turns(state: &State, exchange: &mut Exchange, ending: Ending, place: Place) -> Turns {
-    tables::settle(&state.lua, exchange);
+    tables::settle(state, exchange);
     let flow = match ending {
         Ending::Done(_) => ngx::finish(exchange).unwrap_or(Flow::Next),
         Ending::Flow(flow) => flow,

@@ -4,7 +4,10 @@
 //! another; for everyone else it is [`Exchange::shared`]. The two are brought in line when a run
 //! first reaches for the table, and when the run is over.
 
-use std::rc::{Rc, Weak};
+use std::{
+    ptr,
+    rc::{Rc, Weak},
+};
 
 use mlua::{Function, Lua, Table};
 use silverback_pdk::{Exchange, Value};
@@ -19,8 +22,9 @@ use crate::{
 };
 
 /// What is attached to an exchange that Lua has worked on: each table as soon as it is asked for.
-#[derive(Default)]
 struct Tables {
+    /// The state that they are in.
+    state: Rc<State>,
     shared: Option<Anchor>,
     core: Option<Anchor>,
     /// Those of plugins, by the number of the instance.
@@ -29,16 +33,21 @@ struct Tables {
     in_use: bool,
 }
 
-fn tables(exchange: &mut Exchange) -> Option<&mut Tables> {
-    exchange.attached.as_mut()?.downcast_mut()
+/// Those of a state.
+fn tables(exchange: &mut Exchange, state: *const State) -> Option<&mut Tables> {
+    let tables: &mut Tables = exchange.attached.as_mut()?.downcast_mut()?;
+    ptr::eq(Rc::as_ptr(&tables.state), state).then_some(tables)
 }
 
 /// The same, made if there are none yet.
-fn tables_made(exchange: &mut Exchange) -> Option<&mut Tables> {
-    if tables(exchange).is_none() {
-        exchange.attached = Some(Box::<Tables>::default());
+fn tables_made<'a>(exchange: &'a mut Exchange, state: &Weak<State>) -> Option<&'a mut Tables> {
+    if tables(exchange, state.as_ptr()).is_none() {
+        let (plugins, in_use) = (Vec::new(), false);
+        let state = state.upgrade()?;
+        exchange.attached =
+            Some(Box::new(Tables { state, shared: None, core: None, plugins, in_use }));
     }
-    tables(exchange)
+    tables(exchange, state.as_ptr())
 }
 
 /// What `ctx.lua` is made of:
@@ -60,10 +69,11 @@ pub(super) fn bind(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
     };
     native.set("index", state.lua.create_function(index)?)?;
     let keep = |keep: fn(&mut Tables, u32, Anchor)| {
+        let weak = Rc::downgrade(state);
         raw::keeping(&state.lua, move |anchor| {
             current::with(|exchange| {
                 let instance = exchange.running.unwrap_or_default();
-                if let Some(tables) = tables_made(exchange) {
+                if let Some(tables) = tables_made(exchange, &weak) {
                     keep(tables, instance, anchor);
                 }
             });
@@ -78,7 +88,7 @@ pub(super) fn bind(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
 /// A table of the exchange; nil if there is none yet, false if there never is one of that name.
 fn find(state: &Weak<State>, exchange: &mut Exchange, name: &[u8]) -> Quickly {
     let instance = exchange.running.unwrap_or_default();
-    let tables = tables(exchange);
+    let tables = tables(exchange, state.as_ptr());
     let found = match name {
         b"plugin" => tables.and_then(|tables| {
             let of_plugin = tables.plugins.iter().find(|(plugin, _)| *plugin == instance);
@@ -97,7 +107,7 @@ fn find(state: &Weak<State>, exchange: &mut Exchange, name: &[u8]) -> Quickly {
 /// The table of shared values, which are in line with it from now on.
 fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<Option<Place>, String> {
     let nothing_shared = exchange.shared.is_empty();
-    let Some(tables) = tables(exchange) else { return Ok(None) };
+    let Some(tables) = tables(exchange, state.as_ptr()) else { return Ok(None) };
     let Some(anchor) = &tables.shared else { return Ok(None) };
     let place = anchor.place();
     if tables.in_use {
@@ -105,7 +115,7 @@ fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<Option<Place>, 
     }
     tables.in_use = true;
     if !nothing_shared {
-        let state = state.upgrade().ok_or("the Lua state has ended")?;
+        let state = tables.state.clone();
         let table = anchor.table(&state.lua).map_err(|error| error.to_string())?;
         refresh(&state.lua, exchange, &table).map_err(|error| error.to_string())?;
     }
@@ -126,10 +136,11 @@ fn refresh(lua: &Lua, exchange: &Exchange, shared: &Table) -> mlua::Result<()> {
 }
 
 /// After a run: what it has left in the table is for everyone.
-pub(crate) fn settle(lua: &Lua, exchange: &mut Exchange) {
-    let Some(tables) = tables(exchange).filter(|tables| tables.in_use) else { return };
+pub(crate) fn settle(state: &State, exchange: &mut Exchange) {
+    let found = tables(exchange, state).filter(|tables| tables.in_use);
+    let Some(tables) = found else { return };
     tables.in_use = false;
-    let values = tables.shared.as_ref().map(|anchor| anchor.read(lua));
+    let values = tables.shared.as_ref().map(|anchor| anchor.read(&state.lua));
     let Some(Ok(values)) = values else { return };
     exchange.shared.clear();
     let Value::Map(pairs) = values else { return };
