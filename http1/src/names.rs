@@ -11,11 +11,13 @@ pub struct Names {
     at: Vec<(u32, u32)>,
     /// A bit for each length that occurs: most names that are not here are known by it.
     lengths: u64,
+    /// How others write names, which counts before how they came.
+    own: Vec<Box<str>>,
 }
 
 impl Names {
     pub(crate) fn new(head: Bytes) -> Names {
-        Names { head, at: Vec::with_capacity(16), lengths: 0 }
+        Names { head, at: Vec::with_capacity(16), lengths: 0, own: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, start: usize, len: usize) {
@@ -24,6 +26,11 @@ impl Names {
             self.at.push((start, len));
             self.lengths |= 1 << (len & 63);
         }
+    }
+
+    /// Writes names as `own` has them, however they came.
+    pub fn respell<'a>(&mut self, own: impl Iterator<Item = &'a str>) {
+        self.own.extend(own.map(Box::from));
     }
 
     /// How many there are.
@@ -39,6 +46,9 @@ impl Names {
     /// How `name` was written, if it was there. `next` is where to look first: headers mostly
     /// leave in the order in which they came.
     pub(crate) fn spelling(&self, name: &str, next: &mut usize) -> Option<&[u8]> {
+        if let Some(own) = self.own.iter().find(|own| is(own.as_bytes(), name)) {
+            return Some(own.as_bytes());
+        }
         if self.lengths & (1 << (name.len() & 63)) == 0 {
             return None;
         }
@@ -81,5 +91,15 @@ mod tests {
         check("host", Some("hOST"));
         check("none", None);
         check("x-ab", Some("x-Ab"));
+    }
+
+    #[test]
+    fn the_word_of_others_counts_first() {
+        let mut names = Names::new(Bytes::from_static(b"X-aB: 1\r\n"));
+        names.push(0, 4);
+        names.respell(["X-AB", "New"].into_iter());
+        for (name, expect) in [("x-ab", Some("X-AB")), ("new", Some("New")), ("none", None)] {
+            assert_eq!(names.spelling(name, &mut 0), expect.map(str::as_bytes), "{name}");
+        }
     }
 }

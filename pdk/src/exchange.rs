@@ -5,6 +5,7 @@ mod body;
 mod request;
 mod response;
 mod session;
+pub(crate) mod spelling;
 mod upstream;
 mod view;
 
@@ -28,6 +29,7 @@ pub use self::{
     request::{Captures, Matched, Request, RequestId, Scheme},
     response::{Answer, Response, Source},
     session::Session,
+    spelling::Spelling,
     upstream::{Target, Timeouts, Try, Upstream},
     view::{Counted, Edition, ErrorTemplates, Found, Node, Statistics, View},
 };
@@ -58,6 +60,10 @@ pub struct Exchange {
     pub upstream: Upstream,
     /// What will be answered.
     pub response: Response,
+    /// How plugins write the names of the request's headers.
+    pub request_spelling: Spelling,
+    /// How they write those of the answer.
+    pub response_spelling: Spelling,
     /// The piece of the answer's body that a body_filter handler may read and replace.
     pub chunk: Chunk,
     /// Pieces that `kong.response.get_raw_body` keeps back until the last one has come.
@@ -96,6 +102,8 @@ impl Exchange {
             matched: None,
             upstream: Upstream::default(),
             response: Response::default(),
+            request_spelling: Spelling::default(),
+            response_spelling: Spelling::default(),
             chunk: Chunk::default(),
             held: None,
             handshake: Handshake::default(),

@@ -22,7 +22,7 @@ pub use additions::{AddedCall, AddedPath, Additions};
 pub use exchange::{
     Answer, Body, BodyError, Captures, Chunk, Client, Counted, Edition, ErrorTemplates, Exchange,
     Found, Handshake, Matched, Node, Request, RequestId, Response, Scheme, SerializeMode, Session,
-    Source, Statistics, Target, Timeouts, Timing, Tls, Try, Upstream, View,
+    Source, Spelling, Statistics, Target, Timeouts, Timing, Tls, Try, Upstream, View,
 };
 pub use expression::{CompileExpression, Expression, compile_expression, set_expressions};
 pub use logging::{

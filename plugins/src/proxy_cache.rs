@@ -178,6 +178,8 @@ impl ProxyCache {
 
     fn serve(&self, exchange: &mut Exchange, kept: &Kept, now: i64) -> Flow {
         let mut headers = kept.headers.clone();
+        // Who asked first may have been shown it.
+        headers.remove(CACHE_KEY);
         if shows(exchange, self.settings.response_headers.age) {
             headers.insert(header::AGE, HeaderValue::from((now - kept.at).max(0)));
         }

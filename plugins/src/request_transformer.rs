@@ -270,14 +270,20 @@ async fn set_query(exchange: &mut Exchange, table: Table) {
 
 /// Changes headers. The Host header can be replaced alone.
 async fn change_headers(exchange: &mut Exchange, values: Values) {
-    let headers = &mut exchange.request.headers;
+    let (headers, spelling) = (&mut exchange.request.headers, &mut exchange.request_spelling);
     let is_host = |name: &str| name.eq_ignore_ascii_case("host");
     let not_host = |name: &str| HeaderName::try_from(name).ok().filter(|_| !is_host(name));
     for name in values.remove.iter().filter_map(|name| not_host(name)) {
+        spelling.remove(headers, &name);
         headers.remove(name);
     }
     for (old, new) in &values.rename {
-        if let (Some(old), Some(new)) = (not_host(old), new.as_deref().and_then(not_host)) {
+        if let (Some(old), Some(given)) = (not_host(old), new.as_deref())
+            && let Some(new) = not_host(given)
+            && headers.contains_key(&old)
+        {
+            // Only the case of the letters may be what changes.
+            spelling.put(given);
             rename(headers, &old, &new);
         }
     }
@@ -291,15 +297,17 @@ async fn change_headers(exchange: &mut Exchange, values: Values) {
             headers.insert(name, value);
         }
     }
-    for (name, value) in values.add.into_iter().filter(|(name, _)| !is_host(name)) {
-        if let Some((name, value)) = header(&name, value)
+    for (given, value) in values.add.into_iter().filter(|(name, _)| !is_host(name)) {
+        if let Some((name, value)) = header(&given, value)
             && !headers.contains_key(&name)
         {
+            spelling.add(headers, &name, &given);
             headers.insert(name, value);
         }
     }
-    for (name, value) in values.append.into_iter().filter(|(name, _)| !is_host(name)) {
-        if let Some((name, value)) = header(&name, value) {
+    for (given, value) in values.append.into_iter().filter(|(name, _)| !is_host(name)) {
+        if let Some((name, value)) = header(&given, value) {
+            spelling.add(headers, &name, &given);
             headers.append(name, value);
         }
     }
@@ -317,7 +325,7 @@ fn header(name: &str, value: Option<String>) -> Option<(HeaderName, HeaderValue)
 
 /// Puts the lines of one header in the place of another's.
 fn rename(headers: &mut HeaderMap, old: &HeaderName, new: &HeaderName) {
-    if old == new || !headers.contains_key(old) {
+    if old == new {
         return;
     }
     let lines: Vec<HeaderValue> = headers.get_all(old).iter().cloned().collect();

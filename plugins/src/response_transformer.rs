@@ -88,16 +88,20 @@ fn two_header_names(pair: &str) -> Result<(), String> {
 
 impl ResponseTransformer {
     fn header_filter(&self, exchange: &mut Exchange) -> Flow {
+        let spelling = &mut exchange.response_spelling;
         let headers = &mut exchange.response.headers;
         // What was there before decides, as in Kong.
         let before = headers.clone();
         for name in self.remove.headers.iter().filter_map(name) {
+            spelling.remove(headers, &name);
             headers.remove(name);
         }
         for pair in &self.rename.headers {
-            if let (Some(old), Some(new)) = (name(pair), pair.value.as_deref().and_then(read_name))
+            if let (Some(old), Some(given)) = (name(pair), pair.value.as_deref())
+                && let Some(new) = read_name(given)
                 && before.contains_key(&old)
             {
+                spelling.put(given);
                 headers.remove(&old);
                 set_all(headers, &new, &before, &old);
             }
@@ -107,13 +111,19 @@ impl ResponseTransformer {
                 headers.insert(name, value);
             }
         }
-        for (name, value) in self.add.headers.iter().filter_map(header) {
-            if !before.contains_key(&name) {
+        for pair in &self.add.headers {
+            if let Some((name, value)) = header(pair)
+                && !before.contains_key(&name)
+            {
+                spelling.add(headers, &name, &pair.name);
                 headers.insert(name, value);
             }
         }
-        for (name, value) in self.append.headers.iter().filter_map(header) {
-            headers.append(name, value);
+        for pair in &self.append.headers {
+            if let Some((name, value)) = header(pair) {
+                spelling.add(headers, &name, &pair.name);
+                headers.append(name, value);
+            }
         }
         if self.changes_bodies() && is_json(&before) {
             headers.remove(CONTENT_LENGTH);

@@ -374,6 +374,8 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
     let worker = &work.worker;
     let limits = &worker.config.limits;
     let enough = served >= limits.requests_per_connection || limits.idle_timeout.is_zero();
+    let mut names = std::mem::take(&mut work.response_names);
+    names.respell(work.exchange.response_spelling.iter());
     let head = Head {
         method: work.exchange.request.method.clone(),
         version: work.exchange.request.version,
@@ -381,7 +383,7 @@ pub(crate) fn respond(mut logged: Logged) -> Option<(Head, Outgoing)> {
         // What follows a request that was refused is not worth the trust.
         closes: worker.is_draining() || enough || work.refusal.is_some() || closes(&headers),
         headers,
-        names: std::mem::take(&mut work.response_names),
+        names,
         chunked: answer.chunked,
         // A plugin may have put another answer in its place.
         tunnel: work.tunnel.take().filter(|_| status == StatusCode::SWITCHING_PROTOCOLS),

@@ -10,7 +10,7 @@ use std::{panic::AssertUnwindSafe, rc::Rc, time::Duration};
 use ::http::StatusCode;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use silverback_pdk::{Answer, Exchange, LogLevel, Phase, Scheme, Session};
+use silverback_pdk::{Answer, Exchange, LogLevel, Phase, Scheme, Session, Source};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     time::timeout,
@@ -65,6 +65,7 @@ where
 {
     match ask(work).await {
         Ok(wire) => {
+            work.exchange.response.source = Some(Source::Service);
             copy::both_ways(work, client, wire).await;
             StatusCode::OK
         }

@@ -31,17 +31,20 @@ pub(super) fn metrics(call: &Call<'_>) -> Outcome {
     let reachable = service.store.trouble().is_none();
     node(&mut text, &service.facts.node_id, service.facts.version, reachable);
     let entities = service.store.entities();
-    let asks = |plugin: &Record| {
-        plugin["name"] == "prometheus" && plugin["config"]["upstream_health_metrics"] == true
-    };
-    if entities.of("plugins").iter().any(|plugin| asks(plugin)) {
+    let plugins = entities.of("plugins");
+    let is_on = |plugin: &Record| plugin["name"] == "prometheus" && plugin["enabled"] == true;
+    let asks = |plugin: &Record| plugin["config"]["upstream_health_metrics"] == true;
+    if plugins.iter().any(|plugin| is_on(plugin) && asks(plugin)) {
         for upstream in entities.of("upstreams").iter() {
             let id = upstream.get("id").and_then(Value::as_str).unwrap_or_default();
             let name = upstream.get("name").and_then(Value::as_str).unwrap_or_default();
             health(&mut text, name, &service.facts.health.targets(id).unwrap_or_default());
         }
     }
-    text.push_str(&silverback_plugins::counts());
+    // What was counted is shown as long as the plugin is there, as in Kong.
+    if plugins.iter().any(|plugin| is_on(plugin)) {
+        text.push_str(&silverback_plugins::counts());
+    }
     Ok(Answer::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 

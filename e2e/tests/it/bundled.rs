@@ -148,3 +148,31 @@ fn who_holds_a_key_is_known_as_long_as_nothing_changes() {
     let deleted = gateway.ask_admin(&Request::new("DELETE", "/consumers/eve/key-auth/lasting"));
     assert_eq!((deleted.status, ask("lasting")), (204, 401));
 }
+
+#[test]
+fn names_of_headers_are_written_as_they_are_configured() {
+    let upstream = Upstream::start();
+    let lua = "access: ['kong.service.request.set_header(\"x-LUA\", \"1\") \
+               ngx.req.set_header(\"x-NGX\", \"1\")'], \
+               header_filter: ['kong.response.set_header(\"x-PDK\", \"1\")']";
+    let plugins = [
+        plugin("pre-function", lua),
+        plugin(
+            "request-transformer",
+            "rename: {headers: ['x-old:X-OLD']}, add: {headers: [x-ID:1]}",
+        ),
+        plugin("response-transformer", "add: {headers: [x-id:1, X-Usual:1]}"),
+    ];
+    let yaml = routes(&upstream, &[("a", &plugins.join(", "))]);
+    let gateway = Builder::new().declarative(&yaml).start();
+    let request = Request::get("/a").header("x-old", "1").header("X-KEEP", "1");
+    let answer = gateway.send(&request).unwrap();
+    let seen = upstream.take_seen().pop().unwrap();
+    let has = |headers: &[(String, String)], name: &str| headers.iter().any(|(n, _)| n == name);
+    for name in ["x-LUA", "x-NGX", "X-OLD", "x-ID", "X-KEEP"] {
+        assert!(has(&seen.headers, name), "{name}: {:?}", seen.headers);
+    }
+    for name in ["x-PDK", "x-id", "X-Usual"] {
+        assert!(has(&answer.headers, name), "{name}: {:?}", answer.headers);
+    }
+}

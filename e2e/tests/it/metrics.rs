@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value, json};
 use silverback_e2e::gateway::{Builder, free_port};
 use silverback_e2e::http::{Request, send};
 use silverback_e2e::upstream::Upstream;
@@ -222,4 +223,40 @@ fn a_scrape_is_what_prometheus_reads() {
         assert_eq!(timers.value("", &[("state", "pending")]), Some(3.0));
         assert_eq!(timers.value("", &[("state", "running")]), Some(0.0));
     }
+}
+
+#[test]
+fn streams_are_counted_and_nothing_is_shown_without_the_plugin() {
+    let (upstream, port) = (Upstream::start(), free_port());
+    let gateway = Builder::new()
+        .set("database", "sqlite")
+        .set("stream_listen", &format!("127.0.0.1:{port}"))
+        .start();
+    let create = |kind: &str, entity: Value| {
+        let request = Request::new("POST", kind).header("Content-Type", "application/json");
+        let answer = gateway.ask_admin(&request.body(entity.to_string()));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let service = json!({"protocol": "tcp", "host": "127.0.0.1", "port": upstream.port(),
+                         "name": "tcp"});
+    let service = json!({"id": create("/services", service)});
+    let destinations = json!([{"port": port}]);
+    let route = json!({"name": "tcp", "protocols": ["tcp"], "destinations": destinations,
+                       "service": service});
+    create("/routes", route);
+    let config = json!({"status_code_metrics": true});
+    let config = json!({"name": "prometheus", "protocols": ["http", "tcp"], "config": config});
+    let id = create("/plugins", config);
+    // Whatever the bytes are, here they are a request.
+    assert_eq!(send(&format!("127.0.0.1:{port}"), &Request::get("/")).unwrap().status, 200);
+    let scrape = || gateway.ask_admin(&Request::get("/metrics")).text();
+    let line = "kong_stream_sessions_total{service=\"tcp\",route=\"tcp\",code=\"200\",\
+                source=\"service\",workspace=\"default\"} 1";
+    wait_until("the stream was counted", PATIENCE, || scrape().contains(line));
+    let off = Request::new("PATCH", &format!("/plugins/{id}"));
+    let off = off.header("Content-Type", "application/json").body(r#"{"enabled": false}"#);
+    assert_eq!(gateway.ask_admin(&off).status, 200);
+    let page = scrape();
+    assert!(!page.contains("kong_stream_sessions_total") && page.contains("kong_node_info"));
 }

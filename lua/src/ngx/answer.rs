@@ -53,9 +53,11 @@ pub(super) fn register(state: &State, ngx: &Table, native: &Table) -> mlua::Resu
 
 /// The header's name as Lua code writes it: `_` stands for `-`.
 fn name_of(args: &Args<'_>) -> Result<HeaderName, String> {
-    let dashed: Vec<u8> =
-        own_text(args, 1).iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
-    header_name(&dashed)
+    header_name(&dashed(args))
+}
+
+fn dashed(args: &Args<'_>) -> Vec<u8> {
+    own_text(args, 1).iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect()
 }
 
 fn header_get(args: &Args<'_>) -> Outcome {
@@ -76,9 +78,11 @@ fn header_get(args: &Args<'_>) -> Outcome {
 
 fn header_set(args: &Args<'_>, add: bool) -> Outcome {
     let work = || {
-        let (name, lines) = (name_of(args)?, header_lines(args, 2)?);
+        let given = dashed(args);
+        let (name, lines) = (header_name(&given)?, header_lines(args, 2)?);
         context::with(REQUEST, |exchange| {
-            put(&mut exchange.response.headers, &name, lines, add);
+            let headers = (&mut exchange.response.headers, &mut exchange.response_spelling);
+            put(headers, (&name, &given), lines, add);
             Outcome::Nothing
         })
     };

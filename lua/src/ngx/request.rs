@@ -5,7 +5,7 @@ mod body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use mlua::Table;
-use silverback_pdk::{Exchange, Value};
+use silverback_pdk::{Exchange, Spelling, Value};
 
 use super::{
     codec::{escape_component, number_text, own_text, unescape},
@@ -217,8 +217,17 @@ pub(super) fn shown(value: &Value) -> Vec<u8> {
     }
 }
 
-/// Puts lines in the place of a header's, or behind them.
-pub(super) fn put(headers: &mut HeaderMap, name: &HeaderName, lines: Vec<HeaderValue>, add: bool) {
+/// Puts lines in the place of a header's, or behind them. Its name is `name`, written as `given`.
+pub(super) fn put(
+    (headers, spelling): (&mut HeaderMap, &mut Spelling),
+    (name, given): (&HeaderName, &[u8]),
+    lines: Vec<HeaderValue>,
+    add: bool,
+) {
+    match std::str::from_utf8(given) {
+        Ok(given) if !lines.is_empty() => spelling.add(headers, name, given),
+        _ => spelling.remove(headers, name),
+    }
     if !add {
         headers.remove(name);
     }
@@ -230,10 +239,11 @@ pub(super) fn put(headers: &mut HeaderMap, name: &HeaderName, lines: Vec<HeaderV
 fn set_header(args: &Args<'_>, add: bool) -> Outcome {
     let work = || {
         context::check(CHANGING)?;
-        let name = header_name(&own_text(args, 1))?;
-        let lines = header_lines(args, 2)?;
+        let given = own_text(args, 1);
+        let (name, lines) = (header_name(&given)?, header_lines(args, 2)?);
         context::with(CHANGING, |exchange| {
-            put(&mut exchange.request.headers, &name, lines, add);
+            let headers = (&mut exchange.request.headers, &mut exchange.request_spelling);
+            put(headers, (&name, &given), lines, add);
             if name == http::header::HOST {
                 let host = exchange.request.headers.get(&name).and_then(|host| host.to_str().ok());
                 let bare = host.unwrap_or_default().split(':').next().unwrap_or_default();

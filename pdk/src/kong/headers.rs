@@ -8,7 +8,7 @@ use super::{
     quick::{Given, Lent},
     uri,
 };
-use crate::Value;
+use crate::{Spelling, Value, exchange::spelling::is_usual};
 
 /// The value of the first header of that name. Case does not count, and `_` finds `-` as it does
 /// in nginx's variables.
@@ -78,6 +78,8 @@ pub(super) static NO_LINES: Value = Value::Array(Vec::new());
 pub(super) struct Header {
     /// Its name.
     pub(super) name: HeaderName,
+    /// Its name as it was given, if it has capitals elsewhere than is usual.
+    given: Option<Box<str>>,
     /// The value of its first line.
     pub(super) first: Option<HeaderValue>,
     /// Those of the others.
@@ -137,7 +139,8 @@ impl Header {
                 shown()
             ))
         })?;
-        Ok(Header { name, first, more })
+        let given = std::str::from_utf8(text).ok().filter(|given| !is_usual(given));
+        Ok(Header { name, given: given.map(Box::from), first, more })
     }
 
     /// Whether it is about the framing of the message, which is the gateway's own.
@@ -151,13 +154,18 @@ impl Header {
             && let Ok(name) = HeaderName::try_from(self.name.as_str().replace('_', "-"))
         {
             self.name = name;
+            self.given = self.given.map(|given| given.replace('_', "-").into());
         }
         self
     }
 
     /// Puts it in the place of those of its name; without a line it removes them.
-    pub(super) fn set(self, headers: &mut HeaderMap) {
+    pub(super) fn set(self, headers: &mut HeaderMap, spelling: &mut Spelling) {
+        if self.first.is_some() {
+            self.spell(headers, spelling);
+        }
         let Some(first) = self.first else {
+            spelling.remove(headers, &self.name);
             headers.remove(&self.name);
             return;
         };
@@ -169,8 +177,18 @@ impl Header {
         }
     }
 
+    /// Says how its name is to be written.
+    fn spell(&self, headers: &HeaderMap, spelling: &mut Spelling) {
+        match &self.given {
+            Some(given) => spelling.add(headers, &self.name, given),
+            None if spelling.is_empty() => {}
+            None => spelling.add_usual(headers, &self.name),
+        }
+    }
+
     /// Adds its lines. A map that is full (32,768 names) stays as it is.
-    pub(super) fn add(self, headers: &mut HeaderMap) {
+    pub(super) fn add(self, headers: &mut HeaderMap, spelling: &mut Spelling) {
+        self.spell(headers, spelling);
         let Some(first) = self.first else { return };
         if self.more.is_empty() {
             let _ = headers.try_append(self.name, first);

@@ -141,7 +141,7 @@ fn refused(exchange: &Exchange, header: &Header) -> bool {
 fn set_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     if !refused(exchange, &header) {
-        header.of_answer().set(&mut exchange.response.headers);
+        header.of_answer().set(&mut exchange.response.headers, &mut exchange.response_spelling);
     }
     quick::done()
 }
@@ -149,7 +149,7 @@ fn set_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e>
 fn add_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     if !refused(exchange, &header) {
-        header.of_answer().add(&mut exchange.response.headers);
+        header.of_answer().add(&mut exchange.response.headers, &mut exchange.response_spelling);
     }
     quick::done()
 }
@@ -157,14 +157,14 @@ fn add_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e>
 fn clear_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     quick::text(args, 0, "header name must be a string")?;
     let header = Header::check(quick::get(args, 0), Given::Other(&headers::NO_LINES))?;
-    header.of_answer().set(&mut exchange.response.headers);
+    header.of_answer().set(&mut exchange.response.headers, &mut exchange.response_spelling);
     quick::done()
 }
 
 fn set_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     for header in headers::check_all(args::get(args, 0))? {
         if !refused(exchange, &header) {
-            header.of_answer().set(&mut exchange.response.headers);
+            header.of_answer().set(&mut exchange.response.headers, &mut exchange.response_spelling);
         }
     }
     args::done()
@@ -194,7 +194,7 @@ fn set_raw_body(exchange: &mut Exchange, args: &[Value]) -> Outcome {
 }
 
 /// The `headers` of an answer, checked; none for nil.
-fn checked(exchange: &Exchange, table: &Value) -> Result<HeaderMap, Stop> {
+fn checked(exchange: &mut Exchange, table: &Value) -> Result<HeaderMap, Stop> {
     let mut map = HeaderMap::new();
     if table.is_nil() {
         return Ok(map);
@@ -204,7 +204,7 @@ fn checked(exchange: &Exchange, table: &Value) -> Result<HeaderMap, Stop> {
     }
     for header in headers::check_all(table)? {
         if !refused(exchange, &header) {
-            header.of_answer().set(&mut map);
+            header.of_answer().set(&mut map, &mut exchange.response_spelling);
         }
     }
     Ok(map)

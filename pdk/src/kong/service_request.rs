@@ -246,7 +246,7 @@ fn set_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e>
     }
     let header = Header::check(name, value)?;
     note_host(exchange, &header);
-    header.set(&mut exchange.request.headers);
+    header.set(&mut exchange.request.headers, &mut exchange.request_spelling);
     quick::done()
 }
 
@@ -265,21 +265,21 @@ fn set_authority<'e>(exchange: &'e mut Exchange, value: Given<'_>) -> Lending<'e
 fn add_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     let header = Header::check(quick::get(args, 0), quick::get(args, 1))?;
     note_host(exchange, &header);
-    header.add(&mut exchange.request.headers);
+    header.add(&mut exchange.request.headers, &mut exchange.request_spelling);
     quick::done()
 }
 
 fn clear_header<'e>(exchange: &'e mut Exchange, args: &[Given<'_>]) -> Lending<'e> {
     quick::text(args, 0, "header must be a string")?;
     let header = Header::check(quick::get(args, 0), Given::Other(&headers::NO_LINES))?;
-    header.set(&mut exchange.request.headers);
+    header.set(&mut exchange.request.headers, &mut exchange.request_spelling);
     quick::done()
 }
 
 fn set_headers(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     for header in headers::check_all(args::get(args, 0))? {
         note_host(exchange, &header);
-        header.set(&mut exchange.request.headers);
+        header.set(&mut exchange.request.headers, &mut exchange.request_spelling);
     }
     args::done()
 }

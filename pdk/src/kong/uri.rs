@@ -234,14 +234,25 @@ fn unusable(value: &Value) -> Stop {
     args::raise(format!("attempt to use {} as query arg value", value.type_name()))
 }
 
-/// A query string without any argument of that name.
+/// A query string without any argument of that name. All others are written anew, as URLs have it
+/// (https://url.spec.whatwg.org/#urlencoded-serializing, a space as `%20`), as Kong's library does.
 pub(super) fn remove_arg(query: &str, name: &[u8]) -> String {
-    let is_other = |argument: &&str| {
-        let key = argument.split_once('=').map_or(*argument, |(key, _)| key);
-        unescape_component(key.as_bytes()) != name
-    };
-    let kept: Vec<&str> = query.split('&').filter(is_other).collect();
-    kept.join("&").replace('+', "%20")
+    let mut kept = String::with_capacity(query.len());
+    for argument in query.as_bytes().split(|&byte| byte == b'&').filter(|a| !a.is_empty()) {
+        let at = argument.iter().position(|&byte| byte == b'=').unwrap_or(argument.len());
+        let key = unescape_component(&argument[..at]);
+        if key == name {
+            continue;
+        }
+        let value = unescape_component(argument.get(at + 1..).unwrap_or_default());
+        if !kept.is_empty() {
+            kept.push('&');
+        }
+        kept.push_str(&escape(&key, b"*-._"));
+        kept.push('=');
+        kept.push_str(&escape(&value, b"*-._"));
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -337,7 +348,13 @@ mod tests {
 
     #[test]
     fn arguments_are_removed() {
-        assert_eq!(remove_arg("case=x&x=1&x=2&keep=%20", b"x"), "case=x&keep=%20");
-        assert_eq!(remove_arg("x", b"x"), "");
+        for (query, expect) in [
+            ("case=x&x=1&x=2&keep=%20", "case=x&keep=%20"),
+            ("x", ""),
+            ("b=%65&%78=1&a=1+2", "b=e&a=1%202"),
+            ("flag&&path=/a:b~*&%zz=%2b", "flag=&path=%2Fa%3Ab%7E*&%25zz=%2B"),
+        ] {
+            assert_eq!(remove_arg(query, b"x"), expect, "{query}");
+        }
     }
 }

@@ -57,20 +57,26 @@ pub(super) struct MediaType {
 }
 
 impl MediaType {
-    /// Reads a media type or range; none if it is neither.
+    /// Reads a media type or range; none if it is neither, to the letter, as Kong's parser has it.
     pub(super) fn read(text: &str) -> Option<MediaType> {
-        let mut parts = text.split(';').map(str::trim);
-        let (kind, subtype) = parts.next()?.split_once('/')?;
-        let parameters = parts.filter(|part| !part.is_empty()).map(|part| {
-            let (name, value) = part.split_once('=')?;
-            Some((name.trim().to_lowercase(), value.trim().trim_matches('"').to_owned()))
-        });
-        (!kind.is_empty() && !subtype.is_empty()).then_some(())?;
-        Some(MediaType {
-            kind: kind.to_lowercase(),
-            subtype: subtype.to_lowercase(),
-            parameters: parameters.collect::<Option<_>>()?,
-        })
+        let (kinds, mut rest) = text.split_at(text.find([';', ' ', '\t']).unwrap_or(text.len()));
+        let (kind, subtype) = if kinds == "*" { ("*", "*") } else { kinds.split_once('/')? };
+        let mut parameters = BTreeMap::new();
+        while !rest.is_empty() {
+            let parameter = rest.trim_start_matches(BLANK).strip_prefix(';')?;
+            let (name, behind) = parameter.trim_start_matches(BLANK).split_once('=')?;
+            let value;
+            (value, rest) = match behind.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"')?,
+                None => behind.split_at(behind.find([';', ' ', '\t']).unwrap_or(behind.len())),
+            };
+            let fits = behind.starts_with('"') || is_token(value);
+            (is_token(name) && fits).then_some(())?;
+            parameters.insert(name.to_lowercase(), value.to_owned());
+        }
+        (is_token(kind) && is_token(subtype)).then_some(())?;
+        let (kind, subtype) = (kind.to_lowercase(), subtype.to_lowercase());
+        Some(MediaType { kind, subtype, parameters })
     }
 
     /// Whether a media type is this one or lies in this range; parameters must be the same.
@@ -78,5 +84,36 @@ impl MediaType {
         (self.kind == "*" || self.kind == found.kind)
             && (self.subtype == "*" || self.subtype == found.subtype)
             && self.parameters == found.parameters
+    }
+}
+
+const BLANK: [char; 2] = [' ', '\t'];
+
+fn is_token(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_read_to_the_letter() {
+        let check = |text: &str, expect: Option<&str>| {
+            let shown = MediaType::read(text).map(|read| {
+                let MediaType { kind, subtype, parameters } = read;
+                format!("{kind} {subtype} {parameters:?}")
+            });
+            assert_eq!(shown.as_deref(), expect, "{text}");
+        };
+        check("Text/Plain", Some("text plain {}"));
+        check("*", Some("* * {}"));
+        check("*/*", Some("* * {}"));
+        check("a/b;Q=1 ; c=\"X; y\"", Some(r#"a b {"c": "X; y", "q": "1"}"#));
+        for text in ["a/b;", "a/b; ", "a", "/b", "a/b c", "a/b;c", "a/b;c=", "a/b;c =1", "a/b,c/d"]
+        {
+            check(text, None);
+        }
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use papaya::HashMap;
 use serde_json::{Value as Json, json};
+use silverback_pdk::Spelling;
 
 use crate::background;
 
@@ -80,7 +81,7 @@ pub(crate) fn in_use() -> Vec<crate::MemoryUse> {
 
 /// The headers of an answer without those that belong to it alone.
 pub(super) fn without_what_is_of_one_answer(headers: &HeaderMap) -> HeaderMap {
-    const ALONE: [HeaderName; 12] = [
+    const ALONE: [HeaderName; 11] = [
         header::CONNECTION,
         HeaderName::from_static("keep-alive"),
         header::PROXY_AUTHENTICATE,
@@ -92,7 +93,6 @@ pub(super) fn without_what_is_of_one_answer(headers: &HeaderMap) -> HeaderMap {
         header::CONTENT_LENGTH,
         header::AGE,
         super::CACHE_STATUS,
-        super::CACHE_KEY,
     ];
     let mut kept = headers.clone();
     for name in headers.keys() {
@@ -111,7 +111,7 @@ impl Kept {
         OVERHEAD + (headers + self.body.len() + request) as u64
     }
 
-    /// As the Admin API shows it.
+    /// As the Admin API shows it, names of headers as they are sent.
     pub(crate) fn to_json(&self) -> Json {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut headers = serde_json::Map::new();
@@ -119,7 +119,7 @@ impl Kept {
             let mut lines: Vec<Json> =
                 self.headers.get_all(name).iter().map(|v| text(v.as_bytes()).into()).collect();
             let value = if lines.len() == 1 { lines.pop() } else { Some(lines.into()) };
-            headers.insert(name.as_str().to_owned(), value.unwrap_or_default());
+            headers.insert(Spelling::usual(name.as_str()), value.unwrap_or_default());
         }
         json!({
             "status": self.status.as_u16(),

@@ -110,6 +110,21 @@ fn headers_query_and_method_are_changed() {
 }
 
 #[test]
+fn names_are_written_as_they_are_configured() {
+    let config = json!({
+        "rename": {"headers": ["x-old:x-NEW", "x-same:X-SAME"]},
+        "add": {"headers": ["x-there:1", "X-ID:2", "X-Usual:3"]},
+        "append": {"headers": ["x-More:4"]},
+    });
+    let case = Case::new(&config).headers(&[("x-old", "1"), ("x-same", "1"), ("x-there", "1")]);
+    let (phases, mut exchange) = case.start(&plugin());
+    phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
+    let names: Vec<&str> = exchange.request_spelling.iter().collect();
+    assert_eq!(names, ["x-NEW", "X-SAME", "X-ID", "x-More"]);
+    assert_eq!(exchange.request.headers["x-same"], "1");
+}
+
+#[test]
 fn members_of_bodies_are_changed() {
     let config = json!({
         "remove": {"body": ["gone"]},

@@ -53,6 +53,17 @@ fn headers_are_changed() {
 }
 
 #[test]
+fn a_header_renamed_to_itself_stays_and_is_written_as_configured() {
+    let config = json!({"rename": {"headers": ["x-old:X-OLD"]}, "add": {"headers": ["x-ID:1"]}});
+    let (phases, mut exchange) = Case::new(&config).start(&plugin());
+    exchange.response.headers.append("x-old", HeaderValue::from_static("1"));
+    exchange.phase = Phase::HeaderFilter;
+    phases.header_filter.unwrap().run(&mut exchange).now_or_never().unwrap();
+    assert_eq!(exchange.response.headers["x-old"], "1");
+    assert_eq!(exchange.response_spelling.iter().collect::<Vec<_>>(), ["X-OLD", "x-ID"]);
+}
+
+#[test]
 fn members_are_changed() {
     let cases = [
         (json!({"remove": {"json": ["a"]}}), r#"{"a":1,"b":2}"#, r#"{"b":2}"#),

@@ -1,6 +1,6 @@
 //! The request as upstreams get it.
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use http::HeaderValue;
 use http_body::Body as HttpBody;
@@ -25,8 +25,12 @@ pub(super) fn write(work: &Work, plan: &Plan, host: &HeaderValue, body: Body) ->
     let mark: &[u8] = if query.is_some() { b"?" } else { b"" };
     let target = [&path[..], mark, query.as_deref().unwrap_or_default()];
     request_line(&mut out, &exchange.request.method, &target);
+    let mut names = Cow::Borrowed(&work.request_names);
+    if !exchange.request_spelling.is_empty() {
+        names.to_mut().respell(exchange.request_spelling.iter());
+    }
     let says_length = work.forwarded.as_ref().is_some_and(|forwarded| {
-        forwarded.write(exchange, &work.connection, &work.request_names, host, &mut out)
+        forwarded.write(exchange, &work.connection, &names, host, &mut out)
     });
     if plan.websocket {
         out.extend_from_slice(b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");

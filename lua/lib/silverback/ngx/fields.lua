@@ -51,6 +51,8 @@ local FOR_KONG = {
     kong.client.authenticate(consumer, kong.client.get_credential())
   end,
   authenticated_credential = function(credential)
+    -- Whatever it is, somebody was authenticated by it.
+    if credential and type(credential) ~= "table" then credential = {} end
     kong.client.authenticate(kong.client.get_consumer(), credential)
   end,
   KONG_PROXIED = native.set_proxied,
