@@ -274,7 +274,7 @@ impl Drop for Connection {
         if !self.awaiting || LINGERING.get() >= MAX_LINGERING {
             return;
         }
-        let Ok(answer) = self.stream.another() else { return };
+        let Ok(mut answer) = self.stream.another() else { return };
         LINGERING.set(LINGERING.get() + 1);
         runtime.spawn(async move {
             // All of it: bytes left unread would reset the connection, of which it dies as well.

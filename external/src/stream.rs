@@ -3,16 +3,21 @@
 //! The runtime's own stream is woken for room to write as well: each time the server takes a
 //! message off the socket there is more of it, so that every call would wake the worker twice, once
 //! for nothing. Writes here are tried at once, and only where the socket is full is room waited
-//! for.
+//! for. System calls are made without the C library, whose own are points at which a thread can be
+//! cancelled: it notes before and after each that it may be.
 
 use std::{
     future::poll_fn,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::net::UnixStream,
     path::Path,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
+use rustix::{
+    io::{Errno, retry_on_intr},
+    net::{RecvFlags, SendFlags, recv, send},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::system;
@@ -22,6 +27,9 @@ pub(crate) struct Stream {
     socket: AsyncFd<UnixStream>,
     /// A registration for writing, which lasts as long as room is waited for.
     full: Option<AsyncFd<UnixStream>>,
+    /// Whether a read begins by asking the runtime. One that has waited is tried at once: it is
+    /// nearly always this socket that the task was woken for.
+    asks: bool,
 }
 
 impl Stream {
@@ -31,25 +39,24 @@ impl Stream {
         let socket = tokio::net::UnixStream::connect(path).await?;
         let listener = socket.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
         let socket = system::watch(socket.into_std()?, Interest::READABLE)?;
-        Ok((Stream { socket, full: None }, listener.unwrap_or(0)))
+        Ok((Stream { socket, full: None, asks: true }, listener.unwrap_or(0)))
     }
 
     /// The same connection once more, with a registration of its own.
     pub(crate) fn another(&self) -> io::Result<Stream> {
         let socket = self.socket.get_ref().try_clone()?;
-        Ok(Stream { socket: system::watch(socket, Interest::READABLE)?, full: None })
+        let socket = system::watch(socket, Interest::READABLE)?;
+        Ok(Stream { socket, full: None, asks: true })
     }
 
     /// Writes as much as there is room for now; how much that was.
     #[inline]
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.socket.get_ref().write(bytes) {
-                Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                written => return written,
-            }
+        let socket = self.socket.get_ref();
+        match retry_on_intr(|| send(socket, bytes, SendFlags::NOSIGNAL)) {
+            Ok(0) if !bytes.is_empty() => Err(io::ErrorKind::WriteZero.into()),
+            Err(Errno::AGAIN) => Ok(0),
+            written => Ok(written?),
         }
     }
 
@@ -69,30 +76,50 @@ impl Stream {
     }
 
     /// Reads what there is; 0 at the end. One task may read at a time.
+    #[inline]
     pub(crate) fn poll_read(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         room: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
-            match self.socket.get_ref().read(room) {
-                Ok(read) => {
-                    // Less than there was room for: nothing is left, and asking would tell no more.
-                    if 0 < read && read < room.len() {
-                        ready.clear_ready();
-                    }
-                    return Poll::Ready(Ok(read));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Poll::Ready(Err(e)),
+            if self.asks {
+                // Also sees to it that who sends without an end takes turns with others.
+                let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else {
+                    self.asks = false;
+                    return Poll::Pending;
+                };
+                ready?.retain_ready();
+            }
+            self.asks = true;
+            if let Some(read) = self.read_now(room) {
+                return Poll::Ready(read);
             }
         }
     }
 
+    /// Reads, if the runtime has heard of something to read and it is still there.
+    #[inline]
+    fn read_now(&self, room: &mut [u8]) -> Option<io::Result<usize>> {
+        let mut came = None;
+        let _ = self.socket.try_io(Interest::READABLE, |socket| {
+            let read = retry_on_intr(|| recv(socket, &mut *room, RecvFlags::empty()));
+            let read = read.map(|(read, _)| read);
+            if read == Err(Errno::AGAIN) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            came = Some(read.map_err(io::Error::from));
+            match read {
+                // Less than there was room for: nothing is left, and asking would tell no more.
+                Ok(read @ 1..) if read < room.len() => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        came
+    }
+
     /// Likewise, waiting for it.
-    pub(crate) async fn read(&self, room: &mut [u8]) -> io::Result<usize> {
+    pub(crate) async fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_read(cx, room)).await
     }
 
@@ -106,7 +133,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::net::UnixListener, time::Duration};
+    use std::{io::Write, os::unix::net::UnixListener, time::Duration};
 
     use super::*;
 

@@ -15,7 +15,11 @@ use crate::{Spelling, Value, exchange::spelling::is_usual};
 ///
 /// Requests have few headers: looking at each takes a fraction of what hashing the name does.
 pub(super) fn find<'a>(headers: &'a HeaderMap, name: &[u8]) -> Option<&'a HeaderValue> {
-    let same = |(other, _): &(&HeaderName, _)| other.as_str().as_bytes().eq_ignore_ascii_case(name);
+    let same = |(other, _): &(&HeaderName, _)| {
+        let other = other.as_str().as_bytes();
+        // Plugins mostly write names as they are kept.
+        other == name || other.eq_ignore_ascii_case(name)
+    };
     headers.iter().find(same).or_else(|| find_alike(headers, name)).map(|(_, value)| value)
 }
 

@@ -147,7 +147,7 @@ impl Client {
     /// point; where its body is still to be read, who reads that will notice.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.broken && self.body.is_ended() && self.wire.read.len() < AHEAD_MAX {
-            match ready!(self.wire.poll_read(cx)) {
+            match ready!(self.wire.poll_watch(cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(_) => {}
             }
@@ -264,8 +264,8 @@ async fn close(client: Shared) {
 async fn tunnel(client: Shared, upstream: Wire) {
     // A request with a body of its own that is still held somewhere has nothing to agree on.
     let Ok(client) = Rc::try_unwrap(client) else { return };
-    let Wire { socket: mut client, read: from_client } = client.into_inner().wire;
-    let Wire { socket: mut upstream, read: from_upstream } = upstream;
+    let Wire { socket: mut client, read: from_client, .. } = client.into_inner().wire;
+    let Wire { socket: mut upstream, read: from_upstream, .. } = upstream;
     let ahead = async {
         client.write_all(&from_upstream).await?;
         client.flush().await?;

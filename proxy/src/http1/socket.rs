@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::TlsStream;
@@ -18,6 +18,19 @@ pub(crate) enum Socket {
     Plain(TcpStream),
     /// Over TLS, hands shaken.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Whether it makes sense to read: false if the runtime has heard of nothing that came since
+    /// the last read found nothing.
+    #[inline]
+    pub(crate) fn may_read(&self) -> bool {
+        match self {
+            Socket::Plain(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            // What waits there may be waiting for a write.
+            Socket::Tls(_) => true,
+        }
+    }
 }
 
 impl AsyncRead for Socket {

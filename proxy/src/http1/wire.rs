@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    task::coop::has_budget_remaining,
+};
 
 use super::Socket;
 
@@ -28,21 +31,45 @@ thread_local! {
 pub(crate) struct Wire {
     pub(crate) socket: Socket,
     pub(crate) read: BytesMut,
+    /// Who is woken when something comes, if nothing has been read since that was asked for.
+    watcher: Option<Waker>,
 }
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Wire {
-        Wire { socket, read: BytesMut::new() }
+        Wire { socket, read: BytesMut::new(), watcher: None }
     }
 
     /// Reads what there is, without keeping a buffer for it in the meantime. 0: it has ended.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.watcher = None;
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buf = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buf))?;
             self.read.extend_from_slice(buf.filled());
             Poll::Ready(Ok(buf.filled().len()))
         })
+    }
+
+    /// Likewise, for those who ask at every wake, most of which come from elsewhere: as long as
+    /// nothing has come that costs next to nothing.
+    #[inline]
+    pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let watches = self.watcher.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if watches && !self.socket.may_read() {
+            return Poll::Pending;
+        }
+        self.poll_first(cx)
+    }
+
+    #[cold]
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = self.poll_read(cx);
+        // A task that has used up its budget is told to wait, too, but is not waiting then.
+        if read.is_pending() && has_budget_remaining() {
+            self.watcher = Some(cx.waker().clone());
+        }
+        read
     }
 
     /// Reads a piece of a body of which `wanted` bytes are to come, as far as that is known
@@ -56,12 +83,14 @@ impl Wire {
         if wanted <= BODY_READ_MIN {
             return self.poll_read(cx);
         }
+        self.watcher = None;
         self.read.reserve(wanted.min(BODY_READ_MAX));
         pin!(self.socket.read_buf(&mut self.read)).poll(cx)
     }
 
     /// Whether the other side has neither closed nor said anything that nobody asked for.
     pub(crate) fn is_quiet(&mut self) -> bool {
+        self.watcher = None;
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.socket).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
@@ -166,5 +195,74 @@ impl Outbox {
         self.large.advance(large);
         let end = wrote - small - large;
         self.end.advance(end.min(self.end.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::TcpListener,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
+
+    use tokio::{io::AsyncWriteExt, net::TcpStream, task::yield_now};
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A connection, and its other end.
+    async fn pair() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("a port")).await;
+        let (far, _) = listener.accept().expect("a connection");
+        far.set_nonblocking(true).expect("a socket");
+        let far = TcpStream::from_std(far).expect("a socket");
+        (Wire::new(Socket::Plain(near.expect("a connection"))), far)
+    }
+
+    /// Who watches hears of everything that comes, however often he has asked in vain and whoever
+    /// has read in between.
+    #[tokio::test]
+    async fn whoever_watches_is_woken() {
+        let (mut wire, mut far) = pair().await;
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(bell.clone());
+        let mut cx = Context::from_waker(&waker);
+        for round in 1..=5 {
+            assert!(wire.poll_watch(&mut cx).is_pending());
+            assert!(wire.poll_watch(&mut cx).is_pending());
+            if round == 3 {
+                // Another reader takes the waker's place, and goes.
+                assert!(wire.is_quiet());
+                assert!(wire.poll_watch(&mut cx).is_pending());
+            }
+            assert_eq!(bell.0.load(Ordering::Relaxed), round - 1);
+            far.write_all(b"x").await.expect("a connection");
+            while bell.0.load(Ordering::Relaxed) < round {
+                yield_now().await;
+            }
+            // What others read is theirs.
+            let read =
+                if round % 2 == 0 { wire.poll_read(&mut cx) } else { wire.poll_watch(&mut cx) };
+            assert!(matches!(read, Poll::Ready(Ok(1))), "{round}: {read:?}");
+            wire.read.clear();
+        }
+        drop(far);
+        while wire.poll_watch(&mut cx).is_pending() {
+            yield_now().await;
+        }
     }
 }
