@@ -211,7 +211,9 @@ pub(crate) async fn dispatch(service: &Service, paths: &[Path], request: &Reques
     if request.method == Method::TRACE {
         return Answer::page(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let Some((path, parameters)) = found else { return Answer::not_found() };
+    let Some((path, parameters)) = found else {
+        return routes::refused_tag(request).unwrap_or_else(Answer::not_found);
+    };
     let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
     let writes = [Method::POST, Method::PUT, Method::PATCH].contains(method);
     if writes && let Some(refusal) = request.refused_type(path.pattern == "/config") {

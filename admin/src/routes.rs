@@ -14,6 +14,8 @@ mod tags;
 mod targets;
 mod upstreams;
 
+pub(crate) use tags::refused as refused_tag;
+
 use http::{Method, StatusCode};
 
 use crate::{

@@ -1,10 +1,13 @@
 //! `/tags`: which entities carry which tag (`kong/api/routes/tags.lua`, `kong/db/dao/tags.lua`).
 
+use http::Method;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use silverback_model::errors::{Errors, Fault};
 use silverback_model::set::TagFilter;
 
 use crate::{
+    Answer, Request,
     call::{Call, Outcome},
     collection::page,
 };
@@ -32,6 +35,19 @@ pub(super) fn refuse(_: &Call<'_>) -> Outcome {
     Err(Fault::schema_violation(Errors::of("tags", text)).into())
 }
 
+/// What is said of a tag in a path that is no text: such a path is in no table.
+pub(crate) fn refused(request: &Request) -> Option<Answer> {
+    let tag = request.path.strip_prefix("/tags/")?;
+    let tag = tag.strip_suffix('/').unwrap_or(tag);
+    if tag.contains('/') || ![Method::GET, Method::HEAD].contains(&request.method) {
+        return None;
+    }
+    let bytes: Vec<u8> = percent_decode_str(tag).collect();
+    let at = str::from_utf8(&bytes).err()?.valid_up_to() + 1;
+    let text = format!("invalid utf-8 character sequence detected at position {at}");
+    Some(Answer::fault(&Fault::invalid_unique("tag", text)))
+}
+
 async fn tagged(call: &Call<'_>, wanted: Option<&str>) -> Outcome {
     let (size, offset) = (page::size(call.request)?, page::place(call.request)?);
     let mut data = Vec::new();
@@ -52,4 +68,30 @@ async fn tagged(call: &Call<'_>, wanted: Option<&str>) -> Outcome {
     let data = data.into_iter().skip(offset).take(size).collect();
     let path = wanted.map_or("/tags".to_owned(), |tag| format!("/tags/{}", page::escaped(tag)));
     Ok(page::answer(data, next.as_deref(), &path, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn tags_are_text() {
+        let check = |method: Method, path: &str, position: Option<usize>| {
+            let answer = refused(&Request::new(method, path, HeaderMap::new(), Vec::new()));
+            assert_eq!(answer.is_some(), position.is_some(), "{path}");
+            if let (Some(answer), Some(position)) = (answer, position) {
+                assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+                let text = format!("sequence detected at position {position}");
+                assert!(format!("{:?}", answer.body).contains(&text), "{:?}", answer.body);
+            }
+        };
+        check(Method::GET, "/tags/%ff", Some(1));
+        check(Method::HEAD, "/tags/ab%c3%28/", Some(3));
+        check(Method::DELETE, "/tags/%ff", None);
+        check(Method::GET, "/tags/a%20b", None);
+        check(Method::GET, "/tags/a/%ff", None);
+        check(Method::GET, "/services/%ff", None);
+    }
 }
