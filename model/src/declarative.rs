@@ -94,7 +94,9 @@ impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.collection.iter().map(|record| {
             let key = self.kind.key(record);
-            let shown = ShownRecord(self.sent.get(key.as_str()).unwrap_or(&&**record));
+            // Mostly there are none.
+            let sent = if self.sent.is_empty() { None } else { self.sent.get(key.as_str()) };
+            let shown = ShownRecord(sent.unwrap_or(&&**record));
             (key, shown)
         }))
     }
@@ -254,10 +256,12 @@ fn is_still(known: &Record, record: &Record, now: f64) -> bool {
     /// How long loading a file may take.
     const JUST_NOW: f64 = 600.0;
     let is_new = |time: &Value| time.as_f64().is_some_and(|time| now - time < JUST_NOW);
-    let same = |(name, value): (&String, &Value)| {
-        known.get(name) == Some(value) || TIMES.contains(&name.as_str()) && is_new(value)
+    // Both have the order of their schema.
+    let mut pairs = known.iter().zip(record);
+    let same = |(known, (name, value)): ((&String, &Value), (&String, &Value))| {
+        known == (name, value) || known.0 == name && TIMES.contains(&name.as_str()) && is_new(value)
     };
-    known.len() == record.len() && record.iter().all(same)
+    known.len() == record.len() && pairs.all(same)
 }
 
 fn may_transform(schema: &Schema) -> bool {

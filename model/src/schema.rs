@@ -16,6 +16,7 @@ mod pattern;
 mod plugin;
 pub mod references;
 mod rule;
+mod template;
 pub(crate) mod text;
 pub mod typedefs;
 mod types;
@@ -32,7 +33,6 @@ use crate::Record;
 use crate::errors::Errors;
 
 pub use check::{Condition, Conditional, ConditionalAtLeastOneOf, CustomCheck, EntityCheck};
-pub(crate) use defaults::Templates;
 pub use field::{Field, Flag, Kind};
 pub use foreign::NamedReference;
 pub use json::SchemaError;
@@ -41,6 +41,7 @@ pub use rule::{Meant, Rule, Validator};
 /// JSON as a value, for the code that the derives make.
 #[doc(hidden)]
 pub use serde_json::json as json_value;
+pub(crate) use template::Templates;
 pub use types::{EntityName, FieldType, HasSchema};
 
 /// What an entity, a plugin's configuration or a nested record is made of.
@@ -193,7 +194,7 @@ impl Schema {
     /// The subschema that an entity chooses: by its subschema key's value, or by the first of
     /// several that has one.
     pub fn subschema(&self, entity: &Record) -> Option<&Arc<Schema>> {
-        match entity.get(self.subschema_key.as_ref()?)? {
+        match crate::field(entity, self.subschema_key.as_ref()?)? {
             Value::String(key) => self.subschemas.get(key),
             Value::Array(keys) => {
                 let mut keys = keys.iter().filter_map(Value::as_str);

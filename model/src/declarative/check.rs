@@ -25,8 +25,9 @@ pub(crate) fn check(kinds: &Kinds, file: &Record, lists: &mut [List<'_>]) -> Res
         let kind = node.kind;
         let schema = if parent.is_none() { &kind.flat } else { &kind.nested };
         let sent = std::mem::take(&mut node.record);
-        node.record = schema.defaults_like(sent, &mut templates)?;
-        schema.validate(&node.record)
+        let (record, checked) = schema.new_like(sent, &mut templates);
+        node.record = record;
+        checked
     });
     if plain.is_empty() {
         return Ok(());

@@ -4,17 +4,20 @@
 
 use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::tree::{List, Node};
-use crate::Record;
 use crate::errors::Errors;
 use crate::schema::Flag;
 use crate::set::{Kind, unique_text};
+use crate::{Record, field};
 
 /// Entities of one kind by their keys, in the order of the file.
-pub(crate) type Flat<'a> = IndexMap<&'a str, (&'a Kind, IndexMap<String, Record>)>;
+pub(crate) type Flat<'a> = IndexMap<&'a str, (&'a Kind, Records), RandomState>;
+
+type Records = IndexMap<String, Record, RandomState>;
 
 /// Takes checked entities out of one another.
 pub(crate) fn resolve<'a>(lists: Vec<List<'a>>) -> Result<Flat<'a>, Errors> {
@@ -65,7 +68,7 @@ struct Expected<'a> {
 struct Resolver<'a> {
     flat: Flat<'a>,
     /// Keys by kind and unique name.
-    keys: HashMap<&'a str, HashMap<String, String>>,
+    keys: HashMap<&'a str, HashMap<String, String, RandomState>, RandomState>,
     expected: Vec<Expected<'a>>,
     errors: Record,
 }
@@ -93,7 +96,7 @@ impl<'a> Resolver<'a> {
             .endpoint_key
             .as_deref()
             .filter(|name| schema.fields.get(*name).is_some_and(|field| field.is(Flag::Unique)));
-        let name = name.and_then(|name| Some((name, node.record.get(name)?.as_str()?)));
+        let name = name.and_then(|name| Some((name, field(&node.record, name)?.as_str()?)));
         let mut failed = false;
         if let Some((field, value)) = name {
             let keys = self.keys.entry(kind).or_default();
@@ -105,10 +108,11 @@ impl<'a> Resolver<'a> {
                 keys.insert(value.to_owned(), key.clone());
             }
         }
-        let (_, records) = self.flat.entry(kind).or_insert_with(|| (node.kind, IndexMap::new()));
+        let (_, records) = self.flat.entry(kind).or_insert_with(|| (node.kind, Records::default()));
         let index = records.len();
         for (field, other) in &node.kind.foreign {
-            if let Some(value) = node.record.get(field).filter(|value| !value.is_null()) {
+            if let Some(value) = crate::field(&node.record, field).filter(|value| !value.is_null())
+            {
                 let at = name.map_or_else(|| key.clone(), |(_, value)| value.to_owned());
                 let value = value.clone();
                 self.expected.push(Expected { kind, index, at, field, value, other });
@@ -176,7 +180,9 @@ fn check_unique(flat: &Flat<'_>) -> Record {
         for field in kind.unique_fields().filter(|field| Some(*field) != endpoint_key) {
             let mut seen = HashSet::with_capacity(records.len());
             for (key, record) in records {
-                let Some(value) = record.get(field).and_then(unique_text) else { continue };
+                let Some(value) = crate::field(record, field).and_then(unique_text) else {
+                    continue;
+                };
                 if seen.insert(value.clone()) {
                     continue;
                 }

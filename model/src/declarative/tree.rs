@@ -4,9 +4,9 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::Record;
-use crate::schema::{Flag, Rule};
+use crate::schema::Flag;
 use crate::set::{Kind, Kinds};
+use crate::{Record, field as field_of};
 
 /// Stands for the workspace in keys: files know only one.
 const WORKSPACE: &str = "*";
@@ -93,7 +93,7 @@ fn node<'a>(
 ) -> Node<'a> {
     let mut record = own_fields(kind, item);
     let derived = derive(kind, &record, field, parent);
-    let given = record.get(id_field(kind)).and_then(Value::as_str).map(str::to_owned);
+    let given = field_of(&record, id_field(kind)).and_then(Value::as_str).map(str::to_owned);
     let fixed = derived.is_some() || given.is_some();
     let id = given.or(derived).or_else(|| fresh(kind, &record));
     set_id(kind, &mut record, id.as_deref());
@@ -102,9 +102,9 @@ fn node<'a>(
         Value::Object(fields) => kind
             .children
             .iter()
-            .filter(|child| kind.nests(&child.kind) == Some(&child.field))
             .filter_map(|child| {
-                let value = fields.get(&child.kind)?;
+                let value = field_of(fields, &child.kind)?;
+                kind.nests(&child.kind).filter(|field| *field == child.field)?;
                 Some(list(kinds, kinds.get(&child.kind)?, Some(&child.field), value, parent))
             })
             .collect(),
@@ -160,7 +160,7 @@ fn set_id(kind: &Kind, record: &mut Record, id: Option<&str>) {
     let name = id_field(kind);
     if let Some(id) = id
         && !name.is_empty()
-        && !record.contains_key(name)
+        && field_of(record, name).is_none()
     {
         record.insert(name.to_owned(), id.into());
     }
@@ -168,10 +168,7 @@ fn set_id(kind: &Kind, record: &mut Record, id: Option<&str>) {
 
 /// Whether an entity gets a UUID, as it has no key itself.
 fn wants_id(kind: &Kind, record: &Record) -> bool {
-    let name = id_field(kind);
-    let field = kind.schema.fields.get(name);
-    field.is_some_and(|field| field.rules().iter().any(|rule| matches!(rule, Rule::Uuid)))
-        && !record.contains_key(name)
+    kind.id_is_made && field_of(record, id_field(kind)).is_none()
 }
 
 fn fresh(kind: &Kind, record: &Record) -> Option<String> {
@@ -193,7 +190,7 @@ fn derive(
     } else {
         cache_key(kind, record, field, parent)
     };
-    let key = key.or_else(|| given_key(kind, record))?;
+    let key = key.or_else(|| given_key(kind, record)).or_else(|| made_key(kind, record))?;
     Some(Uuid::new_v5(&kind.namespace, key.as_bytes()).to_string())
 }
 
@@ -205,6 +202,22 @@ fn given_key(kind: &Kind, record: &Record) -> Option<String> {
     let key = record.get(name)?.as_str()?;
     let counts = field.is(Flag::Auto) && field.is(Flag::Unique);
     counts.then(|| format!("{}:{WORKSPACE}:{key}", kind.schema.name))
+}
+
+/// The key of what is unique by a field that the gateway makes, as authorities are by the digest of
+/// their certificate. In Kong their ids are by chance: the same file can't be imported twice.
+fn made_key(kind: &Kind, record: &Record) -> Option<String> {
+    if kind.schema.transformations.is_empty() {
+        return None;
+    }
+    let is_auto = |name: &str| kind.schema.fields.get(name).is_some_and(|f| f.is(Flag::Auto));
+    let unique = kind.unique_fields();
+    let absent = unique.filter(|name| field_of(record, name).is_none() && !is_auto(name));
+    let absent: Vec<&str> = absent.collect();
+    absent.first()?;
+    let made = kind.schema.transform(record.clone(), record).ok()?;
+    let value = absent.into_iter().find_map(|name| field_of(&made, name)?.as_str())?;
+    Some(format!("{}:{WORKSPACE}:{value}", kind.schema.name))
 }
 
 fn cache_key(
@@ -240,7 +253,7 @@ fn endpoint_key(
 ) -> Option<String> {
     let schema = &kind.schema;
     let name = schema.endpoint_key.as_ref()?;
-    let mut key = record.get(name)?.as_str()?.to_owned();
+    let mut key = field_of(record, name)?.as_str()?.to_owned();
     let of_key = schema.fields.get(name)?;
     if of_key.is(Flag::Unique) {
         return Some(key);
@@ -312,5 +325,23 @@ mod tests {
         check(bob("keyauth_credentials", json!({"key": "k"})), true);
         check(bob("jwt_secrets", json!({"key": "k", "secret": "s"})), true);
         check(bob("keyauth_credentials", json!({})), false);
+    }
+
+    #[test]
+    fn ids_of_authorities_follow_from_certificates() {
+        let kinds = Kinds::bundled([]);
+        let id = |cert: &str| {
+            let file = json!({"ca_certificates": [{"cert": cert}]});
+            let Value::Object(file) = file else { unreachable!() };
+            lists(&kinds, &file)[0].nodes[0].id.clone()
+        };
+        let pem = |bytes: &[u8]| {
+            let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        };
+        let (one, other) = (pem(b"one"), pem(b"other"));
+        assert_eq!(id(&one), id(&one));
+        assert_ne!(id(&one), id(&other));
+        assert_ne!(id("no certificate"), id("no certificate"));
     }
 }

@@ -3,6 +3,7 @@
 //! The event parser knows only syntax; what a plain scalar means is said in [`scalar`].
 
 pub(crate) mod scalar;
+mod simple;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,6 +30,14 @@ pub(crate) struct YamlError {
 
 /// The first document of a text; `None` if there is none.
 pub(crate) fn parse(text: &str) -> Result<Option<Value>, YamlError> {
+    match simple::parse(text) {
+        Some(value) => Ok(Some(value)),
+        None => whole(text),
+    }
+}
+
+/// The same, whatever YAML it is.
+fn whole(text: &str) -> Result<Option<Value>, YamlError> {
     let mut loader = Loader::new(text, None);
     let value = loader.document()?;
     // What stands behind the first document is not read, but must be YAML.

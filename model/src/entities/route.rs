@@ -181,24 +181,37 @@ fn whole(check: impl Fn(&Record) -> Result<(), String> + Send + Sync + 'static) 
 
 /// An expression and other conditions exclude each other.
 fn one_way_of_matching(route: &Record) -> Result<(), String> {
-    let set = |name: &str| is_nonempty(route.get(name));
-    let not_zero = |name: &str| route.get(name).and_then(Value::as_f64).is_some_and(|n| n != 0.0);
-    let others = ["snis", "sources", "destinations", "methods", "hosts", "paths", "headers"];
-    let others = || others.into_iter().any(set);
     let refuse = |what: &str| Err(format!("Router Expression failed validation: {what}"));
     let list = "'methods', 'hosts', 'paths', 'headers', 'snis', 'sources' or 'destinations'";
-    let headers = route.get("headers").and_then(Value::as_object);
-    let empty = headers.and_then(|headers| headers.iter().find(|(_, v)| !is_nonempty(Some(v))));
-    if let Some((name, _)) = empty {
-        return refuse(&format!("header '{name}' has no values"));
+    let (mut expression, mut others) = (false, false);
+    let (mut regex_priority, mut priority) = (false, false);
+    let not_zero = |value: &Value| value.as_f64().is_some_and(|n| n != 0.0);
+    // Every route comes here: each field is looked at once.
+    for (name, value) in route {
+        match name.as_str() {
+            "expression" => expression = is_nonempty(Some(value)),
+            "regex_priority" => regex_priority = not_zero(value),
+            "priority" => priority = not_zero(value),
+            "snis" | "sources" | "destinations" | "methods" | "hosts" | "paths" => {
+                others |= is_nonempty(Some(value));
+            }
+            "headers" => {
+                others |= is_nonempty(Some(value));
+                let mut headers = value.as_object().into_iter().flatten();
+                if let Some((name, _)) = headers.find(|(_, v)| !is_nonempty(Some(v))) {
+                    return refuse(&format!("header '{name}' has no values"));
+                }
+            }
+            _ => {}
+        }
     }
-    if set("expression") && others() {
+    if expression && others {
         return refuse(&format!("cannot set 'expression' with {list} simultaneously"));
     }
-    if set("expression") && not_zero("regex_priority") {
+    if expression && regex_priority {
         return refuse("cannot set 'regex_priority' with 'expression' simultaneously");
     }
-    if not_zero("priority") && others() {
+    if priority && others {
         return refuse(&format!("cannot set 'priority' with {list} simultaneously"));
     }
     Ok(())

@@ -194,6 +194,8 @@ pub(crate) struct Scope<'a> {
     /// Whether the entity is whole, rather than changed in part.
     pub(crate) full: bool,
     pub(crate) words: &'a Words,
+    /// Whether any of its texts may refer to a secret.
+    pub(crate) refers: bool,
 }
 
 impl Scope<'_> {
@@ -294,9 +296,26 @@ impl EntityCheck {
         }
     }
 
+    /// The fields that it looks at, without what stands inside of them; none if that can't be
+    /// known.
+    pub(crate) fn sources(&self) -> Option<impl Iterator<Item = &str>> {
+        if let EntityCheck::Custom(_) = self {
+            return None;
+        }
+        let paths = self.plan().fields.into_iter().flatten();
+        Some(paths.map(|path| path.split_once('.').map_or(path.as_str(), |(head, _)| head)))
+    }
+
     /// Runs the check, and adds what is wrong to the errors.
     pub(crate) fn run(&self, scope: &Scope<'_>, errors: &mut Errors) {
         let plan = self.plan();
+        if plan.with_missing && scope.full && !scope.refers && errors.is_empty() {
+            // What is there and what is not makes no difference.
+            if let Err(error) = self.evaluate(scope, errors) {
+                errors.add_entity(error);
+            }
+            return;
+        }
         let (mut missing, mut all_absent, mut all_right) = (Vec::new(), true, true);
         for path in plan.fields.into_iter().flatten() {
             match scope.get(path) {

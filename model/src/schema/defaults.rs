@@ -1,7 +1,5 @@
 //! What the gateway fills in: ids, times, defaults (`process_auto_fields`).
 
-use std::collections::HashMap;
-use std::ptr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,19 +37,7 @@ impl Schema {
     pub(crate) fn auto_fields(&self, mut data: Record, context: Context) -> Result<Record, Errors> {
         self.spread_shorthands(&mut data)?;
         let subschema = self.subschema(&data).cloned();
-        self.fill(data, subschema.as_ref(), context, None)
-    }
-
-    /// The same for one of many new entities: what most of them become is made once.
-    pub(crate) fn defaults_like(
-        &self,
-        mut data: Record,
-        templates: &mut Templates,
-    ) -> Result<Record, Errors> {
-        self.spread_shorthands(&mut data)?;
-        let subschema = self.subschema(&data).cloned();
-        let template = templates.of(self, subschema.as_ref());
-        self.fill(data, subschema.as_ref(), Context::Insert, Some(template))
+        self.fill(data, subschema.as_ref(), context)
     }
 
     fn fill(
@@ -59,26 +45,17 @@ impl Schema {
         data: Record,
         subschema: Option<&Arc<Schema>>,
         context: Context,
-        template: Option<&Template>,
     ) -> Result<Record, Errors> {
-        let mut out = match template {
-            Some(template) => template.record.clone(),
-            None => self.empty_record(),
-        };
+        let mut out = self.empty_record();
         let mut values: Vec<(String, Value)> = data.into_iter().collect();
-        for (at, (name, own)) in self.fields.iter().enumerate() {
+        for (name, own) in &self.fields {
             // Few are sent: to compare their names costs less than to hash each.
             let place = values.iter().position(|(other, _)| other == name);
-            if place.is_none() && template.is_some_and(|template| template.stays(at)) {
-                continue;
-            }
             let value = place.map(|place| values.remove(place).1);
             let field = special(subschema, name).unwrap_or(own);
             let value = field.auto_value(name, value, context);
-            match field.adjusted(value, context)? {
-                Some(value) => _ = out.insert(name.clone(), value),
-                None if template.is_some() => _ = out.shift_remove(name),
-                None => {}
+            if let Some(value) = field.adjusted(value, context)? {
+                out.insert(name.clone(), value);
             }
         }
         let mut values: Record = values.into_iter().collect();
@@ -136,7 +113,7 @@ impl Schema {
 
     /// With room for one field more than the schema has, such as the workspace: growing later would
     /// copy all of it.
-    fn empty_record(&self) -> Record {
+    pub(super) fn empty_record(&self) -> Record {
         Record::with_capacity(self.fields.len() + 1)
     }
 
@@ -169,44 +146,6 @@ impl Schema {
             }
         }
         errors.into_result()
-    }
-}
-
-/// What new entities become of which nothing is said, by schema and subschema; while these stay
-/// where they are.
-#[derive(Default)]
-pub(crate) struct Templates(HashMap<(usize, usize), Template>);
-
-struct Template {
-    record: Record,
-    /// Of each field of the schema, whether it is the same for all entities that don't have it.
-    stays: Vec<bool>,
-}
-
-impl Templates {
-    fn of(&mut self, schema: &Schema, subschema: Option<&Arc<Schema>>) -> &Template {
-        let subschema_at = subschema.map_or(0, |subschema| Arc::as_ptr(subschema).addr());
-        let key = (ptr::from_ref(schema).addr(), subschema_at);
-        self.0.entry(key).or_insert_with(|| Template::of(schema, subschema))
-    }
-}
-
-impl Template {
-    fn of(schema: &Schema, subschema: Option<&Arc<Schema>>) -> Template {
-        let mut template = Template { record: schema.empty_record(), stays: Vec::new() };
-        for (name, own) in &schema.fields {
-            let field = special(subschema, name).unwrap_or(own);
-            let may_stay = !field.is(Flag::Auto) && !matches!(field.kind, Kind::Record(_));
-            let value = may_stay.then(|| field.adjusted(None, Context::Insert).ok()).flatten();
-            let value = value.flatten();
-            template.stays.push(value.is_some());
-            template.record.insert(name.clone(), value.unwrap_or_default());
-        }
-        template
-    }
-
-    fn stays(&self, at: usize) -> bool {
-        self.stays.get(at) == Some(&true)
     }
 }
 
@@ -272,7 +211,12 @@ impl Field {
     }
 
     /// What the gateway itself sets: ids, keys, times.
-    fn auto_value(&self, name: &str, value: Option<Value>, context: Context) -> Option<Value> {
+    pub(super) fn auto_value(
+        &self,
+        name: &str,
+        value: Option<Value>,
+        context: Context,
+    ) -> Option<Value> {
         if matches!(context, Context::Select | Context::Stored) || !self.is(Flag::Auto) {
             return value;
         }
@@ -300,7 +244,11 @@ impl Field {
     }
 
     /// A value with what is absent inside of it filled in; `None` if it stays absent.
-    fn adjusted(&self, value: Option<Value>, context: Context) -> Result<Option<Value>, Errors> {
+    pub(super) fn adjusted(
+        &self,
+        value: Option<Value>,
+        context: Context,
+    ) -> Result<Option<Value>, Errors> {
         if matches!(context, Context::Select | Context::Stored)
             && value.as_ref().is_some_and(Value::is_null)
             && self.is(Flag::Required)
@@ -419,42 +367,4 @@ fn random_string() -> String {
         c => c,
     };
     STANDARD.encode(bytes).chars().map(replace).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::entities;
-
-    /// What is made by a template is what is made without one, field by field.
-    #[test]
-    fn templates_change_nothing() {
-        let mut templates = Templates::default();
-        let mut check = |schema: &Schema, input: Value| {
-            let Value::Object(input) = input else { unreachable!() };
-            let set = |result: Result<Record, Errors>| -> Vec<(String, Value)> {
-                let fields = result.expect("defaults").into_iter();
-                let auto = |name: &str| schema.field(name).is_some_and(|f| f.is(Flag::Auto));
-                fields.filter(|(name, _)| !auto(name)).collect()
-            };
-            let plain = set(schema.defaults(input.clone()));
-            let like = set(schema.defaults_like(input.clone(), &mut templates));
-            assert_eq!(like, plain, "{}: {input:?}", schema.name);
-        };
-        for schema in entities::schemas().iter() {
-            for input in [
-                json!({}),
-                json!({"name": "a", "unknown": 1, "tags": ["x", "x"], "other": null}),
-                json!({"protocols": ["tcp"], "host": null, "retries": 3.0, "snis": {}}),
-                json!({"protocols": ["grpc"], "healthchecks": {"active": {"timeout": 2}}}),
-                json!({"url": "https://a.test:1/b", "target": "a.test", "username": "u"}),
-            ] {
-                check(schema, input.clone());
-                // The second time the template is there already.
-                check(schema, input);
-            }
-        }
-    }
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
-use super::check::Scope;
+use super::check::{EntityCheck, Scope};
 use super::defaults::Context;
+use super::references::may_refer;
+use super::template::Known;
 use super::text::quoted;
 use super::{Field, Flag, Kind, Rule, Schema, get_path, is_nonempty};
 use crate::errors::Errors;
@@ -300,13 +302,30 @@ impl Schema {
         input: Option<&Record>,
         existing: Option<&Record>,
     ) -> Result<(), Errors> {
+        self.validate_all(entity, full, [input, existing], None)
+    }
+
+    /// Validates a whole entity of which something is known.
+    pub(super) fn validate_known(&self, entity: &Record, known: &Known<'_>) -> Result<(), Errors> {
+        self.validate_all(entity, true, [None, None], Some(known))
+    }
+
+    fn validate_all(
+        &self,
+        entity: &Record,
+        full: bool,
+        [input, existing]: [Option<&Record>; 2],
+        known: Option<&Known<'_>>,
+    ) -> Result<(), Errors> {
         let subschema = self.subschema(entity);
         if subschema.is_none() {
             self.check_subschema(entity)?;
         }
-        let mut errors = self.check_fields(entity, subschema);
-        for (name, own) in &self.fields {
-            if special(subschema, name).unwrap_or(own).is(Flag::Required) {
+        let mut errors = self.check_fields(entity, subschema, known);
+        for (at, (name, own)) in self.fields.iter().enumerate() {
+            if !known.is_some_and(|known| known.is_right(at))
+                && special(subschema, name).unwrap_or(own).is(Flag::Required)
+            {
                 let value = field(entity, name);
                 if value.map_or(full, Value::is_null) {
                     errors.set(name, REQUIRED);
@@ -315,11 +334,21 @@ impl Schema {
         }
         // An update is merged with what was there, but says so in its texts.
         let words = if existing.is_some() { &UPDATING } else { &WHOLE };
-        let scope = Scope { schema: self, subschema: None, entity, full, words };
-        self.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
+        let refers = may_refer(entity);
+        let scope = Scope { schema: self, subschema: None, entity, full, words, refers };
+        let needed = |at, special| !known.is_some_and(|known| known.passes(at, special));
+        for (at, check) in self.entity_checks.iter().enumerate() {
+            if needed(at, false) {
+                check.run(&scope, &mut errors);
+            }
+        }
         if let Some(subschema) = subschema {
             let scope = Scope { subschema: Some(subschema), ..scope };
-            subschema.entity_checks.iter().for_each(|check| check.run(&scope, &mut errors));
+            for (at, check) in subschema.entity_checks.iter().enumerate() {
+                if needed(at, true) {
+                    check.run(&scope, &mut errors);
+                }
+            }
         }
         let original = input.unwrap_or(entity);
         self.check_transformations(entity, original, existing, &mut errors);
@@ -327,6 +356,30 @@ impl Schema {
             subschema.check_transformations(entity, original, existing, &mut errors);
         }
         errors.into_result()
+    }
+
+    /// Runs each check of several fields, of the subschema (`special`) or of the schema, as if
+    /// nothing else were wrong: which fields it looks at, if it says nothing.
+    pub(super) fn check_alone<'a>(
+        &'a self,
+        entity: &'a Record,
+        subschema: Option<&'a Arc<Schema>>,
+        special: bool,
+    ) -> impl Iterator<Item = Option<impl Iterator<Item = &'a str>>> {
+        let subschema = subschema.filter(|_| special).map(Arc::as_ref);
+        let none: &[EntityCheck] = &[];
+        let checks = match (special, subschema) {
+            (false, _) => &*self.entity_checks,
+            (true, Some(subschema)) => &*subschema.entity_checks,
+            (true, None) => none,
+        };
+        let refers = may_refer(entity);
+        let scope = Scope { schema: self, subschema, entity, full: true, words: &WHOLE, refers };
+        checks.iter().map(move |check| {
+            let mut errors = Errors::new();
+            check.run(&scope, &mut errors);
+            check.sources().filter(|_| errors.is_empty())
+        })
     }
 
     /// Where a subschema is asked for, nothing else can be said of an entity without one.
@@ -342,7 +395,12 @@ impl Schema {
         Err(Errors::of(name, text.replace("%s", &key)))
     }
 
-    fn check_fields(&self, entity: &Record, subschema: Option<&Arc<Schema>>) -> Errors {
+    fn check_fields(
+        &self,
+        entity: &Record,
+        subschema: Option<&Arc<Schema>>,
+        known: Option<&Known<'_>>,
+    ) -> Errors {
         let mut errors = Errors::new();
         for (at, (name, value)) in entity.iter().enumerate() {
             if name == "updated_at" || (name == "ttl" && self.ttl) {
@@ -350,6 +408,7 @@ impl Schema {
             }
             // Most entities have their fields in the order of the schema: no need to search.
             let own = match self.fields.get_index(at) {
+                Some((own, _)) if own == name && known.is_some_and(|k| k.is_right(at)) => continue,
                 Some((own, field)) if own == name => Some(field),
                 _ => self.fields.get(name),
             };

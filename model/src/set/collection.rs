@@ -72,14 +72,17 @@ impl Collection {
     fn index(&mut self, kind: &Kind) {
         for field in kind.unique_fields() {
             let values = self.entries.iter().filter_map(|(_, record)| {
-                Some((record.get(field).and_then(unique_text)?.into(), Arc::clone(record)))
+                Some((
+                    crate::field(record, field).and_then(unique_text)?.into(),
+                    Arc::clone(record),
+                ))
             });
             let values = Sorted::of(values.collect());
             self.unique.insert(field.to_owned(), values);
         }
         for (field, _, _) in kind.schema.foreign_fields() {
             let children = self.entries.iter().filter_map(|(key, record)| {
-                let parent = record.get(field).and_then(reference)?;
+                let parent = crate::field(record, field).and_then(reference)?;
                 Some((below(parent, key).into(), Arc::clone(record)))
             });
             let children = Sorted::of(children.collect());

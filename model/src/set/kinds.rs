@@ -9,7 +9,7 @@ use uuid::{Uuid, uuid};
 use super::collection::reference;
 use crate::Record;
 use crate::entities;
-use crate::schema::{Field, Flag, Kind as FieldKind, Schema};
+use crate::schema::{Field, Flag, Kind as FieldKind, Rule, Schema};
 
 /// The kinds of entities that a node knows: what is built in, with the plugins and vaults that it
 /// has, and what its plugins add. Each stands after those that it refers to.
@@ -27,6 +27,8 @@ pub struct Kind {
     pub children: Vec<Child>,
     /// The fields that refer to other entities: their names, the others' schemas.
     pub(crate) foreign: Vec<(String, String)>,
+    /// Whether an entity without an id gets a UUID.
+    pub(crate) id_is_made: bool,
     /// The name space of the ids that follow from names.
     pub(crate) namespace: Uuid,
     /// The schema at the top of a declarative file, where references are texts.
@@ -151,8 +153,20 @@ impl Kind {
         let foreign = schema.foreign_fields();
         let foreign =
             foreign.map(|(field, other, _)| (field.to_owned(), other.to_owned())).collect();
-        let namespace = Uuid::new_v5(&NAMESPACE, schema.name.as_bytes());
-        Kind { schema: Arc::clone(schema), children: Vec::new(), foreign, namespace, flat, nested }
+        let id = match schema.primary_key.as_slice() {
+            [name] => schema.fields.get(name),
+            _ => None,
+        };
+        let is_uuid = |field: &Field| field.rules().iter().any(|rule| matches!(rule, Rule::Uuid));
+        Kind {
+            schema: Arc::clone(schema),
+            children: Vec::new(),
+            foreign,
+            id_is_made: id.is_some_and(is_uuid),
+            namespace: Uuid::new_v5(&NAMESPACE, schema.name.as_bytes()),
+            flat,
+            nested,
+        }
     }
 
     /// The primary key of an entity; several fields are joined by `:`.
@@ -189,7 +203,7 @@ fn joined(fields: &[String], record: &Record) -> String {
         if i > 0 {
             key.push(':');
         }
-        match record.get(field) {
+        match crate::field(record, field) {
             None | Some(Value::Null) => {}
             Some(Value::String(text)) => key.push_str(text),
             Some(value) => match reference(value) {
