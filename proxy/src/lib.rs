@@ -58,6 +58,7 @@ pub use handle::{DnsFacts, Handle, StartError, start, start_after};
 pub use listener::open as open_listener;
 pub use logs::{FormatError, LogFormat, LogTarget, Syslog, SyslogError, SyslogSender};
 pub use snapshot::{
-    CompileError, CompileErrors, Directory, NoDirectory, Parts, Rebase, Snapshot, retire,
+    CompileError, CompileErrors, Configured, Directory, NoDirectory, Parts, Rebase, Snapshot,
+    after_freeing, retire,
 };
 pub use stats::Stats;

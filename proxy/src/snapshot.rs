@@ -22,9 +22,10 @@ use uuid::Uuid;
 use self::secrets::Resolver;
 pub use self::{
     directory::{Directory, NoDirectory},
+    instances::Configured,
     parts::Parts,
     patch::Rebase,
-    retired::retire,
+    retired::{after_freeing, retire},
 };
 pub(crate) use self::{
     secrets::Secrets,
@@ -105,19 +106,31 @@ impl Snapshot {
     /// Of the rest, routes never match, and a plugin that can't be configured refuses what it
     /// would have run for.
     pub fn compile_without_wrong(
+        parts: Parts,
+        registry: &Registry,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> (Snapshot, Vec<CompileError>) {
+        let plugins = Configured::of(&parts, registry, previous);
+        Snapshot::compile_with(parts, plugins, registry, config, previous)
+    }
+
+    /// The same where plugins are configured already: this can be done on any thread.
+    pub fn compile_with(
         mut parts: Parts,
+        plugins: Configured,
         registry: &Registry,
         config: &Config,
         previous: Option<&Snapshot>,
     ) -> (Snapshot, Vec<CompileError>) {
         let mut errors = Vec::new();
         let directory = Arc::clone(&parts.directory);
-        let mut resolver = Resolver::new(&*directory, previous.map(|p| &*p.secrets));
+        let Configured { instances, secrets, errors: of_plugins } = plugins;
+        let mut resolver = Resolver::with(&*directory, previous.map(|p| &*p.secrets), secrets);
         resolver.certificates(&mut parts.certificates);
         let registrar = previous.map(|p| p.registrar.clone()).unwrap_or_default();
         let certificates = Certificates::compile(&parts, config, previous, &mut errors);
-        let instances =
-            instances::compile(&parts.plugins, registry, previous, &mut resolver, &mut errors);
+        errors.extend(of_plugins);
         let chains = Chains::of(registry, &instances);
         let mut snapshot = Snapshot {
             certificates: Arc::new(certificates),
@@ -135,25 +148,30 @@ impl Snapshot {
         let probe = |(_, b): (u32, &Arc<Balancer>)| maker.probe(&b.entity, &mut errors);
         let probes: Vec<_> = snapshot.upstreams.iter().map(probe).collect();
         snapshot.client_configs = Arc::new(maker.finish());
+        for ((_, balancer), tls) in snapshot.upstreams.iter().zip(probes) {
+            balancer.probe_tls.store(tls);
+        }
+        snapshot.compile_routes(&parts, config, &mut errors);
+        snapshot.secrets = Arc::new(resolver.finish());
+        snapshot.directory = directory;
+        (snapshot, errors)
+    }
+
+    /// The routes, and the router to them.
+    fn compile_routes(&mut self, parts: &Parts, config: &Config, errors: &mut Vec<CompileError>) {
         let mut known = Known::new();
-        let compile = |route| snapshot.compile_route(route, &mut known);
+        let compile = |route| self.compile_route(route, &mut known);
         let routes: Vec<_> = parts.routes.iter().map(compile).collect();
         if config.listeners.iter().any(|listener| listener.stream) {
             errors.extend(routes.iter().filter_map(refuse_passthrough));
         }
-        snapshot.routes = Slots::new(routes, |route| route.entity.id);
-        let inputs = snapshot.routes.iter().map(|(at, route)| (at, snapshot.input(route)));
+        self.routes = Slots::new(routes, |route| route.entity.id);
+        let inputs = self.routes.iter().map(|(at, route)| (at, self.input(route)));
         let (router, wrong) = Router::build_without_wrong(config.flavor, inputs);
-        snapshot.router = router;
+        self.router = router;
         if !wrong.is_empty() {
             errors.push(BuildErrors(wrong).into());
         }
-        for ((_, balancer), tls) in snapshot.upstreams.iter().zip(probes) {
-            balancer.probe_tls.store(tls);
-        }
-        snapshot.secrets = Arc::new(resolver.finish());
-        snapshot.directory = directory;
-        (snapshot, errors)
     }
 
     /// A snapshot of no entities at all: every request is answered 404.

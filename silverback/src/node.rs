@@ -31,6 +31,7 @@ use tokio::{
 use self::{api::Api, entities::Configuration, plugins::Plugins};
 pub(crate) use self::{console::Console, settings::hostname};
 use crate::{
+    allocator,
     conf::{Conf, ENV_FILE, LoadArgs, environment},
     logs,
     prefix::Prefix,
@@ -57,6 +58,7 @@ pub(crate) fn run(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
 fn control(conf: Conf, prefix: &Prefix, console: Console) -> Result<()> {
     logs::start(&conf.logs.proxy_error, conf.log_level)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    proxy::after_freeing(allocator::give_back);
     runtime.block_on(LocalSet::new().run_until(async {
         let began = Instant::now();
         let node = Node::start(conf, prefix, None).await?;

@@ -5,22 +5,35 @@ use std::sync::Arc;
 use silverback_model::{Entity, Record, entities::PluginEntity};
 use silverback_pdk::{Configuration, Flow, Handler, Phase, Phases, Plugin, Registry};
 
-use super::{CompileError, Slots, Snapshot, secrets::Resolver};
+use super::{
+    CompileError, Parts, Slots, Snapshot,
+    secrets::{Resolver, Secrets},
+};
 use crate::chain::{Instance, Scope};
 
-/// Configures every enabled plugin entity.
-pub(super) fn compile(
-    plugins: &[Arc<Entity<PluginEntity>>],
-    registry: &Registry,
-    previous: Option<&Snapshot>,
-    resolver: &mut Resolver<'_>,
-    errors: &mut Vec<CompileError>,
-) -> Slots<Instance> {
-    let before = |entity: &Entity<PluginEntity>| previous?.instances.by(entity.id);
-    let enabled = plugins.iter().filter(|plugin| plugin.enabled);
-    let instances =
-        enabled.map(|entity| instance(entity, before(entity), registry, resolver, errors));
-    Slots::new(instances.collect(), |instance| instance.id)
+/// The plugins of a configuration, configured. A host of plugins may ask for that to be done on
+/// the thread that has loaded them; what else is compiled doesn't mind.
+pub struct Configured {
+    pub(super) instances: Slots<Instance>,
+    /// What was learned of secrets.
+    pub(super) secrets: Secrets,
+    pub(super) errors: Vec<CompileError>,
+}
+
+impl Configured {
+    /// Configures every enabled plugin entity. One that is what it was in `previous` keeps its
+    /// handlers.
+    pub fn of(parts: &Parts, registry: &Registry, previous: Option<&Snapshot>) -> Configured {
+        let known = previous.map(|previous| &*previous.secrets);
+        let mut resolver = Resolver::with(&*parts.directory, known, Secrets::default());
+        let mut errors = Vec::new();
+        let before = |entity: &Entity<PluginEntity>| previous?.instances.by(entity.id);
+        let enabled = parts.plugins.iter().filter(|plugin| plugin.enabled);
+        let instances = enabled
+            .map(|entity| instance(entity, before(entity), registry, &mut resolver, &mut errors));
+        let instances = Slots::new(instances.collect(), |instance| instance.id);
+        Configured { instances, secrets: resolver.finish(), errors }
+    }
 }
 
 /// Configures a plugin entity, unless it is what it was before.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use silverback_model::{
     Entity, Record,
     entities::{PluginEntity, Route, Service, Sni},
-    schema::EntityName,
+    schema::{EntityName, references::may_refer},
     set::Entities,
 };
 use silverback_pdk::Registry;
@@ -20,8 +20,11 @@ use silverback_router::{BuildErrors, Router};
 use uuid::Uuid;
 
 use super::{
-    CompileError, CompiledRoute, Directory, Snapshot, balancer, instances, parts::typed,
-    refuse_passthrough, secrets::Resolver, targets_of,
+    CompileError, CompiledRoute, Directory, Snapshot, balancer, instances,
+    parts::typed,
+    refuse_passthrough,
+    secrets::{Resolver, Secrets},
+    targets_of,
 };
 use crate::{
     Config,
@@ -55,7 +58,7 @@ impl Snapshot {
         config: &Config,
     ) -> Option<(Snapshot, Vec<CompileError>)> {
         let between = |kind| Changes::between(old, new, kind);
-        let changes = AllChanges {
+        let mut changes = AllChanges {
             certificates: between("certificates")?,
             authorities: between("ca_certificates")?,
             snis: between("snis")?,
@@ -65,13 +68,41 @@ impl Snapshot {
             plugins: between("plugins")?,
             routes: between("routes")?,
         };
-        if !between("vaults")?.is_empty() {
-            // Anything may refer to them.
-            return None;
-        }
+        let secrets = match between("vaults")?.is_empty() {
+            true => Secrets::clone(&self.secrets),
+            false => {
+                changes.add_references(new);
+                self.secrets.to_renew()
+            }
+        };
+        Some(self.changed(changes, secrets, new, directory, registry, config))
+    }
+
+    /// The snapshot of the same entities with the secrets that they refer to as these are now.
+    pub fn with_secrets(
+        &self,
+        entities: &Entities,
+        directory: &Arc<dyn Directory>,
+        registry: &Registry,
+        config: &Config,
+    ) -> (Snapshot, Vec<CompileError>) {
+        let mut changes = AllChanges::default();
+        changes.add_references(entities);
+        self.changed(changes, self.secrets.to_renew(), entities, directory, registry, config)
+    }
+
+    fn changed(
+        &self,
+        changes: AllChanges,
+        secrets: Secrets,
+        new: &Entities,
+        directory: &Arc<dyn Directory>,
+        registry: &Registry,
+        config: &Config,
+    ) -> (Snapshot, Vec<CompileError>) {
         let next = Snapshot { directory: Arc::clone(directory), ..self.clone() };
         let mut patch = Patch { before: self, next, new, changes, config, errors: Vec::new() };
-        let mut resolver = Resolver::beside(&**directory, &self.secrets);
+        let mut resolver = Resolver::with(&**directory, Some(&self.secrets), secrets);
         patch.certificates(&mut resolver);
         let secrets = resolver.finish();
         let known = self.client_configs.clone();
@@ -81,11 +112,11 @@ impl Snapshot {
         if let Some(configs) = maker.finish_beside() {
             patch.next.client_configs = Arc::new(configs);
         }
-        let mut resolver = Resolver::beside(&**directory, &secrets);
+        let mut resolver = Resolver::with(&**directory, Some(&self.secrets), secrets);
         let affected = patch.plugins(registry, &mut resolver);
         patch.next.secrets = Arc::new(resolver.finish());
         patch.routes(&services, &affected);
-        Some((patch.next, patch.errors))
+        (patch.next, patch.errors)
     }
 
     /// Whether so many routes have changed that a new base should be made.
@@ -112,6 +143,7 @@ impl Snapshot {
 }
 
 /// What differs between two sets of entities, of a kind.
+#[derive(Default)]
 struct Changes {
     /// What is not there any more, or is otherwise now, as it was.
     old: HashMap<Uuid, Arc<Record>>,
@@ -164,6 +196,7 @@ where
     typed([record], [], errors).pop()
 }
 
+#[derive(Default)]
 struct AllChanges {
     certificates: Changes,
     authorities: Changes,
@@ -173,6 +206,21 @@ struct AllChanges {
     services: Changes,
     plugins: Changes,
     routes: Changes,
+}
+
+impl AllChanges {
+    /// Adds what refers to secrets, as if it had changed.
+    fn add_references(&mut self, entities: &Entities) {
+        let kinds = [("certificates", &mut self.certificates), ("plugins", &mut self.plugins)];
+        for (kind, changes) in kinds {
+            for record in entities.of(kind).iter().filter(|record| may_refer(record)) {
+                if let Some(id) = id(record).filter(|id| !changes.has(*id)) {
+                    changes.old.insert(id, Arc::clone(record));
+                    changes.new.insert(id, Arc::clone(record));
+                }
+            }
+        }
+    }
 }
 
 /// A snapshot in the making.

@@ -2,7 +2,7 @@
 //! milliseconds, which no request should wait for: a thread keeps each until nobody else has it.
 
 use std::{
-    sync::{Arc, LazyLock, mpsc},
+    sync::{Arc, LazyLock, OnceLock, mpsc},
     thread,
     time::Duration,
 };
@@ -28,18 +28,33 @@ pub fn retire(snapshot: Arc<Snapshot>) {
     let _ = THREAD.send(snapshot);
 }
 
+/// What is to be done when all snapshots that are over have been freed, and none has come for a
+/// while: the first that is said.
+pub fn after_freeing(work: fn()) {
+    let _ = AFTER.set(work);
+}
+
+static AFTER: OnceLock<fn()> = OnceLock::new();
+
 fn free(retired: &mpsc::Receiver<Arc<Snapshot>>) {
     let mut kept: Vec<Arc<Snapshot>> = Vec::new();
     let mut glance = GLANCE[0];
+    let mut tidy = true;
     loop {
         let next = match kept.is_empty() {
-            true => retired.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            true if tidy => retired.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            true => retired.recv_timeout(GLANCE[1]),
             false => retired.recv_timeout(glance),
         };
         match next {
             Ok(snapshot) => {
                 kept.push(snapshot);
                 glance = GLANCE[0];
+                tidy = false;
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) if kept.is_empty() => {
+                AFTER.get().into_iter().for_each(|work| work());
+                tidy = true;
             }
             Err(mpsc::RecvTimeoutError::Timeout) => glance = (glance * 2).min(GLANCE[1]),
             Err(mpsc::RecvTimeoutError::Disconnected) => return,

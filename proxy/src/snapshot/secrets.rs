@@ -52,13 +52,13 @@ impl Resolved {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(directory: &'a dyn Directory, before: Option<&'a Secrets>) -> Resolver<'a> {
-        Resolver { directory, before, now: Secrets::default() }
-    }
-
-    /// One that keeps what is known beside what comes.
-    pub(super) fn beside(directory: &'a dyn Directory, before: &'a Secrets) -> Resolver<'a> {
-        Resolver { directory, before: Some(before), now: before.clone() }
+    /// One that adds to what is known `now`; what was known `before` is not said again.
+    pub(super) fn with(
+        directory: &'a dyn Directory,
+        before: Option<&'a Secrets>,
+        now: Secrets,
+    ) -> Resolver<'a> {
+        Resolver { directory, before, now }
     }
 
     /// Forgets a certificate.
@@ -133,6 +133,11 @@ impl<'a> Resolver<'a> {
 }
 
 impl Secrets {
+    /// Without what could not be resolved, to find that out again.
+    pub(super) fn to_renew(&self) -> Secrets {
+        Secrets { faults: BTreeSet::new(), certificates: self.certificates.clone() }
+    }
+
     /// The certificate of this id, if it refers to secrets and has been anything.
     pub(crate) fn certificate(&self, id: Uuid) -> Option<&Entity<Certificate>> {
         self.certificates.get(&id).map(|known| &**known)
@@ -153,7 +158,7 @@ mod tests {
         let record = serde_json::json!({ "password": "{vault://none/x}", "other": "text" });
         let record = record.as_object().cloned().unwrap_or_default();
         let faults = |before: Option<&Secrets>, record: &Record| {
-            let mut resolver = Resolver::new(&NoDirectory, before);
+            let mut resolver = Resolver::with(&NoDirectory, before, Secrets::default());
             let resolved = resolver.resolve(|| "plugin 1".to_owned(), record, &schema);
             let value = resolved.and_then(|resolved| resolved.record.get("password").cloned());
             (resolver.finish(), value)

@@ -1,15 +1,19 @@
 //! A snapshot that was patched again and again serves as one that is compiled of the same entities
 //! at once: on generated entities of every kind, and changes of them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use http::HeaderMap;
 use serde_json::{Value, json};
 use silverback_model::{
     Record,
+    schema::{Field, Flag, Schema},
     set::{Entities, Kinds},
 };
-use silverback_pdk::{Handler, Node, Origin, PhaseSet, Phases, Plugin};
+use silverback_pdk::{Found, Handler, Node, Origin, PhaseSet, Phases, Plugin, SecretRef};
 use silverback_router::{Flavor, Lookup};
 
 use super::*;
@@ -35,8 +39,11 @@ fn run(random: &mut Random, config: &Config) {
     let (registry, pairs) = (registry(), pairs());
     let mut entities = Entities::empty(Arc::new(Kinds::bundled([])));
     let mut snapshot = Snapshot::empty();
+    let secrets = Arc::new(Rotating { pairs: pairs.clone(), turn: AtomicUsize::new(0) });
+    let directory: Arc<dyn Directory> = secrets.clone();
     let compile = |entities: &Entities, previous: &Snapshot| {
-        let (parts, _) = Parts::read_without_wrong(entities, Arc::new(NoDirectory), Some(previous));
+        let (parts, _) =
+            Parts::read_without_wrong(entities, Arc::clone(&directory), Some(previous));
         Snapshot::compile_without_wrong(parts, &registry, config, Some(previous)).0
     };
     for step in 0..25 {
@@ -48,9 +55,12 @@ fn run(random: &mut Random, config: &Config) {
             snapshot = compile(&entities, &snapshot);
             continue;
         }
-        let nowhere: Arc<dyn Directory> = Arc::new(NoDirectory);
-        let patched = snapshot.patched(&before, &entities, &nowhere, &registry, config);
+        let patched = snapshot.patched(&before, &entities, &directory, &registry, config);
         snapshot = patched.expect("few changes").0;
+        if random.below(3) == 0 {
+            secrets.turn.fetch_add(1, Relaxed);
+            snapshot = snapshot.with_secrets(&entities, &directory, &registry, config).0;
+        }
         if random.below(5) == 0 {
             snapshot = snapshot.rebased();
         }
@@ -142,6 +152,8 @@ fn registry() -> Registry {
             let log = if later { handler() } else { None };
             Phases { access: handler(), log, ..Phases::default() }
         };
+        let text = Field::string().with(Flag::Referenceable, true);
+        let config = Schema::default().with_field("later", text);
         let plugin = Plugin {
             name: name.to_owned(),
             priority,
@@ -149,12 +161,46 @@ fn registry() -> Registry {
             origin: Origin::Bundled,
             phases: PhaseSet::ANY,
             keeps: silverback_pdk::Keeps::default(),
-            schema: silverback_model::schema::Schema::default(),
-            configure: Box::new(move |given| Ok(phases(given.config()["later"] == true))),
+            schema: Schema::plugin(name, Field::record(config)),
+            configure: Box::new(move |given| {
+                let later = &given.config()["later"];
+                Ok(phases(*later == true || *later == "0"))
+            }),
         };
         registry.add(plugin).expect("a new name");
     }
     registry
+}
+
+/// Secrets that are others each time.
+struct Rotating {
+    pairs: Vec<(String, String)>,
+    turn: AtomicUsize,
+}
+
+impl Directory for Rotating {
+    fn find(&self, _: &str, _: &str, _: &str) -> Found {
+        Found::Now(None)
+    }
+
+    fn children(&self, _: &str, _: &str, _: &str) -> Found<Vec<Arc<Record>>> {
+        Found::Now(Vec::new())
+    }
+
+    fn workspace_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn secret(&self, reference: &SecretRef) -> Result<String, String> {
+        let turn = self.turn.load(Relaxed);
+        let (cert, key) = &self.pairs[turn % self.pairs.len()];
+        match reference.resource.as_str() {
+            "cert" => Ok(cert.clone()),
+            "key" => Ok(key.clone()),
+            _ if turn % 4 == 3 => Err("it is gone".to_owned()),
+            _ => Ok((turn % 2).to_string()),
+        }
+    }
 }
 
 /// Certificates and their keys.
@@ -220,7 +266,8 @@ impl Random {
         match kind {
             "certificates" => {
                 let (cert, key) = self.one(pairs);
-                json!({"cert": cert, "key": key})
+                let refers = json!({"cert": "{vault://test/cert}", "key": "{vault://test/key}"});
+                self.one(&[json!({"cert": cert, "key": key}), refers])
             }
             "ca_certificates" => json!({"cert": self.one(pairs).0}),
             "snis" => json!({"name": format!("name-{number}"), "certificate": self.reference(0)}),
@@ -246,7 +293,11 @@ impl Random {
                 "protocols": self.one(&[json!(["http"]), json!(["http", "tcp"]), json!([])]),
                 "route": self.some(7), "service": self.some(5),
                 "consumer": self.some(99),
-                "config": {"later": self.below(2) == 0},
+                "config": self.one(&[
+                    json!({"later": true}),
+                    json!({"later": false}),
+                    json!({"later": "{vault://test/word}"}),
+                ]),
             }),
             _ => json!({
                 "protocols": [self.one(&["http", "http", "http", "tcp"])],

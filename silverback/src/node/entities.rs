@@ -24,7 +24,7 @@ use silverback_model::{
 };
 use silverback_pdk::{Counted, Found, LogLevel, Registry, SecretRef};
 use silverback_proxy::{
-    CompileError, CompileErrors, Config, Directory, Parts, Rebase, Snapshot, retire,
+    CompileError, CompileErrors, Config, Configured, Directory, Parts, Rebase, Snapshot, retire,
 };
 use silverback_router::expressions;
 use silverback_store::{Sought, State, Store, ttl};
@@ -169,8 +169,12 @@ impl Configuration {
             let previous = self.snapshot.load();
             let (registry, settings) = (&self.registry, &self.settings);
             let patched = previous.patched(&before, entities, &directory, registry, settings);
-            let (snapshot, errors) =
-                patched.unwrap_or_else(|| self.compile(entities, directory, &previous));
+            let (snapshot, errors) = patched.unwrap_or_else(|| {
+                self.vaults.mark();
+                let compiled = self.compile(entities, &directory, &previous);
+                self.vaults.sweep();
+                compiled
+            });
             drop(previous);
             self.publish(snapshot);
             *self.compiled.borrow_mut() = Arc::clone(entities);
@@ -181,19 +185,23 @@ impl Configuration {
         self.store.set_served(state.version);
     }
 
+    /// Compiles all of it, beside the workers but for plugins: these are configured on the thread
+    /// that has loaded them.
     fn compile(
         &self,
         entities: &Entities,
-        directory: Arc<dyn Directory>,
+        directory: &Arc<dyn Directory>,
         previous: &Snapshot,
     ) -> (Snapshot, Vec<CompileError>) {
-        self.vaults.mark();
-        let (parts, mut errors) = Parts::read_without_wrong(entities, directory, Some(previous));
         let (registry, settings) = (&self.registry, &self.settings);
-        let (snapshot, more) =
-            Snapshot::compile_without_wrong(parts, registry, settings, Some(previous));
+        let (parts, mut errors) = giving_way(|| {
+            Parts::read_without_wrong(entities, Arc::clone(directory), Some(previous))
+        });
+        let plugins = Configured::of(&parts, registry, Some(previous));
+        let (snapshot, more) = giving_way(move || {
+            Snapshot::compile_with(parts, plugins, registry, settings, Some(previous))
+        });
         errors.extend(more);
-        self.vaults.sweep();
         (snapshot, errors)
     }
 
@@ -218,14 +226,19 @@ impl Configuration {
         tokio::task::spawn_local(vaults::rotate(vaults, changed))
     }
 
-    /// Compiles the same entities again, with the secrets as they are now.
+    /// Compiles what refers to secrets again, with these as they are now.
     fn recompile(&self) {
         let entities = Arc::clone(&self.compiled.borrow());
         let directory: Arc<dyn Directory> = match self.store.is_writable() {
             true => self.live(),
             false => self.of_file(&entities),
         };
-        let (snapshot, _) = self.compile(&entities, directory, &self.snapshot.load());
+        self.vaults.mark();
+        let (registry, settings) = (&self.registry, &self.settings);
+        let previous = self.snapshot.load();
+        let (snapshot, _) = previous.with_secrets(&entities, &directory, registry, settings);
+        drop(previous);
+        self.vaults.sweep();
         self.publish(snapshot);
     }
 
@@ -305,8 +318,10 @@ impl Configuration {
             Some((_, errors)) => Err(CompileErrors(errors)),
             None => {
                 self.vaults.mark();
-                let parts = Parts::read(entities, directory, Some(&previous))?;
-                let snapshot = Snapshot::compile(parts, registry, settings, Some(&previous))?;
+                let (snapshot, errors) = self.compile(entities, &directory, &previous);
+                if !errors.is_empty() {
+                    return Err(CompileErrors(errors));
+                }
                 self.vaults.sweep();
                 Ok(snapshot)
             }
