@@ -12,14 +12,15 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 pub(crate) struct Trust(pub(crate) silverback_tls::Trust);
 
 impl Trust {
-    /// Speaks TLS on a connection; the certificate shown is verified or taken as it is.
+    /// Speaks TLS on a connection; the certificate shown is verified or taken as it is. Without a
+    /// name the server is not told for which name it is asked.
     ///
     /// # Errors
     /// Why it fails.
     pub(crate) async fn connect(
         &self,
         stream: TcpStream,
-        name: &str,
+        name: Option<&str>,
         verify: bool,
     ) -> Result<TlsStream<TcpStream>, String> {
         if verify && self.0.is_empty() {
@@ -27,8 +28,12 @@ impl Trust {
         }
         let client = Client { trust: verify.then(|| self.0.clone()), ..Client::default() };
         let config = client.config().map_err(|error| error.to_string())?;
-        let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("'{name}' is no name to ask for in TLS"))?;
+        let server = match name {
+            Some(name) => ServerName::try_from(name.to_owned())
+                .map_err(|_| format!("'{name}' is no name to ask for in TLS"))?,
+            // Servers are not told addresses (RFC 6066, section 3).
+            None => ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])),
+        };
         let connector = TlsConnector::from(Arc::new(config));
         connector.connect(server, stream).await.map_err(|error| format!("TLS: {error}"))
     }

@@ -121,22 +121,28 @@ fn http_log_says_what_it_drops() {
     assert!(uris.len() < 10, "{uris:?}");
 }
 
-/// Accepts connections and gives the lines that come on them.
+/// Accepts connections and gives the lines that come on them, with the name that TLS asked for.
 fn lines(tls: Option<Arc<ServerConfig>>) -> (u16, Receiver<Value>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
+            let mut name = None;
             let reader: Box<dyn BufRead> = match &tls {
                 None => Box::new(BufReader::new(stream)),
                 Some(config) => {
                     let connection = ServerConnection::new(Arc::clone(config)).unwrap();
-                    Box::new(BufReader::new(StreamOwned::new(connection, stream)))
+                    let mut stream = StreamOwned::new(connection, stream);
+                    stream.conn.complete_io(&mut stream.sock).unwrap();
+                    name = stream.conn.server_name().map(str::to_owned);
+                    Box::new(BufReader::new(stream))
                 }
             };
             for line in reader.lines().map_while(Result::ok) {
-                if sender.send(serde_json::from_str(&line).unwrap()).is_err() {
+                let mut document: Value = serde_json::from_str(&line).unwrap();
+                document["sni"] = name.clone().into();
+                if sender.send(document).is_err() {
                     return;
                 }
             }
@@ -157,15 +163,21 @@ fn server_config() -> Arc<ServerConfig> {
 #[test]
 fn tcp_log_sends_lines_in_clear_and_within_tls() {
     let upstream = Upstream::start();
-    for (config, more) in [(None, ""), (Some(server_config()), ", tls: true, tls_sni: x.test")] {
+    let tls = || Some(server_config());
+    for (config, more, name) in [
+        (None, "", None),
+        (tls(), ", tls: true, tls_sni: x.test", Some("x.test")),
+        (tls(), ", tls: true", None),
+    ] {
         let (port, documents) = lines(config);
-        let config = format!("host: 127.0.0.1, port: {port}{more}");
+        let config = format!("host: localhost, port: {port}{more}");
         let gateway = start(&upstream, &plugin("tcp-log", &config));
         for target in ["/r/1", "/r/status/503"] {
             gateway.get(target);
             let document = documents.recv_timeout(PATIENCE).unwrap();
             assert_eq!(told(&document).1, target);
             assert_eq!(document["service"]["name"], "echo", "{document}");
+            assert_eq!(document["sni"].as_str(), name);
         }
     }
 }

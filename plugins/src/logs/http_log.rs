@@ -168,7 +168,8 @@ impl Server {
             batches,
             idle: Mutex::default(),
             peer: Peer {
-                tls: secure.then(|| host.clone()),
+                tls: secure,
+                sni: Some(host.clone()),
                 host,
                 port,
                 timeout: millis(settings.timeout, 10_000.0),

@@ -17,8 +17,10 @@ pub(super) struct Peer {
     pub(super) timeout: Duration,
     /// How long an idle connection is kept.
     pub(super) keepalive: Duration,
-    /// The name to ask for, where TLS is spoken.
-    pub(super) tls: Option<String>,
+    /// Whether TLS is spoken.
+    pub(super) tls: bool,
+    /// The name that TLS asks for; none asks for no name.
+    pub(super) sni: Option<String>,
     pub(super) trust: Trust,
 }
 
@@ -48,11 +50,12 @@ impl Peer {
             let stream = TcpStream::connect((host.as_str(), *port)).await;
             let stream = stream.map_err(|error| error.to_string())?;
             stream.set_nodelay(true).map_err(|error| error.to_string())?;
-            Ok(match &self.tls {
-                // As in Kong nobody asks who it is.
-                Some(name) => Box::new(self.trust.connect(stream, name, false).await?) as Stream,
-                None => Box::new(stream),
-            })
+            if !self.tls {
+                return Ok(Box::new(stream) as Stream);
+            }
+            // As in Kong nobody asks who it is.
+            let stream = self.trust.connect(stream, self.sni.as_deref(), false).await?;
+            Ok(Box::new(stream) as Stream)
         };
         let connected = timeout(self.timeout, connecting).await;
         let connected = connected.unwrap_or_else(|_| Err("timeout".to_owned()));

@@ -16,9 +16,9 @@ use crate::{
 pub(super) fn plugin(trust: &Trust) -> Plugin {
     let trust = trust.clone();
     native_made(7, move |settings: TcpLog, configuration| {
-        let name = settings.tls_sni.as_ref().unwrap_or(&settings.host);
         let sink = Lines(Peer {
-            tls: settings.tls.then(|| name.clone()),
+            tls: settings.tls,
+            sni: settings.tls_sni,
             host: settings.host,
             port: settings.port,
             timeout: millis(settings.timeout, 10_000.0),
@@ -51,7 +51,7 @@ struct TcpLog {
     /// Whether to use TLS.
     #[field(required, default = false)]
     tls: bool,
-    /// The name that TLS asks for; none: the host.
+    /// The name that TLS asks for; none asks for no name.
     tls_sni: Option<String>,
     /// Fields of the line that expressions of Lua make, by their dotted names.
     #[field(keys(len_min = 1), values(len_min = 1, custom = super::check_code))]

@@ -32,7 +32,7 @@ async fn connect(settings: &RedisSettings, trust: &Trust) -> Result<Opened, Stri
         return greet(settings, stream).await;
     }
     let name = settings.server_name.as_deref().unwrap_or(settings.host());
-    let stream = trust.connect(stream, name, settings.ssl_verify == Some(true)).await?;
+    let stream = trust.connect(stream, Some(name), settings.ssl_verify == Some(true)).await?;
     greet(settings, stream).await
 }
 
