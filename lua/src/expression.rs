@@ -126,5 +126,13 @@ mod tests {
         check("return setmetatable({}, {})", Err("attempt to call global 'setmetatable'"));
         check("kong.response.exit(200)", Err("can't answer a request"));
         check("return ngx.sleep(1)", Err("can't wait"));
+        check("kong.own = 1 ngx.req.own = 2 return kong.own + ngx.req.own", Ok(json!(3)));
+        check(
+            "ngx.req.get_method = function() return 'X' end return ngx.req.get_method()",
+            Ok(json!("X")),
+        );
+        check("return kong.request.get_method()", Ok(json!("GET")));
+        check("string.own = 1", Err("Cannot modify string.own. Protected by the sandbox."));
+        check("kong.licensing.own = 1", Err("Cannot modify kong.licensing.own."));
     }
 }

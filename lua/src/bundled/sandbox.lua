@@ -40,9 +40,10 @@ local function denied(name)
   })
 end
 
--- A table that can be read and called, not written; tables in it are the same. Those that are
--- objects, with ways of their own, are handed out as they are.
-local function readonly(name, target, known)
+-- A table that can be read and called; tables in it are the same. Those that are objects, with ways
+-- of their own, are handed out as they are. What is written stands in the view alone, for all code
+-- of the sandbox to see, or is refused where the view is sealed.
+local function view(name, target, known, sealed)
   local inner = known or {}
   local meta = getmetatable(target)
   return setmetatable({}, {
@@ -53,12 +54,17 @@ local function readonly(name, target, known)
       end
       local value = target[key]
       if type(value) == "table" and not getmetatable(value) then
-        value = readonly(name .. "." .. tostring(key), value)
+        value = view(name .. "." .. tostring(key), value, nil, sealed)
         inner[key] = value
       end
       return value
     end,
-    __newindex = function(_, key) protected(name, key) end,
+    __newindex = function(_, key, value)
+      if sealed then
+        protected(name, key)
+      end
+      inner[key] = value
+    end,
     __call = meta and meta.__call,
   })
 end
@@ -70,16 +76,16 @@ local function kong_of()
     licensing = denied("kong.licensing"),
     configuration = kong.configuration and kong.configuration.remove_sensitive(),
     ctx = kong.ctx,
-    log = log and readonly("kong.log", log),
+    log = log and view("kong.log", log),
   }
-  return readonly("kong", kong, known)
+  return view("kong", kong, known)
 end
 
 -- `ngx` with its own ways of reading and writing `status`, `ctx`, `header` and the like.
 local function ngx_of()
-  local proxy = readonly("ngx", ngx, { ctx = nil })
+  local proxy = view("ngx", ngx)
   local meta = getmetatable(proxy)
-  local read = meta.__index
+  local read, write = meta.__index, meta.__newindex
   meta.__index = function(table, key)
     if key == "ctx" or key == "status" or key == "headers_sent" or key == "is_subrequest" then
       return ngx[key]
@@ -91,7 +97,7 @@ local function ngx_of()
       ngx[key] = value
       return
     end
-    protected("ngx", key)
+    write(proxy, key, value)
   end
   return proxy
 end
@@ -156,7 +162,7 @@ local function environment()
         part[key] = there and module or nil
       end
     end
-    env[name] = readonly(name, part)
+    env[name] = view(name, part, nil, true)
   end
   local allowed = {}
   for _, name in ipairs(MODULES) do
