@@ -105,6 +105,11 @@ pub(crate) fn sign(work: &mut Work) {
         headers.insert(X_KONG_REQUEST_ID, id);
     }
     add_charset(work.exchange.response.status, headers);
+    for added in &work.worker.config.added_headers {
+        if added.is_for(work.exchange.response.status) {
+            headers.append(added.name.clone(), added.value.clone());
+        }
+    }
     if work.worker.config.debug_header && work.exchange.request.headers.contains_key(KONG_DEBUG) {
         tell_route(&mut work.exchange);
     }

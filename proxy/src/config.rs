@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 use silverback_pdk::{Node, WorkerHook};
 use silverback_router::Flavor;
 use silverback_tls::{Choice, Trust, Versions};
@@ -24,6 +24,8 @@ pub struct Config {
     pub flavor: Flavor,
     /// Which of the gateway's own headers clients see (`headers`).
     pub headers: Headers,
+    /// Headers that answers get beside (`nginx_proxy_add_header`).
+    pub added_headers: Vec<AddedHeader>,
     /// Whether requests with the header Kong-Debug are told their route and service
     /// (`allow_debug_header`).
     pub debug_header: bool,
@@ -67,6 +69,7 @@ impl Config {
             listeners: Vec::new(),
             flavor: Flavor::default(),
             headers: Headers::default(),
+            added_headers: Vec::new(),
             debug_header: false,
             request_id_upstream: true,
             server: HeaderValue::from_static(concat!("silverback/", env!("CARGO_PKG_VERSION"))),
@@ -149,6 +152,27 @@ pub enum SoKeepalive {
         /// How many go unanswered before the connection is given up.
         count: Option<u32>,
     },
+}
+
+/// A header that answers get, after plugins had their say, beside those of the same name (nginx's
+/// `add_header`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderValue,
+    /// Whether all answers get it: else only those that give or have done what was asked, and
+    /// redirections.
+    pub always: bool,
+}
+
+impl AddedHeader {
+    /// Whether an answer of this status gets it.
+    pub fn is_for(&self, status: StatusCode) -> bool {
+        const GOOD: [u16; 10] = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308];
+        self.always || GOOD.contains(&status.as_u16())
+    }
 }
 
 /// Which of the gateway's own headers clients see (`headers` in kong.conf; `server_tokens` there

@@ -51,7 +51,8 @@ mod stats;
 pub use background::give_way;
 pub use balancer::Balancer;
 pub use config::{
-    Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings, UpstreamTls,
+    AddedHeader, Config, Headers, Keepalive, Limits, Listener, RealIp, SoKeepalive, TlsSettings,
+    UpstreamTls,
 };
 pub use dns::{DnsClient, DnsSettings, DnsType};
 pub use handle::{DnsFacts, Handle, StartError, start, start_after};

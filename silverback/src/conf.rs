@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use silverback_proxy::AddedHeader;
 use silverback_tls::Versions;
 
 pub(crate) use env_file::ENV_FILE;
@@ -97,6 +98,8 @@ pub(crate) struct Conf {
     pub trusted: Trusted,
     /// Headers added to answers.
     pub headers: ResponseHeaders,
+    /// Headers that users have their answers get beside.
+    pub added_headers: Vec<AddedHeader>,
     /// Whether X-Kong-Request-Id is added to requests.
     pub upstream_request_id: bool,
     /// Limits of what clients send.

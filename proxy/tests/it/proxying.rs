@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use silverback_e2e::{http::Request, upstream::Upstream};
+use silverback_proxy::AddedHeader;
 
 use crate::kit::Setup;
 
@@ -292,4 +294,28 @@ fn every_request_has_a_line_in_the_access_log() {
          kong_request_id: \"{id}\"\n"
     );
     assert!(line.ends_with(&expect), "{line}");
+}
+
+#[test]
+fn users_add_headers_to_answers() {
+    let upstream = Upstream::start();
+    let mut setup = Setup::new();
+    let header = |name, value, always| AddedHeader {
+        name: HeaderName::from_static(name),
+        value: HeaderValue::from_static(value),
+        always,
+    };
+    setup.config.added_headers =
+        vec![header("x-good", "1", false), header("x-all", "2", true), header("x-all", "3", true)];
+    let service = setup.service(json!({"port": upstream.port()}));
+    setup.route(json!({"paths": ["/p"], "service": service}));
+    let gateway = setup.start();
+    let check = |target: &str, good: Option<&str>| {
+        let answer = gateway.get(target);
+        assert_eq!(answer.header("x-good"), good, "{target}");
+        let all = answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-all"));
+        assert_eq!(all.count(), 2, "{target}");
+    };
+    check("/p", Some("1"));
+    check("/nowhere", None);
 }

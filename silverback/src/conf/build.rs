@@ -13,6 +13,7 @@ use super::{
     listen, pluginserver, tls,
 };
 
+mod added;
 mod dns;
 mod lua;
 mod traffic;
@@ -56,6 +57,7 @@ pub(super) fn conf(mut settings: Settings, findings: &mut Findings) -> Conf {
         vaults: on_list(s, "vaults"),
         trusted: traffic::trusted(s, findings),
         headers: traffic::response_headers(s, findings),
+        added_headers: added::headers(s, findings),
         upstream_request_id: traffic::upstream_request_id(s, findings),
         limits: traffic::limits(s, findings),
         admin_limits: BodyLimits {
@@ -421,6 +423,21 @@ mod tests {
         assert_eq!(conf.logs.status_access.target, LogTarget::Off);
         let file = LogTarget::File("/usr/local/kong/logs/access.log".into());
         assert_eq!(conf.logs.stream_access, Log { target: file, option: Some("basic".into()) });
+    }
+
+    #[test]
+    fn headers_to_be_added() {
+        let given = [
+            ("nginx_proxy_add_header", "X-A 1; add_header X-B $host; add_header X-C ''"),
+            ("nginx_http_add_header", "X-D 1"),
+        ];
+        let names = |conf: Conf| -> Vec<String> {
+            conf.added_headers.iter().map(|added| added.name.to_string()).collect()
+        };
+        assert_eq!(names(load(&given).expect("valid")), ["x-a"]);
+        assert_eq!(names(load(&given[1..]).expect("valid")), ["x-d"]);
+        let expect = "nginx_proxy_add_header is not a name, a value and maybe 'always': 'X-A'";
+        check_error("nginx_proxy_add_header", "X-A", expect);
     }
 
     #[test]

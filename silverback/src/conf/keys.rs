@@ -191,6 +191,8 @@ pub(crate) static DIRECTIVES_USED: &[&str] = &[
     "nginx_http_proxy_ssl_verify_depth",
     "nginx_proxy_client_max_body_size",
     "nginx_proxy_client_body_buffer_size",
+    "nginx_http_add_header",
+    "nginx_proxy_add_header",
 ];
 
 /// Keys whose values are not shown: Kong's list (`CONF_SENSITIVE`).

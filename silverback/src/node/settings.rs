@@ -36,6 +36,7 @@ pub(crate) fn proxy(conf: &Conf, prefix: &Prefix) -> Result<Config> {
     config.listeners = requests.chain(streams).collect::<Result<_>>()?;
     config.flavor = flavor(conf);
     config.headers = headers(conf);
+    config.added_headers.clone_from(&conf.added_headers);
     config.debug_header = conf.allow_debug_header;
     config.request_id_upstream = conf.upstream_request_id;
     config.real_ip = real_ip(conf)?;
