@@ -41,11 +41,39 @@ pub fn headers(
     for (name, value) in headers.iter().filter(|(name, _)| keep(name)) {
         match names.spelling(name.as_str(), &mut next) {
             Some(spelling) => out.extend_from_slice(spelling),
-            None => name_in_title_case(out, name.as_str()),
+            None => name_as_kong_writes_it(out, name.as_str()),
         }
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Names that Kong writes with more capitals than is usual: whole, or those that begin so.
+const OF_KONG: [&[u8]; 5] = [
+    b"RateLimit-",
+    b"WWW-Authenticate",
+    b"X-Consumer-Custom-ID",
+    b"X-Consumer-ID",
+    b"X-RateLimit-",
+];
+
+/// Writes a name in title case, or as Kong has it where that differs.
+fn name_as_kong_writes_it(out: &mut Vec<u8>, name: &str) {
+    let start = out.len();
+    name_in_title_case(out, name);
+    let Some(name) = out.get_mut(start..) else { return };
+    if !matches!(name, [b'R', b'a', ..] | [b'W', b'w', ..] | [b'X', b'-', b'C' | b'R', ..]) {
+        return;
+    }
+    for own in OF_KONG {
+        let fits = own.ends_with(b"-") || own.len() == name.len();
+        if let Some(start) = name.get_mut(..own.len()).filter(|_| fits)
+            && start.eq_ignore_ascii_case(own)
+        {
+            start.copy_from_slice(own);
+            return;
+        }
     }
 }
 
@@ -161,6 +189,24 @@ mod tests {
             let mut out = Vec::new();
             number(&mut out, value);
             assert_eq!(out, value.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn names_of_kong_are_written_as_kong_does() {
+        for (name, expect) in [
+            ("x-ratelimit-limit-day", "X-RateLimit-Limit-Day"),
+            ("ratelimit-reset", "RateLimit-Reset"),
+            ("www-authenticate", "WWW-Authenticate"),
+            ("x-consumer-id", "X-Consumer-ID"),
+            ("x-consumer-idea", "X-Consumer-Idea"),
+            ("x-consumer-custom-id", "X-Consumer-Custom-ID"),
+            ("x-credential-identifier", "X-Credential-Identifier"),
+            ("", ""),
+        ] {
+            let mut out = b"x".to_vec();
+            name_as_kong_writes_it(&mut out, name);
+            assert_eq!(out, format!("x{expect}").as_bytes());
         }
     }
 

@@ -47,7 +47,12 @@ impl CorrelationId {
     }
 
     fn header(&self) -> Option<HeaderName> {
-        HeaderName::from_bytes(self.header_name.as_deref()?.as_bytes()).ok()
+        HeaderName::from_bytes(self.given().as_bytes()).ok()
+    }
+
+    /// The header's name as it is configured, and written.
+    fn given(&self) -> &str {
+        self.header_name.as_deref().unwrap_or_default()
     }
 
     fn access(&self, exchange: &mut Exchange) -> Flow {
@@ -58,7 +63,9 @@ impl CorrelationId {
             Some(id) => id.clone(),
             None => {
                 let id = self.generate(exchange);
-                exchange.request.headers.insert(name, id.clone());
+                let headers = &mut exchange.request.headers;
+                exchange.request_spelling.add(headers, &name, self.given());
+                headers.insert(name, id.clone());
                 id
             }
         };
@@ -80,6 +87,7 @@ impl CorrelationId {
         let known = exchange.extensions.remove::<Echo>().map(|Echo(id)| id);
         let sent = || self.sent(exchange).cloned();
         let id = known.or_else(sent).unwrap_or_else(|| self.generate(exchange));
+        exchange.response_spelling.add(&exchange.response.headers, &name, self.given());
         exchange.response.headers.insert(name, id);
         Flow::Next
     }
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn clients_see_the_id_that_was_logged() {
-        let config = json!({"header_name": "X-Id", "generator": "uuid", "echo_downstream": true});
+        let config = json!({"header_name": "X-ID", "generator": "uuid", "echo_downstream": true});
         let check = |sent: &[(&str, &str)], expect: Option<&str>| {
             let (phases, mut exchange) = Case::new(&config).headers(sent).start(&plugin());
             phases.access.unwrap().run(&mut exchange).now_or_never().unwrap();
@@ -134,6 +142,7 @@ mod tests {
             phases.header_filter.unwrap().run(&mut exchange).now_or_never().unwrap();
             let echoed = &exchange.response.headers["x-id"];
             assert_eq!(*echoed, upstream);
+            assert_eq!(exchange.response_spelling.iter().collect::<Vec<_>>(), ["X-ID"]);
             assert!(expect.is_none_or(|expect| *echoed == expect), "{echoed:?}");
             let logged = exchange.serialize.first().map(|(_, id, _)| id.clone());
             assert_eq!(logged, Some(Value::text(echoed.as_bytes())));
