@@ -56,6 +56,19 @@ impl NameServer {
     /// Answers nothing any more, until [`NameServer::go_on`].
     pub fn pause(&self) {
         process::signal("STOP", &[self.child.id()]);
+        // Its threads stop one after the other, and on a busy machine late.
+        wait_until("named to stop", Duration::from_secs(20), || self.is_stopped());
+    }
+
+    /// Whether all its threads have stopped.
+    fn is_stopped(&self) -> bool {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.child.id())) else {
+            return false;
+        };
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     /// Answers again.
