@@ -61,7 +61,27 @@ end
 
 local function keep(key, value, ttl, before)
   local ends = ttl == FOREVER and FOREVER or now() + ttl
-  put(key, { value = value, ends = ends, generation = before })
+  local entry = { value = value, ends = ends, generation = before }
+  put(key, entry)
+  return entry
+end
+
+-- What a worker keeps of an entry: its value, or what `l1_serializer` makes of it.
+local function own_form(entry, opts)
+  local serializer = opts and opts.l1_serializer
+  if not serializer or entry.value == nil then
+    return entry.value
+  end
+  local ok, form, err = pcall(serializer, entry.value)
+  if not ok then
+    return nil, "l1_serializer threw an error: " .. tostring(form)
+  elseif err then
+    return nil, err
+  elseif form == nil then
+    return nil, "l1_serializer returned a nil value"
+  end
+  entry.value = form
+  return form
 end
 
 -- What another worker has got for a key, if that is still good; it is kept here too.
@@ -79,9 +99,8 @@ local function of_others(key)
 end
 
 -- For the other workers; what holds functions and the like is for this one alone.
-local function share(key)
-  local entry = entries[key]
-  if not shared or not entry then
+local function share(key, entry)
+  if not shared then
     return
   end
   local ok, text = pcall(buffer.encode, entry)
@@ -108,33 +127,62 @@ local function setting(name)
   return kong.configuration and tonumber(kong.configuration[name]) or nil
 end
 
+-- Calls back: the value, or why there is none, and how long it is to be kept.
+local function call(callback, ...)
+  local ok, value, err, ttl = pcall(callback, ...)
+  if not ok then
+    return nil, "callback threw an error: " .. tostring(value), nil, true
+  elseif err then
+    return nil, tostring(err)
+  end
+  return value, nil, type(ttl) == "number" and ttl or nil
+end
+
+-- Keeps what was called for, here and for the others: the form that it has here. A callback that
+-- gives less than no time has nothing kept.
+local function keep_called(key, opts, value, ttl, before)
+  if ttl and ttl < 0 then
+    return value
+  end
+  if value == nil then
+    ttl = seconds(ttl or (opts and opts.neg_ttl), setting("db_cache_neg_ttl"))
+  else
+    ttl = seconds(ttl or (opts and opts.ttl), setting("db_cache_ttl"))
+  end
+  local entry = keep(key, value, ttl, before)
+  share(key, entry)
+  local form, err = own_form(entry, opts)
+  if err then
+    entries[key] = nil
+    count = count - 1
+  end
+  return form, err
+end
+
 -- Calls back and keeps what it gives: the value, or why there is none.
 local function load(key, opts, callback, ...)
   local before = generation(key)
-  local ok, value, err, ttl = pcall(callback, ...)
-  if not ok or err ~= nil then
+  local value, err, ttl, thrown = call(callback, ...)
+  if err then
     local _, stale = entry_of(key)
     local again = opts and opts.resurrect_ttl or setting("db_resurrect_ttl") or 30
-    if stale and again > 0 then
+    if stale and again > 0 and not thrown then
+      kong.log.warn("callback returned an error (", err, ") but a stale value is kept for ", again,
+                    "s more (resurrect_ttl)")
       keep(key, stale.value, again, before)
       return stale.value, nil, 4
     end
-    return nil, ok and tostring(err) or "callback threw an error: " .. tostring(value)
+    return nil, err
   end
-  if value == nil then
-    keep(key, nil, seconds(opts and opts.neg_ttl or ttl, setting("db_cache_neg_ttl")), before)
-  else
-    keep(key, value, seconds(ttl or (opts and opts.ttl), setting("db_cache_ttl")), before)
-  end
-  share(key)
-  return value
+  return keep_called(key, opts, value, ttl, before)
 end
 
 -- The same, once for however many ask at the same time.
 local function load_once(key, opts, callback, ...)
   local other = of_others(key)
   if other then
-    return other.value, nil, 2
+    local form, err = own_form(other, opts)
+    return form, err, 2
   end
   local waiting = running[key]
   if waiting then
@@ -164,11 +212,28 @@ local function check_key(key)
   end
 end
 
+local function check_options(opts)
+  if opts == nil then return end
+  if type(opts) ~= "table" then error("opts must be a table", 3) end
+  for _, name in ipairs { "ttl", "neg_ttl", "resurrect_ttl" } do
+    local value = opts[name]
+    if value ~= nil and type(value) ~= "number" then
+      error("opts." .. name .. " must be a number", 3)
+    elseif value and value < 0 then
+      error("opts." .. name .. " must be >= 0", 3)
+    end
+  end
+  if opts.l1_serializer ~= nil and type(opts.l1_serializer) ~= "function" then
+    error("opts.l1_serializer must be a function", 3)
+  end
+end
+
 local cache = {}
 
 -- The value of a key: as kept, or as the callback gives it now.
 function cache:get(key, opts, callback, ...)
   check_key(key)
+  check_options(opts)
   local entry = entry_of(key)
   if entry then
     return entry.value, nil, 1
@@ -183,10 +248,19 @@ function cache:get(key, opts, callback, ...)
   return value, nil, level
 end
 
--- Has the callback give it anew, whatever is kept.
+-- Has the callback give it anew, whatever is kept: what other workers have kept is over. Where it
+-- fails everything stays as it was.
 function cache:renew(key, opts, callback, ...)
   check_key(key)
-  local value, err = load(key, opts, callback, ...)
+  check_options(opts)
+  if type(callback) ~= "function" then error("callback must be a function", 2) end
+  local value, err, ttl = call(callback, ...)
+  if not err and not (ttl and ttl < 0) then
+    self:invalidate_local(key)
+  end
+  if not err then
+    value, err = keep_called(key, opts, value, ttl, generation(key))
+  end
   if err then
     return nil, "failed to renew key in node cache: " .. err
   end
@@ -208,8 +282,7 @@ function cache:get_bulk(bulk, opts)
 end
 
 function cache:safe_set(key, value)
-  keep(key, value, seconds(nil, setting("db_cache_ttl")), generation(key))
-  share(key)
+  share(key, keep(key, value, seconds(nil, setting("db_cache_ttl")), generation(key)))
   return true
 end
 

@@ -275,6 +275,58 @@ fn values_are_kept_until_the_configuration_changes() {
         "local v, e = cache:get('k', nil, error, 'oops') return v, e:match('^[^\\n]*')",
         "nil failed to get from node cache: callback threw an error: oops",
     );
+    // A callback that throws has nothing resurrected.
+    of(
+        "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
+        return cache:get('k', nil, error, 'oops')",
+        "nil failed to get from node cache: callback threw an error: oops",
+    );
+    // How long it is resurrected for, and how often the callback is asked meanwhile.
+    of(
+        "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
+        local v, e, level = cache:get('k', {resurrect_ttl = 9}, make, nil, 'bad') \
+        return v, e, level, calls, select(3, cache:get('k', nil, make, 6)), calls, \
+        cache:probe('k') > 8",
+        "5 nil 4 2 1 2 true",
+    );
+    of(
+        "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
+        return cache:get('k', {resurrect_ttl = 0}, make, nil, 'bad')",
+        "nil failed to get from node cache: bad",
+    );
+    // What the callback says of the time goes before the options; less than none is not kept.
+    of("cache:get('k', {ttl = 99}, make, 5, nil, 9) return cache:probe('k') < 10", "true");
+    of("cache:get('k', {neg_ttl = 99}, make, nil, nil, 9) return cache:probe('k') < 10", "true");
+    of("return cache:get('k', nil, make, 5, nil, -1), cache:probe('k')", "5 nil");
+    of(
+        "cache:get('k', nil, make, 5) return cache:renew('k', nil, make, 6), \
+        cache:get('k', nil, make, 7), calls",
+        "6 6 2",
+    );
+    of(
+        "cache:get('k', {ttl = 9}, make, 5) local v, e = cache:renew('k', nil, make, nil, 'bad') \
+        return v, e, cache:get('k', nil, make, 7)",
+        "nil failed to renew key in node cache: bad 5 nil 1",
+    );
+    of(
+        "return cache:renew('k', {ttl = 9}, make, nil), calls, cache:get('k', nil, make, 7), calls",
+        "nil 1 nil 1",
+    );
+    of(
+        "local opts = { l1_serializer = function(v) return v * 2 end } \
+        return cache:get('k', opts, make, 5), cache:get('k', opts, make, 6), calls",
+        "10 10 1",
+    );
+    of(
+        "local opts = { l1_serializer = function() return nil, 'no form' end } \
+        return cache:get('k', opts, make, 5)",
+        "nil failed to get from node cache: no form",
+    );
+    of("return pcall(cache.get, cache, 'k', {ttl = 'x'})", "false opts.ttl must be a number");
+    of(
+        "return pcall(cache.renew, cache, 'k', {resurrect_ttl = -1})",
+        "false opts.resurrect_ttl must be >= 0",
+    );
     of("cache:get('k', nil, make, 5) cache:invalidate('k') return cache:probe('k')", "nil");
     of(
         "cache:get('k', {ttl = 9}, make, 5) local ttl, _, v = cache:probe('k') \
