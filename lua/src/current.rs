@@ -105,6 +105,7 @@ pub(crate) fn together<R>(
 }
 
 /// Works on the exchange; none outside of [`enter`], and within another `with`.
+#[inline]
 pub(crate) fn with<R>(work: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
     let mut exchange = SLOT.take()?;
     let _restore = Restore(Some(exchange));

@@ -16,7 +16,6 @@ use silverback_pdk::{Exchange, Expression, Value};
 use crate::{
     Config,
     host::Shared,
-    kong::tables,
     raw::{self, plain},
     scheduler::{self, Ending},
     state::State,
@@ -73,7 +72,6 @@ impl Expression for Compiled {
             let mut run = pin!(scheduler::run(&state, exchange, &function, &[], true));
             run.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         };
-        tables::settle(&state, exchange);
         match ending {
             Poll::Pending => Err("an expression can't wait for anything".to_owned()),
             Poll::Ready(Ending::Done(results)) => match results.front() {

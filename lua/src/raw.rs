@@ -575,8 +575,9 @@ impl Anchor {
     /// The value and everything in it.
     ///
     /// # Errors
-    /// As [`Args::value`].
-    pub(crate) fn read(&self, lua: &Lua) -> Result<Value, String> {
+    /// As [`Args::value`], and if the state has ended.
+    pub(crate) fn read(&self) -> Result<Value, String> {
+        let lua = self.lua.try_upgrade().ok_or("the Lua state has ended")?;
         lua.exec_raw_lua(|raw| {
             let state = raw.state();
             // SAFETY: there is room for one value more, which is taken off again. Reading the

@@ -5,6 +5,7 @@ mod body;
 mod request;
 mod response;
 mod session;
+mod shared;
 pub(crate) mod spelling;
 mod upstream;
 mod view;
@@ -29,6 +30,7 @@ pub use self::{
     request::{Captures, Matched, Request, RequestId, Scheme},
     response::{Answer, Response, Source},
     session::Session,
+    shared::{Holder, Shared},
     spelling::Spelling,
     upstream::{Target, Timeouts, Try, Upstream},
     view::{Counted, Edition, ErrorTemplates, Found, Node, Statistics, View},
@@ -73,7 +75,7 @@ pub struct Exchange {
     /// `kong.client.tls.set_client_verify`: stands for what the handshake found.
     pub client_verify: Option<String>,
     /// `kong.ctx.shared`: values that plugins leave for one another.
-    pub shared: HashMap<String, Value>,
+    pub shared: Shared,
     /// `ngx.ctx`, as far as plugins in other languages reach it (`kong.nginx.get_ctx`).
     pub nginx_ctx: HashMap<String, Value>,
     /// What a native plugin leaves for its own later phases, by type.
@@ -108,7 +110,7 @@ impl Exchange {
             held: None,
             handshake: Handshake::default(),
             client_verify: None,
-            shared: HashMap::new(),
+            shared: Shared::default(),
             nginx_ctx: HashMap::new(),
             extensions: http::Extensions::new(),
             serialize: Vec::new(),

@@ -21,8 +21,9 @@ pub mod kong;
 pub use additions::{AddedCall, AddedPath, Additions};
 pub use exchange::{
     Answer, Body, BodyError, Captures, Chunk, Client, Counted, Edition, ErrorTemplates, Exchange,
-    Found, Handshake, Matched, Node, Request, RequestId, Response, Scheme, SerializeMode, Session,
-    Source, Spelling, Statistics, Target, Timeouts, Timing, Tls, Try, Upstream, View,
+    Found, Handshake, Holder, Matched, Node, Request, RequestId, Response, Scheme, SerializeMode,
+    Session, Shared, Source, Spelling, Statistics, Target, Timeouts, Timing, Tls, Try, Upstream,
+    View,
 };
 pub use expression::{CompileExpression, Expression, compile_expression, set_expressions};
 pub use logging::{

@@ -107,7 +107,7 @@ async fn groups_of(exchange: &Exchange, consumer: &str) -> Result<Vec<String>, S
 
 /// The groups that another plugin has left in `kong.ctx.shared`, or else in `ngx.ctx`.
 fn authenticated_groups(exchange: &Exchange) -> Option<Vec<String>> {
-    let shared = exchange.shared.get("authenticated_groups").and_then(list);
+    let shared = exchange.shared.get("authenticated_groups").as_ref().and_then(list);
     shared.or_else(|| exchange.nginx_ctx.get("authenticated_groups").and_then(list))
 }
 

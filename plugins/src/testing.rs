@@ -71,7 +71,7 @@ impl Case {
         self
     }
 
-    pub(crate) fn shared(mut self, key: &str, value: Value) -> Case {
+    pub(crate) fn shared(self, key: &str, value: Value) -> Case {
         self.exchange.shared.insert(key.to_owned(), value);
         self
     }

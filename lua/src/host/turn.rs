@@ -11,7 +11,6 @@ use silverback_pdk::{Alone, Begun, Behind, Exchange, Flow, Phase, Turns, Wait};
 use super::{Instance, Shared};
 use crate::{
     current::{Place, TOGETHER_MAX},
-    kong::tables,
     ngx,
     raw::plain,
     scheduler::{self, Ending},
@@ -51,11 +50,11 @@ impl Wait for Turn {
             },
         };
         match scheduler::begin(&state, exchange, &ready.group.values, &ready.numbers) {
-            Ok((ending, place)) => Begun::Done(turns(&state, exchange, ending, place)),
+            Ok((ending, place)) => Begun::Done(turns(exchange, ending, place)),
             Err(started) => Begun::Together(Box::pin(async move {
                 let numbers = &ready.numbers;
                 let (ending, place) = scheduler::go_on(&state, exchange, started, numbers).await;
-                turns(&state, exchange, ending, place)
+                turns(exchange, ending, place)
             })),
         }
     }
@@ -167,8 +166,7 @@ impl Turn {
 }
 
 /// What follows from how handlers have ended.
-fn turns(state: &State, exchange: &mut Exchange, ending: Ending, place: Place) -> Turns {
-    tables::settle(state, exchange);
+fn turns(exchange: &mut Exchange, ending: Ending, place: Place) -> Turns {
     let flow = match ending {
         Ending::Done(_) => ngx::finish(exchange).unwrap_or(Flow::Next),
         Ending::Flow(flow) => flow,

@@ -1,16 +1,17 @@
 //! The Lua tables of `kong.ctx`, which belong to an exchange.
 //!
 //! `kong.ctx.shared` is a table here, so that Lua plugins can leave functions and objects for one
-//! another; for everyone else it is [`Exchange::shared`]. The two are brought in line when a run
-//! first reaches for the table, and when the run is over.
+//! another; for everyone else it is [`Exchange::shared`]. The table holds the values from when Lua
+//! first reaches for it until somebody else asks for them.
 
 use std::{
+    collections::HashMap,
     ptr,
     rc::{Rc, Weak},
 };
 
 use mlua::{Function, Lua, Table};
-use silverback_pdk::{Exchange, Value};
+use silverback_pdk::{Exchange, Holder, Value};
 
 use crate::{
     convert, current,
@@ -25,12 +26,10 @@ use crate::{
 struct Tables {
     /// The state that they are in.
     state: Rc<State>,
-    shared: Option<Anchor>,
+    shared: Option<Rc<Anchor>>,
     core: Option<Anchor>,
     /// Those of plugins, by the number of the instance.
     plugins: Vec<(u32, Anchor)>,
-    /// Whether the shared values may differ from the table.
-    in_use: bool,
 }
 
 /// Those of a state.
@@ -42,10 +41,8 @@ fn tables(exchange: &mut Exchange, state: *const State) -> Option<&mut Tables> {
 /// The same, made if there are none yet.
 fn tables_made<'a>(exchange: &'a mut Exchange, state: &Weak<State>) -> Option<&'a mut Tables> {
     if tables(exchange, state.as_ptr()).is_none() {
-        let (plugins, in_use) = (Vec::new(), false);
-        let state = state.upgrade()?;
-        exchange.attached =
-            Some(Box::new(Tables { state, shared: None, core: None, plugins, in_use }));
+        let (state, plugins) = (state.upgrade()?, Vec::new());
+        exchange.attached = Some(Box::new(Tables { state, shared: None, core: None, plugins }));
     }
     tables(exchange, state.as_ptr())
 }
@@ -81,7 +78,7 @@ pub(super) fn bind(state: &Rc<State>, native: &Table) -> mlua::Result<()> {
     };
     native
         .set("keep_plugin", keep(|tables, plugin, table| tables.plugins.push((plugin, table)))?)?;
-    native.set("keep_shared", keep(|tables, _, table| tables.shared = Some(table))?)?;
+    native.set("keep_shared", keep(|tables, _, table| tables.shared = Some(Rc::new(table)))?)?;
     native.set("keep_core", keep(|tables, _, table| tables.core = Some(table))?)
 }
 
@@ -104,28 +101,27 @@ fn find(state: &Weak<State>, exchange: &mut Exchange, name: &[u8]) -> Quickly {
     found.map_or(Quickly::Nil, Quickly::Anchored)
 }
 
-/// The table of shared values, which are in line with it from now on.
+/// The table of shared values, which holds them from now on.
 fn share(state: &Weak<State>, exchange: &mut Exchange) -> Result<Option<Place>, String> {
-    let nothing_shared = exchange.shared.is_empty();
     let Some(tables) = tables(exchange, state.as_ptr()) else { return Ok(None) };
-    let Some(anchor) = &tables.shared else { return Ok(None) };
+    let Some(anchor) = tables.shared.clone() else { return Ok(None) };
     let place = anchor.place();
-    if tables.in_use {
+    if exchange.shared.is_held_by(&anchor) {
         return Ok(Some(place));
     }
-    tables.in_use = true;
-    if !nothing_shared {
-        let state = tables.state.clone();
-        let table = anchor.table(&state.lua).map_err(|error| error.to_string())?;
-        refresh(&state.lua, exchange, &table).map_err(|error| error.to_string())?;
+    let values = exchange.shared.hold(anchor.clone());
+    if !values.is_empty() {
+        let state = state.upgrade().ok_or("the Lua state has ended")?;
+        refresh(&state.lua, &values, &anchor).map_err(|error| error.to_string())?;
     }
     Ok(Some(place))
 }
 
-/// Takes over what others have left in the shared values. Tables stay what they are, since others
-/// can't change their inside.
-fn refresh(lua: &Lua, exchange: &Exchange, shared: &Table) -> mlua::Result<()> {
-    for (key, value) in &exchange.shared {
+/// Takes over what others have left among the shared values. Tables stay what they are, since
+/// others can't change their inside.
+fn refresh(lua: &Lua, values: &HashMap<String, Value>, anchor: &Anchor) -> mlua::Result<()> {
+    let shared = anchor.table(lua)?;
+    for (key, value) in values {
         let is_table = matches!(value, Value::Array(_) | Value::Map(_) | Value::Entity(_));
         if is_table && shared.contains_key(key.as_str())? {
             continue;
@@ -135,19 +131,13 @@ fn refresh(lua: &Lua, exchange: &Exchange, shared: &Table) -> mlua::Result<()> {
     Ok(())
 }
 
-/// After a run: what it has left in the table is for everyone.
-pub(crate) fn settle(state: &State, exchange: &mut Exchange) {
-    let found = tables(exchange, state).filter(|tables| tables.in_use);
-    let Some(tables) = found else { return };
-    tables.in_use = false;
-    let values = tables.shared.as_ref().map(|anchor| anchor.read(&state.lua));
-    let Some(Ok(values)) = values else { return };
-    exchange.shared.clear();
-    let Value::Map(pairs) = values else { return };
-    for (key, value) in pairs {
-        if let (Some(key), false) = (key.as_str(), matches!(value, Value::Nil | Value::Foreign(_)))
-        {
-            exchange.shared.insert(key.to_owned(), value);
-        }
+impl Holder for Anchor {
+    fn values(&self) -> HashMap<String, Value> {
+        let Ok(Value::Map(pairs)) = self.read() else { return HashMap::new() };
+        let named = pairs.into_iter().filter_map(|(key, value)| {
+            let lasts = !matches!(value, Value::Nil | Value::Foreign(_));
+            key.as_str().filter(|_| lasts).map(str::to_owned).map(|key| (key, value))
+        });
+        named.collect()
     }
 }

@@ -59,6 +59,7 @@ impl Scratch {
     const MAX: usize = 256;
 
     /// Takes a text; a long one gets memory of its own.
+    #[inline]
     pub(crate) fn text(&mut self, text: &[u8]) -> Quickly {
         let Some(bytes) = self.bytes.get_mut(..text.len()) else {
             return Quickly::Other(Outcome::One(Out::Owned(text.to_vec())));
@@ -71,6 +72,7 @@ impl Scratch {
     }
 
     /// Takes what an exchange has lent.
+    #[inline]
     pub(crate) fn lent(&mut self, lent: Lent<'_>) -> Quickly {
         match lent {
             Lent::Nil => Quickly::Nil,
@@ -88,39 +90,35 @@ impl Scratch {
     }
 }
 
-type Body = Box<dyn Fn(&[Given<'_>], &mut Scratch) -> Quickly>;
-
 /// Makes the `__index` of a table: the body is given the key, "" if that is no string. Where it
 /// gives nil, the Lua function is called with the key.
 ///
 /// # Errors
 /// If there is no memory.
-pub(crate) fn index(
+pub(crate) fn index<B: Fn(&[u8]) -> Quickly + 'static>(
     lua: &Lua,
-    body: impl Fn(&[u8]) -> Quickly + 'static,
+    body: B,
     otherwise: &Function,
 ) -> mlua::Result<Function> {
-    let body: Box<Index> = Box::new(Box::new(body));
-    let address: *const Index = &raw const *body;
-    keep(lua, body);
+    let address = kept(lua, body);
     // SAFETY: as in `function`; the Lua function is on the stack.
     unsafe {
         lua.exec_raw(otherwise, |state| {
             ffi::lua_pushlightuserdata(state, address.cast_mut().cast());
             ffi::lua_insert(state, -2);
-            ffi::lua_pushcclosure(state, enter_index, 2);
+            ffi::lua_pushcclosure(state, enter_index::<B>, 2);
         })
     }
 }
 
-type Index = Box<dyn Fn(&[u8]) -> Quickly>;
-
 /// Where Lua enters an `__index`: with a table and a key.
-unsafe extern "C-unwind" fn enter_index(state: *mut ffi::lua_State) -> c_int {
+unsafe extern "C-unwind" fn enter_index<B: Fn(&[u8]) -> Quickly>(
+    state: *mut ffi::lua_State,
+) -> c_int {
     // SAFETY: as in `enter`; the second upvalue is the Lua function, and the key is taken back to
     // the stack for it. Nothing is left to be dropped when it is called.
     unsafe {
-        let body: *const Index = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
+        let body: *const B = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
         let key = bytes(state, 2).unwrap_or_default();
         match catch_unwind(AssertUnwindSafe(|| (*body)(key))) {
             Ok(Quickly::Anchored(Place(index))) => {
@@ -139,35 +137,44 @@ unsafe extern "C-unwind" fn enter_index(state: *mut ffi::lua_State) -> c_int {
     }
 }
 
-/// Makes a function for Lua, as [`super::function`] does.
+/// Has a state own what a function is made of: where that is from now on.
+fn kept<B: 'static>(lua: &Lua, body: B) -> *const B {
+    let body = Box::new(body);
+    let address: *const B = &raw const *body;
+    keep(lua, body);
+    address
+}
+
+/// Makes a function for Lua, as [`super::function`] does. Each body has an entrance of its own, so
+/// that nothing lies between it and Lua.
 ///
 /// # Errors
 /// If there is no memory.
-pub(crate) fn function(
+pub(crate) fn function<B: Fn(&[Given<'_>], &mut Scratch) -> Quickly + 'static>(
     lua: &Lua,
-    body: impl Fn(&[Given<'_>], &mut Scratch) -> Quickly + 'static,
+    body: B,
 ) -> mlua::Result<Function> {
-    let body: Box<Body> = Box::new(Box::new(body));
-    let address: *const Body = &raw const *body;
-    keep(lua, body);
+    let address = kept(lua, body);
     // SAFETY: runs protected; the address is that of a box that the state owns, which is dropped
-    // after the last function that could be called.
+    // after the last function that could be called. Each address goes to the entrance of its type.
     unsafe {
         lua.exec_raw((), |state| {
             ffi::lua_pushlightuserdata(state, address.cast_mut().cast());
-            ffi::lua_pushcclosure(state, enter, 1);
+            ffi::lua_pushcclosure(state, enter::<B>, 1);
         })
     }
 }
 
 /// Where Lua enters a function.
-unsafe extern "C-unwind" fn enter(state: *mut ffi::lua_State) -> c_int {
+unsafe extern "C-unwind" fn enter<B: Fn(&[Given<'_>], &mut Scratch) -> Quickly>(
+    state: *mut ffi::lua_State,
+) -> c_int {
     let mut scratch = Scratch { bytes: [MaybeUninit::uninit(); Scratch::MAX], length: 0 };
     // SAFETY: the upvalue is the address that `function` has put there; the arguments stay on the
     // stack until the function returns. Where something may be raised nothing is left to be
     // dropped, but for what is of `Other`, as in `super::enter`.
     unsafe {
-        let body: *const Body = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
+        let body: *const B = ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
         let given = catch_unwind(AssertUnwindSafe(|| call(state, &*body, &mut scratch)));
         match given {
             Ok(Quickly::Nil) => ffi::lua_pushnil(state),
@@ -193,7 +200,12 @@ impl From<Quickly> for Outcome {
 }
 
 /// Reads the arguments and calls the body with them.
-unsafe fn call(state: *mut ffi::lua_State, body: &Body, scratch: &mut Scratch) -> Quickly {
+#[inline]
+unsafe fn call(
+    state: *mut ffi::lua_State,
+    body: &impl Fn(&[Given<'_>], &mut Scratch) -> Quickly,
+    scratch: &mut Scratch,
+) -> Quickly {
     // SAFETY: the indices are those of the arguments.
     unsafe {
         let count = ffi::lua_gettop(state);
@@ -225,7 +237,11 @@ fn whole(n: f64) -> Given<'static> {
 
 /// The same for arguments that must be copied, and for many.
 #[cold]
-unsafe fn call_any(state: *mut ffi::lua_State, body: &Body, scratch: &mut Scratch) -> Quickly {
+unsafe fn call_any(
+    state: *mut ffi::lua_State,
+    body: &impl Fn(&[Given<'_>], &mut Scratch) -> Quickly,
+    scratch: &mut Scratch,
+) -> Quickly {
     // SAFETY: the arguments stay on the stack until the function returns.
     let args = unsafe { Args::of(state) };
     match args.values(1) {

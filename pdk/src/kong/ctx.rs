@@ -26,10 +26,10 @@ fn set(exchange: &mut Exchange, args: &[Value]) -> Outcome {
     match args::get(args, 1) {
         Value::Nil | Value::Foreign(_) => exchange.shared.remove(&key),
         value => exchange.shared.insert(key, value.clone()),
-    };
+    }
     args::done()
 }
 
 fn get(exchange: &mut Exchange, args: &[Value]) -> Outcome {
-    Ok(key(args).and_then(|key| exchange.shared.get(&key).cloned()).unwrap_or_default())
+    Ok(key(args).and_then(|key| exchange.shared.get(&key)).unwrap_or_default())
 }

@@ -277,7 +277,7 @@ impl Variable {
             Variable::Headers => environment.header(name),
             Variable::QueryParams => environment.query().member(name),
             Variable::UriCaptures => environment.capture(key),
-            Variable::Shared => environment.exchange.shared.get(name).cloned().unwrap_or_default(),
+            Variable::Shared => environment.exchange.shared.get(name).unwrap_or_default(),
         }
     }
 
