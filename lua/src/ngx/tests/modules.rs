@@ -1,5 +1,7 @@
 //! The modules that plugins require.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::check;
 
 #[test]
@@ -248,13 +250,21 @@ fn the_ffi_knows_what_openresty_declares() {
     );
 }
 
+/// What a snippet gives that uses `kong.cache`, and `make`, which gives its arguments.
+#[track_caller]
+fn check_cache(source: &str, expect: &str) {
+    // The dictionary is one for all tests: each has keys of its own.
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let source = source.replace("'k'", &format!("'k{number}'"));
+    let before = "local cache = kong.cache local calls = 0 \
+                  local function make(v, e, ttl) calls = calls + 1 return v, e, ttl end ";
+    check(&format!("{before}{source}"), expect);
+}
+
 #[test]
 fn values_are_kept_until_the_configuration_changes() {
-    const CACHE: &str = "local cache = kong.cache for _, key in ipairs { 'k', 'a', 'b' } do \
-                         cache:invalidate_local(key) end \
-                         local calls = 0 local function make(v, e, ttl) calls = calls + 1 \
-                         return v, e, ttl end ";
-    let of = |source: &str, expect| check(&format!("{CACHE}{source}"), expect);
+    let of = check_cache;
     of(
         "return cache:get('k', nil, make, 5), select(3, cache:get('k', nil, make, 6)), calls",
         "5 1 1",
@@ -275,6 +285,30 @@ fn values_are_kept_until_the_configuration_changes() {
         "local v, e = cache:get('k', nil, error, 'oops') return v, e:match('^[^\\n]*')",
         "nil failed to get from node cache: callback threw an error: oops",
     );
+    of("cache:get('k', nil, make, 5) cache:invalidate('k') return cache:probe('k')", "nil");
+    of(
+        "cache:get('k', {ttl = 9}, make, 5) local ttl, _, v = cache:probe('k') \
+        return ttl > 8, v",
+        "true 5",
+    );
+    of(
+        "local threads = {} for i = 1, 3 do threads[i] = ngx.thread.spawn(function() \
+        return cache:get('k', nil, function() ngx.sleep(0.005) return make(7) end) end) end \
+        local _, a = ngx.thread.wait(threads[1]) local _, b = ngx.thread.wait(threads[3]) \
+        return a, b, calls",
+        "7 7 1",
+    );
+    of(
+        "local bulk = {'k', nil, make, 1, 'bulk', nil, make, 2, n = 2} \
+        local r = cache:get_bulk(bulk) return r[1], r[4], r.n",
+        "1 2 6",
+    );
+}
+
+/// As lua-resty-mlcache has it.
+#[test]
+fn values_are_renewed_and_resurrected() {
+    let of = check_cache;
     // A callback that throws has nothing resurrected.
     of(
         "cache:get('k', {ttl = 0.001}, make, 5) ngx.sleep(0.01) \
@@ -326,24 +360,6 @@ fn values_are_kept_until_the_configuration_changes() {
     of(
         "return pcall(cache.renew, cache, 'k', {resurrect_ttl = -1})",
         "false opts.resurrect_ttl must be >= 0",
-    );
-    of("cache:get('k', nil, make, 5) cache:invalidate('k') return cache:probe('k')", "nil");
-    of(
-        "cache:get('k', {ttl = 9}, make, 5) local ttl, _, v = cache:probe('k') \
-        return ttl > 8, v",
-        "true 5",
-    );
-    of(
-        "local threads = {} for i = 1, 3 do threads[i] = ngx.thread.spawn(function() \
-        return cache:get('k', nil, function() ngx.sleep(0.005) return make(7) end) end) end \
-        local _, a = ngx.thread.wait(threads[1]) local _, b = ngx.thread.wait(threads[3]) \
-        return a, b, calls",
-        "7 7 1",
-    );
-    of(
-        "local bulk = {'a', nil, make, 1, 'b', nil, make, 2, n = 2} local r = cache:get_bulk(bulk) \
-        return r[1], r[4], r.n",
-        "1 2 6",
     );
 }
 
