@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::time::Duration;
 
 use crate::http::{Answer, NoAnswer, Request, send};
 use crate::wait::{PATIENCE, wait_until};
@@ -276,9 +275,7 @@ impl Gateway {
 
     /// Waits until the error log contains `text`.
     pub fn wait_log(&self, text: &str) {
-        wait_until(&format!("{text:?} in the log"), Duration::from_secs(5), || {
-            self.log().contains(text)
-        });
+        wait_until(&format!("{text:?} in the log"), PATIENCE, || self.log().contains(text));
     }
 
     /// Keeps the prefix when the gateway ends, for a second start with [`Gateway::command`].

@@ -145,7 +145,7 @@ fn a_log_level_ends() {
     let set = Request::new("PUT", "/debug/node/log-level/debug?timeout=1");
     assert_eq!(ask(&gateway, &set).status, 200);
     assert_eq!(level(), "log level: debug");
-    silverback_e2e::wait::wait_until("the level to end", Duration::from_secs(5), || {
+    silverback_e2e::wait::wait_until("the level to end", Duration::from_secs(60), || {
         level() == "log level: notice"
     });
 }

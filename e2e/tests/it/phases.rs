@@ -1,11 +1,10 @@
 //! Every phase that the PDKs have, in each language: it runs, and when it fails nothing passes.
 
-use std::time::Duration;
-
 use silverback_e2e::gateway::{Builder, Gateway, free_port};
 use silverback_e2e::http::{Connection, NoAnswer, Request, send};
 use silverback_e2e::servers::{self, PythonMode};
 use silverback_e2e::upstream::Upstream;
+use silverback_e2e::wait::PATIENCE;
 
 const PHASES: [&str; 6] = ["certificate", "rewrite", "access", "response", "log", "preread"];
 const PLUGINS: [&str; 3] = ["go-fault", "js-fault", "py-fault"];
@@ -59,7 +58,7 @@ plugins:
         let answer = match phase {
             "preread" => send(&format!("127.0.0.1:{}", self.stream_port), &request)?,
             "certificate" => {
-                let (address, timeout) = (self.gateway.proxy_ssl(), Duration::from_secs(5));
+                let (address, timeout) = (self.gateway.proxy_ssl(), PATIENCE);
                 let name = Some("example.test");
                 let (mut connection, _) = Connection::open_tls(&address, name, timeout)?;
                 connection.ask(&request, false)?

@@ -17,7 +17,7 @@ use silverback_proxy::{DnsClient, DnsType};
 
 use crate::kit::{Gateway, Setup, backend};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A setup that asks this server, with a resolv.conf and a hosts file of its own.
 fn setup(server: &NameServer, resolv: &str) -> Setup {

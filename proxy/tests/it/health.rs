@@ -22,7 +22,7 @@ use crate::{
     tls::{pair, server},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A target that answers with whatever status it holds now, and keeps what it was asked.
 #[derive(Clone, Default)]
