@@ -255,7 +255,8 @@ fn settings_refer_to_secrets() {
     let expect = "failed to dereference '{vault://file/level}': could not get value from external \
                   vault (no value found (there is no ";
     assert!(!reload.status.success() && said.contains(expect), "{said}");
-    assert_eq!(gateway.get("/after").status, 200);
+    // Workers of before may still be about to leave.
+    gateway.wait_status("/after", 200);
     let stop = gateway.command("stop");
     assert!(stop.status.success(), "{}", silverback_e2e::gateway::said(&stop));
 }
